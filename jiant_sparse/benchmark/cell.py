@@ -1,0 +1,93 @@
+"""What is run: a benchmark's cells, fully resolved and frozen."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jiant_sparse.benchmark.record import CellKey, settings_hash
+from jiant_sparse.data.tasks import Task
+from jiant_sparse.methods import base as methods
+from jiant_sparse.methods.base import Method
+
+
+class Block(BaseModel):
+    """A block of a configuration: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Train(Block):
+    """How a cell is trained. Defaults: the protocol of Fu et al. 2023 (METHODS: paper and program).
+
+    Steps are optimiser steps. Fractions are in [0, 1].
+    """
+
+    batch_size: int = Field(16, ge=1)
+    gradient_accumulation: int = Field(1, ge=1, description="micro-batches of batch_size per step")
+    eval_batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-4, gt=0, description="peak, after the warm-up")
+    max_epochs: int = Field(10_000, ge=1, description="decides the steps if max_steps is null")
+    max_steps: int | None = Field(None, ge=1)
+    warmup_fraction: float = Field(0.1, ge=0, le=1, description="of all steps, rising from 0")
+    eval_every: int = Field(500, ge=1, description="steps between evaluations on dev")
+    eval_offset: int = Field(0, ge=0, description="step + offset must divide; jiant has 1")
+    dev_examples: int | None = Field(
+        None, ge=1, description="first dev examples that select the best step; jiant 500"
+    )
+    min_steps: int = Field(20_000, ge=0, description="no early stop up to here")
+    patience: int = Field(40, ge=0, description="evaluations without a better score; 0 = off")
+    reshuffle: bool = Field(True, description="new order each epoch; jiant replays the first one")
+    weight_decay: float = Field(0.01, ge=0)
+    adam_epsilon: float = Field(1e-8, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_seq_length: int = Field(256, ge=8, le=512)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One method x task x seed, fully resolved."""
+
+    key: CellKey
+    task: Task
+    method_name: str
+    method_fields: Mapping[str, Any]
+    train: Train
+    common: Mapping[str, Any]
+    data_dir: Path
+
+    @property
+    def seed(self) -> int:
+        return self.key.seed
+
+    def make_method(self) -> Method:
+        """A fresh instance of the cell's method."""
+        return methods.find(self.method_name)(**self.method_fields)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result; the place of the data does not, its content is hashed."""
+        return {
+            **self.common,
+            "seed": self.seed,
+            "task": {"name": self.task.name, "like": self.task.reader, "metric": self.task.metric},
+            "method": {"name": self.method_name, **self.method_fields},
+            "train": self.train.model_dump(),
+        }
+
+    @property
+    def settings_hash(self) -> str:
+        return settings_hash(self.settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """One YAML file, resolved: its cells in the order task, method, seed."""
+
+    name: str
+    model: str
+    data_dir: Path
+    cells: tuple[Cell, ...]

@@ -1,0 +1,271 @@
+"""One YAML file -> Benchmark -> Cells: everything is bound and checked before anything runs.
+
+Stands above `methods` and `data`, whose types the blocks of the file are bound to.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from jiant_sparse.benchmark.cell import Benchmark, Block, Cell, Train
+from jiant_sparse.benchmark.record import CellKey
+from jiant_sparse.benchmark.yaml_file import merge, read_yaml, set_key
+from jiant_sparse.data import tasks
+from jiant_sparse.data.tasks import Task
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods import base as methods
+
+# Names become folders, and a benchmark's may have levels.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+class _File(Block):
+    """The whole file, its task and method blocks still unbound."""
+
+    benchmark: str = Field(pattern=rf"^{_NAME}(/{_NAME})*$")
+    model: str = Field(
+        min_length=1, description="hub name, local directory or pkg://package/folder"
+    )
+    pooling: Literal["pooler", "first_token", "mean"] = Field(
+        "pooler", description="what the head reads; `pooler` is random in RoBERTa's hub weights"
+    )
+    data_dir: str = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    split: Literal["published", "random", "files"] = "published"
+    split_seed: int = Field(0, ge=0)
+    drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    train: dict[str, Any] = {}
+    tasks: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    methods: dict[str, dict[str, Any] | None] = Field(min_length=1)
+
+
+class _TaskBlock(Block):
+    like: str | None = Field(None, description="known task whose format and metric this one has")
+    metric: str | None = None
+    seeds: list[int] | None = Field(None, min_length=1)
+    train: dict[str, Any] = {}
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
+    """The benchmark of a YAML file, `overrides` like `train.learning_rate=3e-4` applied.
+
+    Raises InputError with every problem of the file at once.
+    """
+    raw = read_yaml(path)
+    for override in overrides:
+        set_key(raw, override)
+    return parse(raw, str(path))
+
+
+def single(
+    task: str, method: str, seed: int, path: Path | None = None, overrides: Sequence[str] = ()
+) -> Benchmark:
+    """One cell: of the file's benchmark if there is a file, else of one called `run`.
+
+    Raises InputError as `load` does, and if the file has no such task or method.
+    """
+    where = str(path) if path else "command line"
+    raw = read_yaml(path) if path else {"benchmark": "run", "tasks": {task: {}}, "methods": {}}
+    raw = merge(raw, {"seeds": [seed]})
+    if path is None:
+        raw["methods"] = {method: {}}
+    for override in overrides:
+        set_key(raw, override)
+    for kind, label in (("tasks", task), ("methods", method)):
+        block = raw.get(kind)
+        if isinstance(block, dict):
+            if label not in block:
+                raise InputError(f"{where}: {kind} has no {label!r}; {_suggest(label, [*block])}")
+            raw[kind] = {label: block[label]}
+    if isinstance(raw.get("tasks"), dict) and isinstance(raw["tasks"].get(task), dict):
+        raw["tasks"][task].pop("seeds", None)
+    return parse(raw, where)
+
+
+def parse(raw: Mapping[str, Any], where: str) -> Benchmark:
+    """Bind a configuration read from `where`. Raises InputError with every problem at once."""
+    return _Binder(where).benchmark(raw)
+
+
+class _Binder:
+    """Binds block after block and collects what is wrong."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.problems: list[str] = []
+
+    def benchmark(self, raw: Mapping[str, Any]) -> Benchmark:
+        file = self.bind(_File, raw, "")
+        if file is None:
+            # The other blocks still have something to say.
+            for name in ("tasks", "methods"):
+                block = raw.get(name)
+                for label, fields in block.items() if isinstance(block, dict) else ():
+                    self.sub_block(name, str(label), fields or {}, known=())
+            self.bind(Train, raw.get("train") or {}, "train")
+            raise InputError(*self.problems)
+        self.bind(Train, file.train, "train")
+        self.seeds(file.seeds, "seeds")
+        cells = self.cells(file)
+        if self.problems:
+            raise InputError(*dict.fromkeys(self.problems))
+        return Benchmark(file.benchmark, file.model, Path(file.data_dir), cells)
+
+    def cells(self, file: _File) -> tuple[Cell, ...]:
+        common = file.model_dump(
+            include={"model", "pooling", "split", "split_seed", "drop_train", "device"}
+        )
+        cells = []
+        for (label, task_raw), (name, method_raw) in itertools.product(
+            file.tasks.items(), file.methods.items()
+        ):
+            self.name(label, "tasks")
+            self.name(name, "methods")
+            bound = self.task(label, task_raw or {})
+            method = self.method(name, method_raw or {}, label, tuple(file.tasks))
+            if bound is None or method is None:
+                continue
+            task, block = bound
+            method_name, fields, method_train = method
+            train = self.train(file.train, block.train, method_train, f"tasks.{label}", name)
+            for seed in file.seeds if block.seeds is None else block.seeds:
+                if train is not None:
+                    key = CellKey(benchmark=file.benchmark, task=label, method=name, seed=seed)
+                    cells.append(
+                        Cell(key, task, method_name, fields, train, common, Path(file.data_dir))
+                    )
+        return tuple(cells)
+
+    def sub_block(self, kind: str, label: str, raw: Any, known: tuple[str, ...]) -> None:
+        if not isinstance(raw, dict):
+            self.problem(f"{kind}.{label}", f"is {raw!r}; it must be a mapping")
+        elif kind == "tasks":
+            self.task(label, raw)
+        else:
+            self.method(label, raw, None, known)
+
+    def task(self, label: str, raw: Mapping[str, Any]) -> tuple[Task, _TaskBlock] | None:
+        where = f"tasks.{label}"
+        block = self.bind(_TaskBlock, raw, where)
+        if block is None:
+            return None
+        self.seeds(block.seeds or [0], f"{where}.seeds")
+        try:
+            if block.like is None and block.metric is None:
+                return tasks.find(label), block
+            return tasks.variant(label, block.like or label, block.metric), block
+        except InputError as error:
+            self.problem(where, str(error))
+            return None
+
+    def method(
+        self, label: str, raw: Mapping[str, Any], task: str | None, known: tuple[str, ...]
+    ) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
+        """(method's key, its fields, its changes of `train`), values per task resolved."""
+        where = f"methods.{label}"
+        fields = dict(raw)
+        name = fields.pop("method", label)
+        train = fields.pop("train", {})
+        if not isinstance(train, dict):
+            self.problem(f"{where}.train", f"is {train!r}; it must be a mapping")
+            return None
+        try:
+            kind = methods.find(str(name))
+        except InputError as error:
+            self.problem(where, str(error))
+            return None
+        for field, value in fields.items():
+            if isinstance(value, dict):
+                fields[field] = self.per_task(f"{where}.{field}", value, task, known)
+        instance = self.bind(kind, fields, where)
+        return None if instance is None else (str(name), dataclasses.asdict(instance), train)
+
+    def per_task(
+        self, where: str, values: Mapping[str, Any], task: str | None, known: tuple[str, ...]
+    ) -> Any:
+        """The value for `task` of a field that is given as a mapping from task to value."""
+        for name in values.keys() - set(known) if known else ():
+            # A table of published values may name more tasks than a benchmark runs.
+            if name not in tasks.TASKS:
+                self.problem(where, f"names {name!r}, which is not a task; {_suggest(name, known)}")
+        if task is not None and task not in values:
+            self.problem(where, f"has no value for task {task}; give one or a single value for all")
+        return values.get(task, next(iter(values.values()), None))
+
+    def train(
+        self,
+        common: Mapping[str, Any],
+        task: Mapping[str, Any],
+        method: Mapping[str, Any],
+        task_where: str,
+        method_label: str,
+    ) -> Train | None:
+        """`train` with the task's changes, and then the method's."""
+        for block, where in ((task, task_where), (method, f"methods.{method_label}")):
+            if block and self.bind(Train, block, f"{where}.train") is None:
+                return None
+        train = self.bind(Train, merge(merge(common, task), method), "train")
+        if train is not None and train.eval_offset >= train.eval_every:
+            self.problem(
+                "train.eval_offset",
+                f"is {train.eval_offset}; it must be below eval_every ({train.eval_every})",
+            )
+        return train
+
+    def seeds(self, seeds: list[int], where: str) -> None:
+        if any(seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
+            self.problem(where, f"is {seeds}; seeds must be distinct and not negative")
+
+    def name(self, label: str, where: str) -> None:
+        if not re.fullmatch(_NAME, label):
+            self.problem(where, f"names {label!r}; a name has letters, digits, '.', '_' and '-'")
+
+    def bind(self, kind: type, raw: Any, where: str) -> Any | None:
+        """An instance of `kind` from plain values, or None with the problems noted."""
+        try:
+            bound = TypeAdapter(kind).validate_python(raw)
+        except ValidationError as error:
+            for detail in error.errors():
+                self.invalid(kind, where, detail)
+            return None
+        for name, value in raw.items() if isinstance(raw, Mapping) else ():
+            # Pydantic reads true as 1.
+            if isinstance(value, bool) and not isinstance(getattr(bound, name), bool):
+                self.problem(f"{where}.{name}".strip("."), f"is {value}; it must be a number")
+                return None
+        return bound
+
+    def invalid(self, kind: type, where: str, detail: Mapping[str, Any]) -> None:
+        path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
+        if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            known = _fields(kind)
+            hint = _suggest(str(detail["loc"][-1]), known) if known else "it has no keys"
+            self.problem(path, f"is not a known key; {hint}")
+        elif detail["type"] == "missing":
+            self.problem(path, "is missing")
+        elif detail["type"] == "value_error":
+            self.problem(path, str(detail["ctx"]["error"]))
+        else:
+            message = detail["msg"].removeprefix("Input ").removeprefix("Value ")
+            self.problem(path, f"is {detail['input']!r}; it {message}")
+
+    def problem(self, key: str, text: str) -> None:
+        self.problems.append(f"{self.where}: {key or 'file'}: {text}")
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    if issubclass(kind, BaseModel):
+        return tuple(kind.model_fields)
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(known)}"

@@ -1,0 +1,74 @@
+"""Which cells a benchmark consists of: written before the first run, so that a gap can be seen."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.files import write_text
+
+SCHEMA_VERSION = 1
+FILE_NAME = "benchmark.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PlannedCell(_Part):
+    """A cell that is to be run; its labels are those of the record's `cell`."""
+
+    task: str
+    method: str
+    seed: int
+
+
+class Manifest(_Part):
+    """The plan of one benchmark. The order of tasks and methods is the order of a report."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    benchmark: str
+    tasks: list[str]
+    methods: list[str]
+    cells: list[PlannedCell]
+
+    @model_validator(mode="after")
+    def _cells_are_listed_once(self) -> "Manifest":
+        for name, labels in (("tasks", self.tasks), ("methods", self.methods)):
+            if len(set(labels)) < len(labels):
+                raise ValueError(f"{name} names a label twice; each must be named once")
+        tasks, methods, seen = set(self.tasks), set(self.methods), set()
+        for cell in self.cells:
+            key = (cell.task, cell.method, cell.seed)
+            where = f"cell {cell.task}/{cell.method}/seed-{cell.seed}"
+            if cell.task not in tasks or cell.method not in methods:
+                raise ValueError(f"{where} names a task or method that is not listed")
+            if key in seen:
+                raise ValueError(f"{where} is listed twice; each cell must be listed once")
+            seen.add(key)
+        return self
+
+    def write(self, directory: Path) -> None:
+        """Write `benchmark.json` into `directory`, atomically."""
+        write_text(directory / FILE_NAME, self.model_dump_json(indent=1) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> "Manifest":
+        """The manifest in `directory`.
+
+        Raises InputError naming the file and everything that is wrong with it, or that it is
+        missing.
+        """
+        path = directory / FILE_NAME
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            raise InputError(
+                *(
+                    f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
+                    for e in error.errors()
+                )
+            ) from error

@@ -1,0 +1,156 @@
+"""Which cells there are, whether their inputs are good, and which are done."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jiant_sparse.benchmark import record
+from jiant_sparse.benchmark.cell import Benchmark, Cell
+from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
+from jiant_sparse.data.prepare import TaskData, prepare
+from jiant_sparse.errors import InputError
+from jiant_sparse.host import compat, model
+from jiant_sparse.host.job import Job
+
+_ONLY = ("task", "method", "seed")
+
+
+def parse_only(text: str | None) -> dict[str, list[str]]:
+    """`task=cb,task=rte,method=sam` as key -> values. Raises InputError for anything else."""
+    only: dict[str, list[str]] = {}
+    for part in text.split(",") if text else ():
+        key, equals, value = part.strip().partition("=")
+        if key not in _ONLY or not equals or not value:
+            raise InputError(f"--only {part}: must look like {'=..., '.join(_ONLY)}=...")
+        only.setdefault(key, []).append(value)
+    return only
+
+
+def plan(
+    benchmark: Benchmark, output_dir: Path, only: Mapping[str, Sequence[str]] | None = None
+) -> list[Job]:
+    """The benchmark's cells, or those of `only`'s tasks, methods and seeds, their inputs checked.
+
+    Writes nothing but, where the split or perturbation asks for it, the derived data files below
+    `<output>/<benchmark>/data`. Raises InputError with every problem of model and data, before
+    anything runs.
+    """
+    compat.require_jiant()
+    cells = [cell for cell in benchmark.cells if _wanted(cell, only or {})]
+    if not cells:
+        raise InputError(f"--only {_shown(only)}: none of {len(benchmark.cells)} cells matches")
+    source = model.resolve(benchmark.model)
+    problems: dict[str, None] = {}
+    for cell in cells:
+        if cell.train.max_seq_length > source.longest_sequence:
+            problems[
+                f"train.max_seq_length is {cell.train.max_seq_length}; "
+                f"{benchmark.model} takes at most {source.longest_sequence}"
+            ] = None
+    prepared: dict[Any, TaskData] = {}
+    for cell in cells:
+        try:
+            _prepare(cell, output_dir / benchmark.name / "data", prepared)
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise InputError(*problems)
+    return [
+        Job(cell, prepared[_data_key(cell)], source, cell.key.directory(output_dir))
+        for cell in cells
+    ]
+
+
+def missing(jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
+    """The jobs that have no record yet, or a failed one with `retry_failed`.
+
+    Raises InputError naming, for every record made with other settings or from other data, what
+    differs.
+    """
+    wanted, problems = [], []
+    for job in jobs:
+        path = job.directory / record.FILE_NAME
+        if not path.exists():
+            wanted.append(job)
+            continue
+        found = read_record(job)
+        difference = _difference(job, found)
+        if difference:
+            problems.append(f"{path}: {difference}; use another --output-dir or remove the record")
+        elif found.status == "failed" and retry_failed:
+            wanted.append(job)
+    if problems:
+        raise InputError(*problems)
+    return wanted
+
+
+def read_record(job: Job) -> record.Record:
+    """The job's record."""
+    return record.read(job.directory / record.FILE_NAME)
+
+
+def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
+    """Write the plan of all cells, so that the report shows the missing ones; its directory."""
+    directory = output_dir / benchmark.name
+    keys = [cell.key for cell in benchmark.cells]
+    Manifest(
+        benchmark=benchmark.name,
+        tasks=list(dict.fromkeys(key.task for key in keys)),
+        methods=list(dict.fromkeys(key.method for key in keys)),
+        cells=[PlannedCell(task=key.task, method=key.method, seed=key.seed) for key in keys],
+    ).write(directory)
+    return directory
+
+
+def _prepare(cell: Cell, cache_dir: Path, prepared: dict[Any, TaskData]) -> None:
+    key = _data_key(cell)
+    if key not in prepared:
+        prepared[key] = prepare(
+            cell.task,
+            cell.data_dir,
+            cache_dir,
+            split=cell.common["split"],
+            split_seed=cell.common["split_seed"],
+            drop_train=cell.common["drop_train"],
+            seed=cell.seed,
+        )
+
+
+def _data_key(cell: Cell) -> tuple[Any, ...]:
+    """Cells of equal keys read the same files: a perturbation is drawn anew for each seed."""
+    return (cell.task, cell.seed if cell.common["drop_train"] else None)
+
+
+def _wanted(cell: Cell, only: Mapping[str, Sequence[str]]) -> bool:
+    key = cell.key
+    values = {"task": key.task, "method": key.method, "seed": str(key.seed)}
+    return all(values[name] in allowed for name, allowed in only.items())
+
+
+def _shown(only: Mapping[str, Sequence[str]] | None) -> str:
+    return ",".join(f"{name}={value}" for name, values in (only or {}).items() for value in values)
+
+
+def _difference(job: Job, found: record.Record) -> str:
+    """What keeps a record from being the job's own, or the empty string."""
+    if found.settings_hash != job.cell.settings_hash:
+        old, new = _flat(found.settings), _flat(job.cell.settings)
+        keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+        changes = (f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys)
+        return "was made with other settings: " + "; ".join(changes)
+    changed = [name for name, digest in job.inputs.items() if found.inputs.get(name) != digest]
+    if changed:
+        paths = {name: str(path) for name, path in job.data.paths.items()}
+        paths["model"] = str(job.source.path)
+        return "input changed since the cell ran: " + ", ".join(paths[name] for name in changed)
+    return ""
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,152 @@
+"""What was measured in one cell: the one schema, read strictly and written atomically."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.files import write_text
+
+SCHEMA_VERSION = 1
+FILE_NAME = "record.json"
+
+
+class _Part(BaseModel):
+    """A part of the record: unknown keys are errors, NaN never enters, None = not measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CellKey(_Part):
+    """Where the cell stands in its benchmark; also its place on disk."""
+
+    benchmark: str
+    task: str
+    method: str
+    seed: int
+
+    def directory(self, output_dir: Path) -> Path:
+        """`<output>/<benchmark>/<task>/<method>/seed-<k>`."""
+        return output_dir / self.benchmark / self.task / self.method / f"seed-{self.seed}"
+
+
+class Primary(_Part):
+    """The reported metric and its value, as a fraction, on dev and test."""
+
+    name: str
+    dev: float | None
+    test: float | None
+
+
+class Params(_Part):
+    """Counts of weights. The percentages of a report are `selected` and `changed` of `eligible`."""
+
+    eligible: int = Field(description="weights of the encoder")
+    selected: int = Field(description="eligible weights that the method tunes")
+    added: int = Field(description="new weights inside the encoder (LoRA, adapters)")
+    head: int = Field(description="weights of the task head")
+    trainable: int = Field(description="weights that the optimiser held")
+    changed: int = Field(description="eligible weights that differ from the pretrained ones")
+
+
+class Cost(_Part):
+    """Seconds are wall-clock; memory is the peak of the process (CPU) or the device (CUDA)."""
+
+    train_seconds: float | None = None
+    eval_seconds: float | None = None
+    select_seconds: float | None = None
+    step_milliseconds_median: float | None = None
+    peak_memory_bytes: int | None = None
+    delta_bytes: int | None = None
+
+
+class Provenance(_Part):
+    """Where the numbers come from."""
+
+    commit: str | None
+    dirty: bool | None
+    versions: dict[str, str]
+    device: str
+    threads: int | None
+    pooler: Literal["loaded", "initialised"] | None = Field(
+        description="whether the encoder's pooler came with its weights; None = never loaded"
+    )
+    dropped_examples: dict[str, int] = Field(
+        default_factory=dict, description="examples per phase that do not fit max_seq_length"
+    )
+    started: str
+    finished: str
+
+
+class Record(_Part):
+    """One cell's result, or its failure."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    cell: CellKey
+    settings: dict[str, Any]
+    settings_hash: str
+    inputs: dict[str, str] = Field(description="sha256 of the model's and the data's files")
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    metrics: dict[Literal["dev", "test", "train"], dict[str, float | None]] = Field(
+        default_factory=dict, description="all of jiant's metrics as fractions; None = undefined"
+    )
+    primary: Primary | None = None
+    best_step: int | None = None
+    steps: int | None = None
+    stopped_by: Literal["max_steps", "patience"] | None = None
+    params: Params | None = None
+    cost: Cost = Cost()
+    history: list[tuple[int, float | None]] = Field(
+        default_factory=list, description="[step, dev score that selects the best checkpoint]"
+    )
+    provenance: Provenance
+
+    def write(self, directory: Path) -> None:
+        """Write `record.json` into `directory`, atomically."""
+        write_text(directory / FILE_NAME, self.model_dump_json(indent=1) + "\n")
+
+
+def read(path: Path) -> Record:
+    """The record in the file `path`.
+
+    Raises InputError naming the file and every field that is missing, unknown or of a wrong type.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            *(
+                f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
+                for e in error.errors()
+            )
+        ) from error
+
+
+def describe(record: Record) -> str:
+    """One line for people: the cell, and its score and counts or its error."""
+    key = record.cell
+    name = f"{key.task}/{key.method}/seed-{key.seed}"
+    if record.status == "failed":
+        return f"{name}: failed: {(record.error or 'no reason given').splitlines()[0]}"
+    primary, params, cost = record.primary, record.params, record.cost
+    return (
+        f"{name}: {primary.name} test {_percent(primary.test)} dev {_percent(primary.dev)}, "
+        f"best step {record.best_step} of {record.steps}, "
+        f"selected {params.selected:,} changed {params.changed:,} of {params.eligible:,}, "
+        f"{cost.train_seconds:.1f} s training"
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of the settings as canonical JSON: the same settings, the same hash, anywhere."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

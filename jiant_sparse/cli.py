@@ -1,0 +1,262 @@
+"""The command line: reads arguments, calls one function, prints. No logic of its own.
+
+Results go to stdout, progress to stderr. Exit codes: 0 done, 1 something failed, 2 bad input.
+Imports stand inside the commands, because torch and jiant take seconds to load.
+"""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jiant_sparse.errors import InputError
+
+if TYPE_CHECKING:
+    from jiant_sparse.benchmark.record import Record
+    from jiant_sparse.data.tasks import Task
+    from jiant_sparse.host.job import Job
+
+app = typer.Typer(
+    help="Sparse fine-tuning of pretrained encoders: run, compare, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Get, make, split and check the task data.", no_args_is_help=True)
+delta_app = typer.Typer(help="Look into and use what a training changed.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(delta_app, name="delta")
+
+Config = Annotated[Path, typer.Argument(help="A benchmark's YAML file.")]
+Output = Annotated[Path, typer.Option("--output-dir", help="Where results go.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key of the file: train.learning_rate=3e-4."),
+]
+DataDir = Annotated[str | None, typer.Option("--data-dir", help="Instead of the file's data_dir.")]
+Model = Annotated[str | None, typer.Option("--model", help="Instead of the file's model.")]
+Split = Annotated[str, typer.Option(help="published (the authors' dev set) or random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random draws.")]
+TaskNames = Annotated[
+    str | None, typer.Option("--tasks", help="Comma-separated; default: all of them.")
+]
+
+
+@contextlib.contextmanager
+def _input_errors() -> Iterator[None]:
+    """Bad input: one line for each problem, exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        for problem in error.problems:
+            typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def run(
+    task: Annotated[str, typer.Option(help="Label of the task.")],
+    method: Annotated[str, typer.Option(help="Label of the method.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    model: Model = None,
+    data_dir: DataDir = None,
+    output_dir: Output = Path("results"),
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Take settings from this YAML file.")
+    ] = None,
+    set_: Set = None,
+) -> None:
+    """Run one cell here, in this process, and print its result."""
+    from jiant_sparse.benchmark import config as config_module
+    from jiant_sparse.benchmark import grid, plan
+    from jiant_sparse.benchmark.record import describe
+
+    with _input_errors():
+        overrides = _overrides(model, data_dir, set_)
+        benchmark = config_module.single(task, method, seed, config, overrides)
+        (job,) = plan.plan(benchmark, output_dir)
+        if plan.missing([job], retry_failed=True):
+            result = grid.run_here(job, verbose=sys.stderr.isatty())
+        else:
+            typer.echo("done before; nothing was run", err=True)
+            result = plan.read_record(job)
+    typer.echo(f"{describe(result)}\n{job.directory}")
+    raise typer.Exit(0 if result.status == "ok" else 1)
+
+
+@app.command("grid")
+def grid_command(
+    config: Config,
+    output_dir: Output = Path("results"),
+    only: Annotated[
+        str | None, typer.Option(help="Cells to run: task=cb,method=sam,seed=0 (repeat a key).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one per core, at most 4.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    set_: Set = None,
+) -> None:
+    """Run every cell of a benchmark that has no record yet; prints the benchmark's directory."""
+    from jiant_sparse.benchmark import config as config_module
+    from jiant_sparse.benchmark import plan
+    from jiant_sparse.benchmark.record import describe
+
+    with _input_errors():
+        benchmark = config_module.load(config, _overrides(model, data_dir, set_))
+        jobs = plan.plan(benchmark, output_dir, plan.parse_only(only))
+        todo = plan.missing(jobs, retry_failed=retry_failed)
+        if dry_run:
+            _print_plan(jobs, todo)
+            return
+        directory = plan.write_manifest(benchmark, output_dir)
+    if todo:
+        _run_grid(todo, workers)
+    records = [plan.read_record(job) for job in jobs]
+    failed = [record for record in records if record.status == "failed"]
+    for record in failed:
+        typer.echo(describe(record), err=True)
+    typer.echo(
+        f"{benchmark.name}: {len(jobs)} cells, {len(jobs) - len(todo)} ended before, "
+        f"{len(todo)} run now, {len(failed)} failed",
+        err=True,
+    )
+    typer.echo(directory)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="<output>/<benchmark>")],
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Default: <directory>/report.")
+    ] = None,
+) -> None:
+    """Write index.html, table.csv and table.md, and print the table."""
+    from jiant_sparse.report import build
+
+    with _input_errors():
+        built = build(directory, output_dir)
+    typer.echo(built.text)
+
+
+@app.command()
+def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) -> None:
+    """Check configurations without running anything."""
+    from jiant_sparse.benchmark import config
+
+    problems: list[str] = []
+    for path in configs:
+        try:
+            benchmark = config.load(path)
+        except InputError as error:
+            problems += error.problems
+        else:
+            typer.echo(f"{path}: ok, {len(benchmark.cells)} cells")
+    with _input_errors():
+        if problems:
+            raise InputError(*problems)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods: what each tunes, its fields and their defaults."""
+    from jiant_sparse.methods import base
+
+    for name in base.names():
+        kind = base.find(name)
+        module = sys.modules[kind.__module__]
+        typer.echo(f"{name}\n  {(module.__doc__ or '').strip().splitlines()[0]}")
+        for field in dataclasses.fields(kind):
+            typer.echo(f"    {field.name}: {field.default!r}")
+
+
+@data_app.command()
+def fetch(
+    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/tasks"),
+    tasks: TaskNames = None,
+    split: Split = "published",
+    seed: Seed = 0,
+) -> None:
+    """Download GLUE and SuperGLUE tasks from the hub into jiant's layout."""
+    from jiant_sparse.data import fetch as module
+
+    with _input_errors():
+        module.fetch(data_dir, _tasks(tasks), split=split, seed=seed)
+    typer.echo(f"written to {data_dir}")
+
+
+@data_app.command()
+def synthesize(
+    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/synthetic"),
+    tasks: TaskNames = None,
+    seed: Seed = 0,
+) -> None:
+    """Write small learnable versions of the seven tasks: the embedded data of the quickstart."""
+    from jiant_sparse.data import synthetic
+
+    with _input_errors():
+        synthetic.synthesize(data_dir, _tasks(tasks, synthetic.TASK_NAMES), seed=seed)
+    typer.echo(f"written to {data_dir}")
+
+
+def _tasks(names: str | None, default: Sequence[str] | None = None) -> "list[Task]":
+    """The tasks of a comma-separated list, or of the default, or all known ones."""
+    from jiant_sparse.data import tasks
+
+    return [
+        tasks.find(name.strip()) for name in (names.split(",") if names else default or tasks.TASKS)
+    ]
+
+
+def _overrides(model: str | None, data_dir: str | None, changes: list[str] | None) -> list[str]:
+    given = {"model": model, "data_dir": data_dir}
+    # Quoted: a path is a string even if YAML would read it as something else.
+    return [
+        *(f"{key}={value!r}" for key, value in given.items() if value is not None),
+        *(changes or []),
+    ]
+
+
+def _print_plan(jobs: "list[Job]", todo: "list[Job]") -> None:
+    for job in jobs:
+        key = job.cell.key
+        state = "to run" if job in todo else "done or failed"
+        typer.echo(f"{key.task}/{key.method}/seed-{key.seed}: {state}")
+    typer.echo(f"{len(jobs)} cells, {len(todo)} to run")
+
+
+def _run_grid(todo: "list[Job]", workers: int | None) -> None:
+    from jiant_sparse.benchmark import grid
+    from jiant_sparse.benchmark.record import describe
+
+    ended = 0
+
+    def notify(record: "Record") -> None:
+        nonlocal ended
+        ended += 1
+        typer.echo(f"[{ended}/{len(todo)}] {describe(record)}", err=True)
+
+    try:
+        grid.run(todo, workers=workers or grid.default_workers(), notify=notify)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped with {ended} of {len(todo)} cells ended; the same command goes on", err=True
+        )
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Entry point of `jiant-sparse`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

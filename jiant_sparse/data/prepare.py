@@ -1,0 +1,117 @@
+"""From a task in the data directory to the three files that a cell trains and scores on."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jiant_sparse import files
+from jiant_sparse.data.split import check_fraction, check_split, drop, split_rows
+from jiant_sparse.data.store import phase_path, to_text
+from jiant_sparse.data.tasks import PHASES, Task, read_rows
+from jiant_sparse.errors import InputError
+
+# Part of the name of every derived folder; raise it when the same settings give other bytes.
+DERIVATION = 1
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The files of a task that a cell uses. Each mapping has the keys train, val and test.
+
+    paths: absolute. sha256: of the file's bytes, in hex. examples: number of rows.
+    """
+
+    task: Task
+    paths: dict[str, Path]
+    sha256: dict[str, str]
+    examples: dict[str, int]
+
+
+def prepare(
+    task: Task,
+    data_dir: Path,
+    cache_dir: Path,
+    *,
+    split: str = "files",
+    split_seed: int = 0,
+    drop_train: float = 0.0,
+    seed: int = 0,
+) -> TaskData:
+    """Check the task's three files and derive from them what was asked for.
+
+    split: "files" takes train and val as they are; "published" and "random" divide both together
+    anew, "random" by `split_seed`.
+    drop_train: fraction of the training rows, in [0, 1), left out at random by `seed`.
+
+    With split "files" and nothing dropped the paths are the originals. Otherwise they lie below
+    cache_dir/<task>/<hash of the sources and settings>, so that plain jiant can be given the same
+    files. The test file is never changed.
+
+    Raises InputError with all problems of all three files, or for a bad setting.
+    """
+    check_split(split, task)
+    check_fraction(drop_train)
+    paths = {phase: phase_path(data_dir, task, phase).resolve() for phase in PHASES}
+    rows = _read_all(task, paths)
+    digests = {phase: files.sha256(path) for phase, path in paths.items()}
+    settings = {"split": split}
+    derived = {}
+    if split != "files":
+        pool = rows["train"] + rows["val"]
+        derived["train"], derived["val"] = split_rows(pool, split, task=task, seed=split_seed)
+    if split == "random":
+        settings["split_seed"] = split_seed
+    if drop_train:
+        derived["train"] = _drop(task, derived.get("train", rows["train"]), drop_train, seed)
+        settings |= {"drop_train": drop_train, "seed": seed}
+    sources = [digests["train"], digests["val"]]
+    folder = Path(cache_dir).resolve() / task.name / _folder_name(task, sources, settings)
+    for phase, phase_rows in derived.items():
+        rows[phase], paths[phase] = phase_rows, folder / f"{phase}.jsonl"
+        digests[phase] = _write_once(paths[phase], to_text(phase_rows))
+    examples = {phase: len(rows[phase]) for phase in PHASES}
+    return TaskData(task=task, paths=paths, sha256=digests, examples=examples)
+
+
+def _read_all(task: Task, paths: dict[str, Path]) -> dict[str, list[dict]]:
+    folder = paths["train"].parent
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: there is no such folder for task {task.name}; make it with "
+            "`jiant-sparse data fetch` or `jiant-sparse data synthesize`, or correct data_dir"
+        )
+    rows, problems = {}, []
+    for phase, path in paths.items():
+        try:
+            rows[phase] = read_rows(path, task)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    return rows
+
+
+def _drop(task: Task, rows: list[dict], fraction: float, seed: int) -> list[dict]:
+    kept = drop(rows, fraction, seed)
+    if not kept:
+        raise InputError(f"task {task.name}: drop_train {fraction} of {len(rows)} rows leaves none")
+    return kept
+
+
+def _folder_name(task: Task, sources: list[str], settings: dict) -> str:
+    # The name counts because a random split draws by it.
+    parts = [DERIVATION, task.name, sources, settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write_once(path: Path, text: str) -> str:
+    """Leave `text` at `path` and return its SHA-256.
+
+    A second process writes the same bytes and replaces the file atomically, so no lock is needed.
+    A file with the right bytes is left alone: another cell may be reading it.
+    """
+    wanted = hashlib.sha256(text.encode()).hexdigest()
+    if not path.exists() or files.sha256(path) != wanted:
+        files.write_text(path, text)
+    return wanted

@@ -1,0 +1,144 @@
+"""The dev set: which rows of a task's original training set are kept for choosing a checkpoint.
+
+The papers cut the original training set in two and use the original dev set for testing. The
+authors' own cut is known by membership, not by seed, and is shipped as published_dev_split.json:
+for each of their seven tasks the `idx` of the rows in the dev set.
+"""
+
+import functools
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from importlib import resources
+
+from jiant_sparse import seeds
+from jiant_sparse.data.tasks import Task, suggestion
+from jiant_sparse.errors import InputError
+
+# "files" takes train.jsonl and val.jsonl as they are and so never comes here.
+KINDS = ("published", "random", "files")
+
+
+@functools.cache
+def published_dev_split() -> dict[str, tuple[int, ...]]:
+    """Sorted idx of the authors' dev rows, by task."""
+    path = resources.files("jiant_sparse.data") / "published_dev_split.json"
+    lists = json.loads(path.read_text(encoding="utf-8"))
+    return {name: tuple(sorted(indices)) for name, indices in lists.items()}
+
+
+def check_split(kind: str, task: Task) -> None:
+    """Raises InputError if `kind` is no way of splitting, or none that `task` has."""
+    if kind not in KINDS:
+        near = suggestion(str(kind), list(KINDS))
+        raise InputError(f"split is {kind!r}{near}; allowed are {', '.join(KINDS)}")
+    if kind == "published" and task.like not in published_dev_split():
+        raise InputError(
+            f"task {task.name}: split is published, but the authors split only "
+            f"{', '.join(published_dev_split())}; allowed here are random, files"
+        )
+
+
+def split_rows(
+    rows: Sequence[dict], kind: str, *, task: Task, seed: int
+) -> tuple[list[dict], list[dict]]:
+    """(train, dev), a partition of `rows`.
+
+    rows: the whole original training set, in any order: membership and the order of the output
+    depend on idx alone. Only a pool whose idx are missing or not unique (a file numbered anew
+    after it was split, say) is taken in its own order.
+    kind: "published" (the authors' membership, by idx; `seed` is not used) or "random" (9 *
+    floor(n / 10) rows to train, the rest to dev: the size rule of the published files).
+
+    Raises InputError if `kind` is neither, if the pool is not the one that the authors split, or
+    if it is too small for 10 rows.
+    """
+    check_split(kind, task)
+    if kind == "files":
+        raise InputError("split is 'files'; only published and random divide a pool of rows")
+    if kind == "published":
+        return _published(rows, task)
+    rows = _in_index_order(rows)
+    train_size = 9 * (len(rows) // 10)
+    if train_size == 0:
+        raise InputError(
+            f"task {task.name}: split is random, got {len(rows)} rows in train and val together; "
+            "at least 10 are needed"
+        )
+    generator = random.Random(seeds.derive(seed, "split", task.name))
+    chosen = set(generator.sample(range(len(rows)), train_size))
+    train = [row for position, row in enumerate(rows) if position in chosen]
+    dev = [row for position, row in enumerate(rows) if position not in chosen]
+    return train, dev
+
+
+def drop(rows: Sequence[dict], fraction: float, seed: int) -> list[dict]:
+    """`rows` without floor(fraction * n) random ones, in the order given.
+
+    Table 2 of the paper trains on sets that each lack a random 10 %. Which rows go depends on
+    idx and not on the order, as in `split_rows`.
+    fraction: in [0, 1).
+
+    Raises InputError if `fraction` is not in its range.
+    """
+    check_fraction(fraction)
+    # As the decimal that the user wrote: 0.29 * 100 is 28.999... in floats.
+    count = math.floor(Fraction(str(fraction)) * len(rows))
+    positions = list(range(len(rows)))
+    if _unique_indices(rows):
+        positions.sort(key=lambda position: rows[position]["idx"])
+    generator = random.Random(seeds.derive(seed, "drop"))
+    dropped = set(generator.sample(positions, count))
+    return [row for position, row in enumerate(rows) if position not in dropped]
+
+
+def check_fraction(fraction: float) -> None:
+    """Raises InputError unless 0 <= fraction < 1."""
+    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+    if not is_number or not 0 <= fraction < 1:
+        raise InputError(f"drop_train is {fraction!r}; it must be a number in [0, 1)")
+
+
+def _published(rows: Sequence[dict], task: Task) -> tuple[list[dict], list[dict]]:
+    wanted = published_dev_split()[task.like]
+    where = f"task {task.name}: split is published"
+    numbers = [row.get("idx") for row in rows]
+    problems = []
+    without = numbers.count(None)
+    if without:
+        problems.append(
+            f"{where}, but {without} of {len(rows)} rows have no idx, "
+            f"the first is row {numbers.index(None) + 1} of train and val together"
+        )
+    counts = Counter(number for number in numbers if number is not None)
+    twice = [number for number, count in counts.items() if count > 1]
+    if twice:
+        problems.append(
+            f"{where}, but {len(twice)} idx occur more than once in train and val together, "
+            f"the smallest is {min(twice)}"
+        )
+    absent = [number for number in wanted if number not in counts]
+    if absent:
+        problems.append(
+            f"{where}, but {len(absent)} of the {len(wanted)} idx of the authors' dev set are in "
+            f"neither train nor val, the first is {absent[0]}; use split random or files for "
+            "other data"
+        )
+    if problems:
+        raise InputError(*problems)
+    members = set(wanted)
+    rows = _in_index_order(rows)
+    train = [row for row in rows if row["idx"] not in members]
+    return train, [row for row in rows if row["idx"] in members]
+
+
+def _in_index_order(rows: Sequence[dict]) -> list[dict]:
+    return sorted(rows, key=lambda row: row["idx"]) if _unique_indices(rows) else list(rows)
+
+
+def _unique_indices(rows: Sequence[dict]) -> bool:
+    numbers = {row.get("idx") for row in rows}
+    return len(numbers) == len(rows) and None not in numbers

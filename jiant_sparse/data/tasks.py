@@ -1,0 +1,205 @@
+"""Tasks by name, and their files read strictly.
+
+The known tasks are the rows of table.py. Everything that reads a task's file goes through
+`read_rows`, so that a bad file is an error before anything runs, not a KeyError inside jiant.
+"""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from jiant_sparse.data.table import PHASES, TASKS, HubSource, Task
+from jiant_sparse.errors import InputError
+
+__all__ = ["PHASES", "TASKS", "HubSource", "Task", "find", "read_rows", "suggestion", "variant"]
+
+# A file of the wrong task has a problem in every line; its first lines tell enough.
+PRINTED_PROBLEMS = 20
+
+
+def suggestion(got: str, known: list[str]) -> str:
+    """'; did you mean "cola"?' for a near miss, else the empty string."""
+    near = difflib.get_close_matches(got, known, n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def find(name: str) -> Task:
+    """The known task called `name`.
+
+    Raises InputError for any other name.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    near = suggestion(str(name), list(TASKS))
+    raise InputError(f"task {name!r} is unknown{near}; known tasks: {', '.join(TASKS)}")
+
+
+def variant(name: str, like: str, metric: str | None = None) -> Task:
+    """A task with its own folder `name` whose files are read like those of the known task `like`.
+
+    metric: None takes that of `like`.
+
+    Raises InputError if `like` is unknown, `name` cannot be a folder or belongs to another known
+    task, or `metric` is not one that jiant's evaluation of `like` gives.
+    """
+    known = find(like)
+    problems = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        problems.append(
+            f"task name {name!r} cannot be a folder name; allowed are ASCII letters, digits, "
+            '"_", "-" and ".", beginning with a letter or digit'
+        )
+    if name in TASKS and name != like:
+        problems.append(f"task {name!r} is read like {name}, got like: {like}; choose another name")
+    if metric is not None and metric not in known.metrics:
+        near = suggestion(str(metric), list(known.metrics))
+        problems.append(
+            f"task {name!r}: metric is {metric!r}{near}; a task like {like} has "
+            f"{', '.join(known.metrics)}"
+        )
+    if problems:
+        raise InputError(*problems)
+    title = known.title if name == like else name
+    return replace(known, name=name, title=title, metric=metric or known.metric)
+
+
+def read_rows(path: Path, task: Task) -> list[dict]:
+    """The rows of one JSONL file of `task`, as they stand in the file.
+
+    Raises InputError if the file cannot be read, is empty or holds a line that jiant's reader of
+    the task would not take; it has one problem per bad field, "path:line: what".
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {_EXPECTED}") from None
+    if not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise InputError(f"{path}: the file is empty; {_EXPECTED}")
+    rows, problems, unprinted = [], [], 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = _parse(line)
+        except ValueError as error:
+            found = [str(error)]
+        else:
+            found = list(_row_problems(row, task))
+            rows.append(row)
+        room = PRINTED_PROBLEMS - len(problems)
+        problems += [f"{path}:{number}: {problem}" for problem in found[:room]]
+        unprinted += len(found[room:])
+    if unprinted:
+        problems.append(f"{path}: and {unprinted} more")
+    if problems:
+        raise InputError(*problems)
+    return rows
+
+
+_EXPECTED = "expected one JSON object per line"
+
+
+def _parse(line: bytes) -> dict:
+    """Raises ValueError with the whole problem if the line is not one strict JSON object."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} is not UTF-8") from None
+    if not text.strip():
+        raise ValueError(f"the line is blank; {_EXPECTED}")
+    try:
+        row = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON ({error}); {_EXPECTED}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"got {_shown(row)}; {_EXPECTED}")
+    return row
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'field "{twice}" is given twice')
+    return made
+
+
+def _row_problems(row: dict, task: Task) -> Iterator[str]:
+    names = [*task.texts, *(name for name, _ in task.choices), "label"]
+    names += ["idx"] * task.needs_idx + ["target"] * task.has_spans
+    for name in names:
+        if name not in row:
+            yield f'field "{name}" is missing; got {", ".join(row) or "no field"}'
+    for name in task.texts:
+        if name in row and not _is_text(row[name]):
+            yield f"{name} is {_shown(row[name])}; it must be a string that is not blank"
+    for name, allowed in task.choices:
+        if name in row and row[name] not in allowed:
+            yield f"{name} is {_shown(row[name])}; allowed are {_listed(allowed)}"
+    if "label" in row:
+        yield from _label_problems(row["label"], task)
+    # Tasks whose reader ignores idx may leave it out, but a split is drawn by it.
+    if "idx" in row and not _is_count(row["idx"]):
+        yield f"idx is {_shown(row['idx'])}; it must be a whole number >= 0"
+    if task.has_spans and "target" in row:
+        yield from _span_problems(row["target"], row.get("text"))
+
+
+def _label_problems(label: object, task: Task) -> Iterator[str]:
+    if task.label_range is None:
+        # By type as well: 1 == True, but jiant's table of labels is asked with what the file holds.
+        if not any(type(label) is type(each) and label == each for each in task.labels):
+            yield f"label is {_shown(label)}; allowed are {_listed(task.labels)}"
+        return
+    low, high = task.label_range
+    is_number = type(label) in (int, float)
+    if not is_number or not math.isfinite(label) or not low <= label <= high:
+        yield f"label is {_shown(label)}; it must be a number from {low:g} to {high:g}"
+
+
+def _span_problems(target: object, text: object) -> Iterator[str]:
+    if not isinstance(target, dict):
+        yield f"target is {_shown(target)}; it must be an object with the two spans"
+        return
+    words = len(text.split()) if _is_text(text) else None
+    for span in ("span1", "span2"):
+        index, span_text = target.get(f"{span}_index"), target.get(f"{span}_text")
+        if not _is_text(span_text):
+            got = _shown(span_text)
+            yield f"target.{span}_text is {got}; it must be a string that is not blank"
+        if not _is_count(index):
+            yield f"target.{span}_index is {_shown(index)}; it must be a whole number >= 0"
+        elif words is not None and _is_text(span_text) and index + len(span_text.split()) > words:
+            yield (
+                f"target.{span} is {len(span_text.split())} words from word {index} on; "
+                f"text has {words} words, counted from 0 and parted by spaces"
+            )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _shown(value: object) -> str:
+    """`value` as JSON, cut to a length that fits an error line."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _listed(values: tuple) -> str:
+    return ", ".join(_shown(value) for value in values)

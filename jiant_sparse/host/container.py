@@ -1,0 +1,102 @@
+"""jiant's own configuration of a cell: what our run uses, and what plain jiant can be given."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jiant.proj.main.components.container_setup as container_setup
+import jiant.proj.main.components.task_sampler as task_sampler
+import numpy as np
+from jiant.tasks.core import Task
+
+from jiant_sparse.benchmark.cell import Cell, Train
+from jiant_sparse.data.prepare import TaskData
+from jiant_sparse.files import write_text
+from jiant_sparse.host import features
+from jiant_sparse.seeds import derive
+
+
+def total_steps(train: Train, examples: int) -> int:
+    """Optimiser steps of a whole run, on `examples` training examples."""
+    if train.max_steps is not None:
+        return train.max_steps
+    batches = math.ceil(examples / train.batch_size)
+    return train.max_epochs * math.ceil(batches / train.gradient_accumulation)
+
+
+def container_config(cell: Cell, data: TaskData, directory: Path, examples: int) -> dict[str, Any]:
+    """The task-container configuration of a cell, in the form of jiant's configurators.
+
+    The caches it names, below `directory`, are those that jiant's tokenize_and_cache would write;
+    our own run keeps its features in memory.
+    """
+    train, name = cell.train, cell.task.reader
+    steps = total_steps(train, examples)
+    phases = ("train", "val", "val_labels", "test")
+    return {
+        "task_config_path_dict": {name: str(directory / f"{name}_config.json")},
+        "task_cache_config_dict": {
+            name: {phase: str(directory / "cache" / name / phase) for phase in phases}
+        },
+        "sampler_config": {"sampler_type": "ProportionalMultiTaskSampler"},
+        "global_train_config": {
+            "max_steps": steps,
+            "warmup_steps": int(steps * train.warmup_fraction),
+        },
+        "task_specific_configs_dict": {
+            name: {
+                "train_batch_size": train.batch_size,
+                "eval_batch_size": train.eval_batch_size,
+                "gradient_accumulation_steps": train.gradient_accumulation,
+                "eval_subset_num": train.dev_examples or data.examples["val"],
+            }
+        },
+        "taskmodels_config": {
+            "task_to_taskmodel_map": {name: name},
+            "taskmodel_config_map": {name: None},
+        },
+        "task_run_config": {
+            "train_task_list": [name],
+            "train_val_task_list": [name],
+            "val_task_list": [name],
+            "test_task_list": [name],
+        },
+        "metric_aggregator_config": {"metric_aggregator_type": "EqualMetricAggregator"},
+    }
+
+
+def write_configs(cell: Cell, data: TaskData, config: dict[str, Any], directory: Path) -> None:
+    """Write the task's and the container's configuration into `directory`, for plain jiant."""
+    task = features.task_config(cell.task.reader, data.paths)
+    write_text(directory / f"{cell.task.reader}_config.json", json.dumps(task, indent=1) + "\n")
+    write_text(directory / "container_config.json", json.dumps(config, indent=1) + "\n")
+
+
+def make_container(
+    cell: Cell, task: Task, config: dict[str, Any], examples: int
+) -> container_setup.JiantTaskContainer:
+    """jiant's task container of that configuration, without caches and with a seeded sampler."""
+    sampler = task_sampler.create_task_sampler(
+        sampler_config=config["sampler_config"],
+        task_dict={task.name: task},
+        task_to_num_examples_dict={task.name: examples},
+    )
+    # jiant seeds it from the operating system.
+    sampler.rng = np.random.RandomState(derive(cell.seed, "sampler") & 0xFFFFFFFF)
+    return container_setup.JiantTaskContainer(
+        task_dict={task.name: task},
+        task_sampler=sampler,
+        task_cache_dict={},
+        global_train_config=container_setup.GlobalTrainConfig.from_dict(
+            config["global_train_config"]
+        ),
+        task_specific_configs=container_setup.create_task_specific_configs(
+            config["task_specific_configs_dict"]
+        ),
+        taskmodels_config=container_setup.TaskmodelsConfig.from_dict(config["taskmodels_config"]),
+        task_run_config=container_setup.TaskRunConfig.from_dict(config["task_run_config"]),
+        metrics_aggregator=task_sampler.create_metric_aggregator(
+            config["metric_aggregator_config"]
+        ),
+    )

@@ -1,0 +1,148 @@
+"""jiant's tasks, examples, rows and batches, kept in memory and never in jiant's caches."""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jiant.proj.main.preprocessing as preprocessing
+import jiant.shared.caching as caching
+import jiant.tasks.evaluate as evaluate
+import numpy as np
+from jiant.proj.main.modeling.primary import JiantTransformersModelFactory
+from jiant.shared.model_resolution import ModelArchitectures
+from jiant.tasks.core import BatchMixin, Task
+from jiant.tasks.lib import wsc
+from jiant.tasks.retrieval import create_task_from_config
+from jiant.utils.torch_utils import ListDataset
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.seeds import derive
+
+_PADDED = ("input_ids", "input_mask", "segment_ids")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase's rows, all padded to one width, with the labels jiant's metrics want."""
+
+    rows: list[dict]
+    labels: Any
+    dropped: int
+
+
+def make_task(reader: str, paths: dict[str, Path]) -> Task:
+    """jiant's task `reader`, under its own name, on our files."""
+    return create_task_from_config(task_config(reader, paths))
+
+
+def task_config(reader: str, paths: dict[str, Path]) -> dict[str, Any]:
+    """jiant's task configuration, absolute paths."""
+    return {
+        "task": reader,
+        "name": reader,
+        "paths": {phase: str(path) for phase, path in paths.items()},
+    }
+
+
+def load_phase(task: Task, path: Path, tokenizer: Any, encoder: Any, max_seq_length: int) -> Phase:
+    """Read, tokenise and featurise one file with its true labels.
+
+    The file is read as jiant's `val` phase whatever it is: as `test` jiant would replace every
+    label by a dummy. WSC examples one of whose spans is cut off at max_seq_length are dropped and
+    counted. Raises InputError naming the example that jiant cannot read.
+    """
+    reader = type(task)(name=task.name, path_dict={"val": str(path)})
+    examples = reader.get_val_examples()
+    architecture = ModelArchitectures(encoder.config.model_type)
+    factory = JiantTransformersModelFactory.get_registry()[architecture]
+    specification = factory.get_feat_spec(encoder, max_seq_length)
+    rows = []
+    for example in examples:
+        try:
+            # jiant prints the architecture for every WSC example.
+            with contextlib.redirect_stdout(io.StringIO()):
+                tokenized = _fit(example.tokenize(tokenizer), max_seq_length)
+                row = tokenized and tokenized.featurize(tokenizer, specification)
+        except Exception as error:
+            raise InputError(
+                f"{path}: example {example.guid}: jiant cannot make features of it: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if row is not None:
+            rows.append({"data_row": row, "metadata": {"example_id": len(rows)}})
+    if not rows:
+        raise InputError(f"{path}: none of {len(examples)} examples fits {max_seq_length} tokens")
+    dataset, _ = preprocessing.smart_truncate(ListDataset(rows), max_seq_length)
+    scheme = evaluate.get_evaluation_scheme_for_task(task)
+    labels = scheme.get_labels_from_cache_and_examples(
+        task=task, cache=caching.InMemoryDataCache(dataset.data), examples=examples
+    )
+    return Phase(dataset.data, labels, dropped=len(examples) - len(rows))
+
+
+def _fit(tokenized: Any, max_seq_length: int) -> Any:
+    """A WSC example cut to length, or None if a span is lost; every other task cuts for itself.
+
+    jiant makes the segment ids of WSC from the uncut tokens and then stumbles over their number.
+    """
+    room = max_seq_length - 2
+    if not isinstance(tokenized, wsc.TokenizedExample) or len(tokenized.tokens) <= room:
+        return tokenized
+    if max(tokenized.span1_span.end, tokenized.span2_span.end) > room:
+        return None
+    return tokenized.new(tokens=tokenized.tokens[:room])
+
+
+def trim(batch: BatchMixin) -> BatchMixin:
+    """The batch cut to its longest sequence; the padding of the others' does not change logits.
+
+    Padding is on the right; of multiple choice, (batch, choices, width), the longest choice counts.
+    """
+    used = batch.input_mask.reshape(-1, batch.input_mask.shape[-1]).any(0).nonzero()
+    width = int(used[-1]) + 1
+    return batch.new(**{name: getattr(batch, name)[..., :width] for name in _PADDED})
+
+
+def batches(task: Task, rows: list[dict], batch_size: int) -> Iterator[tuple[BatchMixin, dict]]:
+    """jiant's collated batches in the order of the rows, trimmed; the last may be smaller."""
+    for start in range(0, len(rows), batch_size):
+        batch, metadata = task.collate_fn(rows[start : start + batch_size])
+        yield trim(batch), metadata
+
+
+class Epochs:
+    """Endless training batches: a new permutation of the rows each epoch.
+
+    Stands in for jiant's InfiniteYield, which replays the first epoch's batches for ever; that is
+    `reshuffle=False`. The order depends on seed and epoch alone, not on a global generator.
+    """
+
+    def __init__(
+        self, task: Task, rows: list[dict], batch_size: int, *, seed: int, reshuffle: bool = True
+    ) -> None:
+        self.task = task
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.reshuffle = reshuffle
+        self._batches = self._endless()
+
+    def pop(self) -> tuple[BatchMixin, dict]:
+        """The next batch and its metadata."""
+        return next(self._batches)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(rows,) the rows' positions in the order of `epoch`, from 0."""
+        stream = derive(self.seed, "epoch", str(epoch if self.reshuffle else 0))
+        generator = np.random.RandomState([stream >> 32, stream & 0xFFFFFFFF])
+        return generator.permutation(len(self.rows))
+
+    def _endless(self) -> Iterator[tuple[BatchMixin, dict]]:
+        epoch = 0
+        while True:
+            rows = [self.rows[position] for position in self.order(epoch)]
+            yield from batches(self.task, rows, self.batch_size)
+            epoch += 1

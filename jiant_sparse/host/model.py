@@ -1,0 +1,192 @@
+"""The pretrained encoder: found, checked before anything runs, and built as a jiant model."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import re
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.files import sha256
+
+# jiant builds these two from their slow tokenizers; its other architectures are not tested here.
+VOCABULARY_FILES = {"bert": ("vocab.txt",), "roberta": ("vocab.json", "merges.txt")}
+_WEIGHTS = "model.safetensors"
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """A checked model directory.
+
+    sha256: over the files that decide the model. pooler: `loaded` if the weights have one,
+    `initialised` if transformers will draw one at random (every masked-language-model checkpoint).
+    """
+
+    path: Path
+    sha256: str
+    pooler: str
+    longest_sequence: int
+
+
+def resolve(name: str) -> ModelSource:
+    """Find and check a model by hub name, local directory or `pkg://package/folder`.
+
+    Raises InputError if it cannot be found, is not a BERT or RoBERTa encoder, or lacks its
+    weights (safetensors), its slow tokenizer's files, or any tensor but the pooler's.
+    """
+    path = _locate(name)
+    config = _read_config(path)
+    kind = config["model_type"]
+    for file in (_WEIGHTS, *VOCABULARY_FILES[kind]):
+        if not (path / file).is_file():
+            raise InputError(f"model {name}: {path} has no {file}{_hint(path, file)}")
+    if kind == "roberta":
+        _check_roberta_padding(path)
+    pooler = _check_weights(path, config)
+    files = ("config.json", _WEIGHTS, *VOCABULARY_FILES[kind])
+    digest = hashlib.sha256("".join(sha256(path / file) for file in files).encode()).hexdigest()
+    # RoBERTa counts positions from padding_idx + 1 = 2.
+    longest = config["max_position_embeddings"] - (2 if kind == "roberta" else 0)
+    return ModelSource(path, digest, pooler, longest)
+
+
+def build(source: ModelSource, task: Any, pooling: str) -> Any:
+    """jiant's model of the source with jiant's head for `task` (a jiant task).
+
+    Draws the head, and the pooler if it is not in the weights, from torch's global generator.
+    pooling: what the head reads: `pooler`, or the last layer's `first_token` or `mean`.
+    """
+    import jiant.proj.main.modeling.model_setup as model_setup
+    from jiant.proj.main.components.container_setup import TaskmodelsConfig
+
+    transformers.logging.set_verbosity_error()
+    model = model_setup.setup_jiant_model(
+        hf_pretrained_model_name_or_path=str(source.path),
+        model_config_path=str(source.path / "config.json"),
+        task_dict={task.name: task},
+        taskmodels_config=TaskmodelsConfig(task_to_taskmodel_map={task.name: task.name}),
+    )
+    if pooling != "pooler":
+        _pool(model.encoder, pooling)
+    return model
+
+
+def _pool(encoder: Any, pooling: str) -> None:
+    """Give the head the last layer's first token or mean instead of the pooler's output."""
+    plain = type(encoder).encode
+
+    def encode(self: Any, input_ids: Any, segment_ids: Any, input_mask: Any, **options: Any) -> Any:
+        output = plain(self, input_ids, segment_ids, input_mask, **options)
+        if pooling == "first_token":
+            return dataclasses.replace(output, pooled=output.unpooled[:, 0])
+        mask = input_mask.unsqueeze(-1).to(output.unpooled.dtype)
+        return dataclasses.replace(output, pooled=(output.unpooled * mask).sum(1) / mask.sum(1))
+
+    encoder.encode = types.MethodType(encode, encoder)
+
+
+def _locate(name: str) -> Path:
+    if name.startswith("pkg://"):
+        package, _, folder = name.removeprefix("pkg://").partition("/")
+        try:
+            spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(f"model {name}: there is no installed package {package!r}")
+        path = Path(spec.submodule_search_locations[0]) / folder
+        if not path.is_dir():
+            raise InputError(f"model {name}: the package {package} has no folder {folder!r}")
+        return path
+    if Path(name).is_dir():
+        return Path(name).resolve()
+    if not _HUB_NAME.fullmatch(name) or name.startswith("."):
+        raise InputError(f"model {name}: there is no such directory, and it is no hub name")
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    files = ["config.json", _WEIGHTS, *sum(VOCABULARY_FILES.values(), ())]
+    files += ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=files))
+    except Exception as error:  # the hub client's own errors, requests' and the system's
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"model {name}: is no local directory and cannot be had from the hub: {reason[0]} "
+            "Give the path of a local model directory, or try again with the network"
+        ) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{file}: not JSON: {error}") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in VOCABULARY_FILES:
+        allowed = ", ".join(VOCABULARY_FILES)
+        raise InputError(f"{file}: model_type is {kind!r}; it must be one of {allowed}")
+    return config
+
+
+def _hint(path: Path, file: str) -> str:
+    if file == _WEIGHTS and (path / "pytorch_model.bin").exists():
+        return (
+            "; its pytorch_model.bin is a pickle, which is not read: "
+            "load it with transformers once and save_pretrained(..., safe_serialization=True)"
+        )
+    if file != _WEIGHTS and (path / "tokenizer.json").exists():
+        return "; jiant reads the slow tokenizer's files, tokenizer.json alone does not do"
+    return ""
+
+
+def _check_roberta_padding(path: Path) -> None:
+    file = path / "vocab.json"
+    pad = json.loads(file.read_text(encoding="utf-8")).get("<pad>")
+    if pad != 1:
+        raise InputError(f"{file}: <pad> has id {pad}; jiant pads RoBERTa's input with 1")
+
+
+def _check_weights(path: Path, config: dict[str, Any]) -> str:
+    """`loaded` or `initialised`, for the pooler; InputError if any other tensor is amiss."""
+    file = path / _WEIGHTS
+    prefix = f"{config['model_type']}."
+    try:
+        with safe_open(file, "pt") as weights:
+            shapes = {
+                key.removeprefix(prefix)
+                .replace("LayerNorm.gamma", "LayerNorm.weight")
+                .replace("LayerNorm.beta", "LayerNorm.bias"): weights.get_slice(key).get_shape()
+                for key in weights.keys()  # noqa: SIM118 - not a mapping
+            }
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: not a readable safetensors file: {error}") from error
+    with torch.device("meta"):
+        expected = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(path))
+    missing = [name for name, _ in expected.named_parameters() if name not in shapes]
+    absent = [name for name in missing if not name.startswith("pooler.")]
+    if absent:
+        raise InputError(
+            f"{file}: lacks {len(absent)} of the encoder's tensors, first {absent[0]}: "
+            f"these are not the weights of {path / 'config.json'}"
+        )
+    for name, tensor in expected.named_parameters():
+        if name in shapes and list(tensor.shape) != shapes[name]:
+            raise InputError(
+                f"{file}: {name} has shape {shapes[name]}; "
+                f"{path / 'config.json'} says {list(tensor.shape)}"
+            )
+    return "initialised" if missing else "loaded"

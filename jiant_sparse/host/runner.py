@@ -1,0 +1,283 @@
+"""jiant's runner and metarunner with our hooks in them.
+
+The step, drawn once:
+
+    for each micro-batch: forward, loss + method.penalty(), backward
+    method.before_step
+    clip, once, what trains
+    optimiser and scheduler step
+    method.after_step
+    zero_grad
+    evaluation on dev when due -> best state, history, patience
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jiant.proj.main.components.task_sampler as task_sampler
+import jiant.proj.main.runner as jiant_runner
+import torch
+from jiant.proj.main.metarunner import JiantMetarunner
+from jiant.proj.main.modeling.primary import wrap_jiant_forward
+from jiant.utils.zlog import BaseZLogger
+from torch import Tensor
+
+from jiant_sparse.benchmark.cell import Train
+from jiant_sparse.host.features import Epochs, Phase, batches
+from jiant_sparse.methods.base import Method
+from jiant_sparse.seeds import derive
+
+
+class NotFinite(ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+class SparseRunner(jiant_runner.JiantRunner):
+    """jiant's runner with a method's hooks, and data order and precision of our own.
+
+    phases: `train`, `val` and `test`. seed: the cell's.
+    """
+
+    def __init__(
+        self, *, method: Method, phases: dict[str, Phase], train: Train, seed: int, **parts: Any
+    ) -> None:
+        super().__init__(**parts)
+        self.method = method
+        self.phases = phases
+        self.train_settings = train
+        self.seed = seed
+        (self.task,) = self.jiant_task_container.task_dict.values()
+        self.step_seconds: list[float] = []
+        if train.precision == "bf16":
+            # jiant hands logits to NumPy, which has no bfloat16; the loss gains by it too.
+            head = self.jiant_model.taskmodels_dict[self.task.name].head
+            head.register_forward_hook(lambda module, inputs, output: output.float())
+
+    def get_train_dataloader_dict(self) -> dict[str, Epochs]:
+        """Reshuffled endless batches in the place of jiant's replayed ones."""
+        return {self.task.name: self.epochs("train")}
+
+    def epochs(self, stream: str) -> Epochs:
+        """An endless stream of training batches in an order of its own."""
+        return Epochs(
+            self.task,
+            self.phases["train"].rows,
+            self.train_settings.batch_size,
+            seed=derive(self.seed, stream),
+            reshuffle=self.train_settings.reshuffle,
+        )
+
+    def backward(self, batch: Any, penalty: Tensor | float = 0.0, parts: int = 1) -> float:
+        """Add the gradient of (loss + penalty) / parts; returns the loss plus penalty."""
+        with self._autocast():
+            output = wrap_jiant_forward(
+                jiant_model=self.jiant_model,
+                batch=batch.to(self.device),
+                task=self.task,
+                compute_loss=True,
+            )
+        loss = output.loss + penalty
+        (loss / parts).backward()
+        return loss.item()
+
+    def run_train_step(self, train_dataloader_dict: dict, train_state: Any) -> None:
+        """One optimiser step over `gradient_accumulation` micro-batches."""
+        started = time.perf_counter()
+        self.jiant_model.train()
+        step = train_state.global_steps + 1
+        parts = self.train_settings.gradient_accumulation
+        losses = []
+        for _ in range(parts):
+            batch, _ = train_dataloader_dict[self.task.name].pop()
+            losses.append(self.backward(batch, self.method.penalty(), parts))
+            if not math.isfinite(losses[-1]):
+                raise NotFinite(f"the training loss is {losses[-1]} at step {step}")
+        learning_rate = self.optimizer_scheduler.scheduler.get_last_lr()[0]
+        self._update(step)
+        train_state.step(task_name=self.task.name)
+        self.step_seconds.append(time.perf_counter() - started)
+        entry = {"step": step, "loss": sum(losses) / parts, "learning_rate": learning_rate}
+        self.log_writer.write_entry("train", entry)
+
+    def _update(self, step: int) -> None:
+        self.method.before_step(step)
+        torch.nn.utils.clip_grad_norm_(self.jiant_model.parameters(), self.rparams.max_grad_norm)
+        self.optimizer_scheduler.step()
+        self.method.after_step(step)
+        self.jiant_model.zero_grad()
+
+    def score(self, phase: str, limit: int | None = None) -> Any:
+        """jiant's metrics (`.major`, `.minor`) on the first `limit` rows of a phase, or on all.
+
+        Draws nothing from the global generators, so that evaluating does not change training.
+        """
+        data = self.phases[phase]
+        with self._autocast():
+            result = jiant_runner.run_val(
+                val_dataloader=batches(
+                    self.task, data.rows[:limit], self.train_settings.eval_batch_size
+                ),
+                val_labels=data.labels[:limit],
+                jiant_model=self.jiant_model,
+                task=self.task,
+                device=self.device,
+                local_rank=self.rparams.local_rank,
+                verbose=False,
+            )
+        return result["metrics"]
+
+    def run_val(self, task_name_list: Any, use_subset: bool | None = None, **_: Any) -> dict:
+        """The evaluation that selects the best step, in the form the metarunner expects."""
+        limit = self.train_settings.dev_examples if use_subset else None
+        return {name: {"metrics": self.score("val", limit)} for name in task_name_list}
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self.train_settings.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+
+class ModelProbe:
+    """Gradients of fresh training batches; the model and the run are left as found.
+
+    See `methods.base.Probe`. Its batches come in an order of their own.
+    """
+
+    def __init__(self, runner: SparseRunner) -> None:
+        self.runner = runner
+
+    def __call__(
+        self, batches: int, *, dropout: bool = False, max_grad_norm: float | None = None
+    ) -> Iterator[None]:
+        model = self.runner.jiant_model
+        epochs = self.runner.epochs("probe")
+        was_training = model.training
+        devices = [self.runner.device] if torch.device(self.runner.device).type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(derive(self.runner.seed, "probe"))
+            try:
+                for _ in range(batches):
+                    model.train(dropout)
+                    model.zero_grad()
+                    self._backward(epochs.pop()[0], max_grad_norm)
+                    yield
+            finally:
+                model.zero_grad()
+                model.train(was_training)
+
+    def _backward(self, batch: Any, max_grad_norm: float | None) -> None:
+        loss = self.runner.backward(batch)
+        if not math.isfinite(loss):
+            raise NotFinite(f"the loss is {loss} while weights are being chosen")
+        if max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.runner.jiant_model.parameters(), max_grad_norm)
+
+
+@dataclass
+class Progress:
+    """What the dev scores said so far. A score is jiant's aggregated major metric."""
+
+    history: list[tuple[int, float | None]] = field(default_factory=list)
+    best_step: int | None = None
+    best_score: float = -math.inf
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    evaluations_since_best: int = 0
+    stopped_by: str | None = None
+    eval_seconds: float = 0.0
+
+
+class SparseMetarunner(JiantMetarunner):
+    """jiant's loop with exact evaluation steps, one evaluation each, and the best state back."""
+
+    def __init__(self, runner: SparseRunner, *, verbose: bool, log_writer: BaseZLogger) -> None:
+        train = runner.train_settings
+        super().__init__(
+            runner=runner,
+            save_every_steps=0,
+            eval_every_steps=train.eval_every,
+            save_checkpoint_every_steps=0,
+            no_improvements_for_n_evals=train.patience,
+            checkpoint_saver=None,
+            output_dir=None,
+            verbose=verbose,
+            save_best_model=False,
+            save_last_model=False,
+            log_writer=log_writer,
+        )
+        self.progress = Progress()
+
+    def run_train_loop(self) -> Progress:
+        """Train to the end; afterwards the model holds its best state."""
+        self.begin_training()
+        for _ in self.yield_train_step():
+            if self.should_eval_model():
+                self.eval_save()
+            if self.should_break_training():
+                break
+        if self.progress.history[-1:] == [] or self.progress.history[-1][0] != self._step:
+            self.eval_save()
+        self._restore_best()
+        return self.progress
+
+    @property
+    def _step(self) -> int:
+        return self.train_state.global_steps
+
+    def should_eval_model(self) -> bool:
+        """After the steps that, with the offset, eval_every divides (jiant's offset is 1)."""
+        offset = self.runner.train_settings.eval_offset
+        return (self._step + offset) % self.eval_every_steps == 0
+
+    def should_break_training(self) -> bool:
+        """At the last step, or past min_steps after `patience` evaluations without a better one."""
+        train = self.runner.train_settings
+        impatient = 0 < train.patience <= self.progress.evaluations_since_best
+        if impatient and self._step > train.min_steps:
+            self.progress.stopped_by = "patience"
+        elif self._step >= self.global_train_config.max_steps:
+            self.progress.stopped_by = "max_steps"
+        return self.progress.stopped_by is not None
+
+    def eval_save(self) -> None:
+        """Score on dev; a strictly better score becomes the best, and NaN is worse than any."""
+        started = time.perf_counter()
+        container = self.runner.jiant_task_container
+        results = self.runner.run_val(
+            task_name_list=container.task_run_config.train_val_task_list, use_subset=True
+        )
+        score = float(
+            task_sampler.compute_aggregate_major_metrics_from_results_dict(
+                metrics_aggregator=container.metrics_aggregator, results_dict=results
+            )
+        )
+        self._note(None if math.isnan(score) else score)
+        self.progress.eval_seconds += time.perf_counter() - started
+
+    def _note(self, score: float | None) -> None:
+        progress = self.progress
+        progress.history.append((self._step, score))
+        self.log_writer.write_entry("dev", {"step": self._step, "score": score})
+        if not self.runner.method.settled:
+            return
+        comparable = -math.inf if score is None else score
+        if progress.best_step is None or comparable > progress.best_score:
+            progress.best_step, progress.best_score = self._step, comparable
+            progress.best_state = {
+                name: parameter.detach().to("cpu", copy=True) for name, parameter in self._trained()
+            }
+            progress.evaluations_since_best = 0
+        else:
+            progress.evaluations_since_best += 1
+
+    def _restore_best(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self._trained():
+                if name in self.progress.best_state:
+                    parameter.copy_(self.progress.best_state[name])
+
+    def _trained(self) -> Iterator[tuple[str, Tensor]]:
+        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)

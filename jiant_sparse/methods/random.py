@@ -1,0 +1,34 @@
+"""Random: weights chosen uniformly at random, once; Fu et al. 2023 (2211.15583), section 2.
+
+The authors' program draws each weight with probability p, so that its count varies by about
+sqrt(m p) (787 of 623,228 in RoBERTa-base); here exactly floor(m p) are drawn, as the text says.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from jiant_sparse.methods.base import Method, Probe, Rng, check_choice, check_density
+from jiant_sparse.sparse import selection, surgery
+
+
+@dataclass
+class Random(Method):
+    """A fixed uniform random choice of weights.
+
+    density: fraction of the encoder's weights that trains, in (0, 1].
+    scope: `global` draws floor(density m) of all m weights; `per_tensor` floor(density n) of each
+        tensor's n.
+    """
+
+    density: float = 0.005
+    scope: str = "global"
+
+    def __post_init__(self) -> None:
+        check_density(self.density)
+        check_choice("scope", self.scope, selection.SCOPES)
+
+    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
+        """Draw the weights and train only these."""
+        sizes = {name: weight.numel() for name, weight in surgery.eligible(model).items()}
+        surgery.select(model, selection.uniform(sizes, self.density, rng, scope=self.scope))

@@ -1,0 +1,66 @@
+"""Numbers and foreign strings as a reader meets them. Unknown is a dash, never 0."""
+
+import unicodedata
+
+DASH = "–"
+MINUS = "−"
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """`value` with `digits` decimals and a true minus sign."""
+    if value is None:
+        return DASH
+    text = f"{value:.{digits}f}"
+    # A small negative number would round to "-0.0".
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int) -> str:
+    """A difference: its sign is always shown, unless it rounds to nothing."""
+    text = fixed(value, digits)
+    return text if value is None or value < 0 or float(text) == 0 else f"+{text}"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent, so that 99.998 never reads as all and 0.003 never as none."""
+    if value is None:
+        return DASH
+    if value in (0, 100):
+        return f"{value:.0f}"
+    if value < 0.1:
+        return f"{value:.2g}" if value >= 0.0001 else "<0.0001"
+    return f"{value:.2f}" if value < 99.995 or value > 100 else ">99.99"
+
+
+def count(value: float | None) -> str:
+    """A count with thin spaces between thousands; a mean of counts is rounded."""
+    return DASH if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def seconds(value: float | None) -> str:
+    """A duration in the unit that keeps it short."""
+    if value is None:
+        return DASH
+    if value < 100:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
+
+
+def size(value: int | None) -> str:
+    """A number of bytes in powers of 1000."""
+    if value is None:
+        return DASH
+    amount = float(value)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"
+
+
+def printable(text: str) -> str:
+    """`text` on one line and without characters that command a terminal."""
+    spaced = " ".join(text.split())
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf") else c for c in spaced)

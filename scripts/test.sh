@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Installs what is missing and runs format check, lint and tests. Options go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bash scripts/setup.sh
+export PATH="$PWD/.venv/bin:$PATH"
+export HF_HUB_OFFLINE=1
+ruff format --check .
+ruff check .
+python -m pytest -q "$@"

@@ -1,0 +1,123 @@
+"""Fabricated records for the tests of the report: plausible in form, invented in every number."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
+from jiant_sparse.benchmark.record import CellKey, Cost, Params, Primary, Provenance, Record
+from jiant_sparse.benchmark.record import settings_hash as hash_of
+from jiant_sparse.data.tasks import TASKS
+
+ELIGIBLE = 1_000_000
+PUBLISHED_TRAINING = {
+    "batch_size": 16,
+    "gradient_accumulation": 1,
+    "learning_rate": 1e-4,
+    "max_epochs": 10_000,
+    "max_steps": None,
+    "warmup_fraction": 0.1,
+    "eval_every": 500,
+    "min_steps": 20_000,
+    "patience": 40,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "max_seq_length": 256,
+    "precision": "fp32",
+}
+
+
+def settings(task: str, method: str, seed: int, **changes: Any) -> dict[str, Any]:
+    """The settings of the published experiment, changed at the top level by `changes`."""
+    fields = {"density": 0.005} if method in ("sam", "random") else {}
+    return {
+        "model": "roberta-base",
+        "pooling": "pooler",
+        "split": "published",
+        "split_seed": 0,
+        "drop_train": 0.0,
+        "device": "cpu",
+        "seed": seed,
+        "task": {"name": task, "like": task, "metric": "acc"},
+        "method": {"name": method, **fields},
+        "train": dict(PUBLISHED_TRAINING),
+        **changes,
+    }
+
+
+def provenance(**changes: Any) -> Provenance:
+    fields = {
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "dirty": False,
+        "versions": {"python": "3.11.9", "torch": "2.13.0"},
+        "device": "cpu",
+        "threads": 2,
+        "pooler": "initialised",
+        "dropped_examples": {"train": 3, "dev": 0},
+        "started": "2026-11-20T08:00:00+00:00",
+        "finished": "2026-11-20T09:30:00+00:00",
+    }
+    return Provenance(**{**fields, **changes})
+
+
+def record(
+    task: str = "rte",
+    method: str = "sam",
+    seed: int = 0,
+    test: float | None = 0.7,
+    *,
+    setting: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Record:
+    """A cell that ended well; `setting` changes its settings and `changes` its fields."""
+    known = settings(task, method, seed, **(setting or {}))
+    metric = TASKS[task].metric if task in TASKS else "acc"
+    noise = random.Random(f"{task} {method} {seed}")
+    level = 0.5 if test is None else test
+    history = [(100 * i, min(1.0, level * (1 - 0.5**i) + noise.gauss(0, 0.01))) for i in range(12)]
+    fields = {
+        "cell": CellKey(benchmark="bench", task=task, method=method, seed=seed),
+        "settings": known,
+        "settings_hash": hash_of(known),
+        "inputs": {"model/model.safetensors": "a" * 64, "data/train.jsonl": "b" * 64},
+        "status": "ok",
+        "metrics": {
+            "dev": {metric: level},
+            "test": {metric: test},
+            "train": {metric: min(1.0, level + 0.2)},
+        },
+        "primary": Primary(name=metric, dev=level, test=test),
+        "best_step": 800,
+        "steps": 1100,
+        "stopped_by": "max_steps",
+        "params": Params(
+            eligible=ELIGIBLE, selected=5000, added=0, head=1538, trainable=6538, changed=4990
+        ),
+        "cost": Cost(train_seconds=83.2, step_milliseconds_median=75.5, delta_bytes=52_300),
+        "history": history,
+        "provenance": provenance(),
+    }
+    return Record(**{**fields, **changes})
+
+
+def failure(task: str, method: str, seed: int, error: str) -> Record:
+    nothing = {"metrics": {}, "primary": None, "params": None, "history": [], "cost": Cost()}
+    nothing |= {"best_step": None, "steps": None, "stopped_by": None}
+    return record(task, method, seed, status="failed", error=error, **nothing)
+
+
+def write(directory: Path, *records: Record) -> Path:
+    """Write records where their cells belong; returns the benchmark's directory."""
+    for item in records:
+        item.write(item.cell.directory(directory))
+    return directory / "bench"
+
+
+def plan(tasks: list[str], methods: list[str], seeds: int) -> Manifest:
+    cells = [
+        PlannedCell(task=task, method=method, seed=seed)
+        for task in tasks
+        for method in methods
+        for seed in range(seeds)
+    ]
+    return Manifest(benchmark="bench", tasks=tasks, methods=methods, cells=cells)
