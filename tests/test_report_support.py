@@ -27,7 +27,7 @@ PUBLISHED_TRAINING = {
 }
 
 
-def settings(task: str, method: str, seed: int, **changes: Any) -> dict[str, Any]:
+def settings(task: str, method: str, seed: int, /, **changes: Any) -> dict[str, Any]:
     """The settings of the published experiment, changed at the top level by `changes`."""
     fields = {"density": 0.005} if method in ("sam", "random") else {}
     return {

@@ -1,17 +1,23 @@
-"""Sentence makers of the synthetic tasks: one function per task, from a label to a row.
+"""Sentence makers of the synthetic tasks: for each task one function from a label to a row.
 
-Every function takes a generator and the wanted label and returns the row without its idx. The
-words are common ones that BERT's and RoBERTa's vocabularies hold whole, so rows stay short.
+Every function takes a generator and the wanted label and returns the row without idx and label.
+The words are common ones that the vocabularies of BERT and RoBERTa hold whole, so that rows are
+short, and what decides the label is what decides it in the real task: word order and agreement,
+overlap in meaning, who did what to whom, the verb that embeds a clause, cause and effect, gender.
 """
 
 import random
+from collections.abc import Sequence
 
 MEN = ("man", "boy", "king", "father", "uncle")
 WOMEN = ("woman", "girl", "queen", "mother", "aunt")
-PEOPLE = MEN + WOMEN + ("doctor", "teacher", "farmer", "student")
+PEOPLE = (*MEN, *WOMEN, "doctor", "teacher", "farmer", "student")
 ANIMALS = ("dog", "cat", "horse", "bird", "cow", "pig", "lion", "bear", "wolf", "monkey")
+PLURALS = {"man": "men", "woman": "women", "wolf": "wolves"}
+ADJECTIVES = ("old", "young", "tall", "happy", "angry", "tired", "rich", "poor")
 PLACES = ("park", "garden", "house", "street", "school", "forest", "kitchen", "church")
-# Third person singular, plural.
+NAMES = ("Anna", "John", "Mary", "Peter", "Paul", "Lucy", "Tom", "Emma", "Jack", "Rose")
+# (third person singular, plural)
 VERBS = (
     ("chases", "chase"),
     ("sees", "see"),
@@ -22,8 +28,8 @@ VERBS = (
     ("feeds", "feed"),
     ("fears", "fear"),
 )
-PLURALS = {"man": "men", "woman": "women", "wolf": "wolves"}
-ADJECTIVES = ("old", "young", "tall", "happy", "angry", "tired", "rich", "poor")
+# Past tense and participle alike, for active and passive sentences.
+PAST_VERBS = ("chased", "followed", "found", "heard", "fed", "killed", "sold", "bought", "caught")
 ACTIONS = (
     "plays the guitar",
     "rides a bike",
@@ -36,106 +42,31 @@ ACTIONS = (
     "drinks some tea",
     "writes a letter",
 )
-
-
-def _sentence(words: list[str]) -> str:
-    text = " ".join(words)
-    return text[0].upper() + text[1:] + "."
-
-
-def cola(generator: random.Random, label: str) -> dict:
-    """Acceptable: subject, verb, object, place. Not: out of order, or the verb disagrees."""
-    nouns = generator.sample(PEOPLE + ANIMALS, 2)
-    verb, place = generator.choice(VERBS), generator.choice(PLACES)
-    is_plural = generator.random() < 0.5
-    subject = PLURALS.get(nouns[0], nouns[0] + "s") if is_plural else nouns[0]
-    words = ["the", subject, verb[is_plural], "the", nouns[1]]
-    if generator.random() < .5: words += ["in", "the", place]
-    if label == "0":
-        kind = generator.random()
-        if kind < 0.15:
-            words[2] = verb[not is_plural]
-        elif kind < .4:
-            del words[2]
-        elif kind < .6:
-            words[0:2] = [words[1], words[0]]
-        else:
-            good = list(words)
-            while words == good:
-                generator.shuffle(words)
-    return {"text": _sentence(words), "label": label}
-
-
-def _other(generator, values, value):
-    return generator.choice([each for each in values if each != value])
-
-
-def stsb(generator: random.Random, label: float) -> dict:
-    """Score = 3 for the same action, 2 for the same person."""
-    person, action = (generator.choice(v) for v in (PEOPLE, ACTIONS))
-    place, place2 = generator.sample(PLACES, 2)
-    score = round(label)
-    b = [
-        person if score in (2, 5) else _other(generator, PEOPLE, person),
-        action if score >= 3 else _other(generator, ACTIONS, action),
-    ]
-    return {"text_a": _sentence(["the", person, action, ]), "text_b": _sentence(["a", *b]), "label": float(score)}
-
-
-PAST = ("chased", "saw", "followed", "found", "heard", "fed", "killed", "sold", "bought", "helped")
-
-
-def mrpc(generator: random.Random, label: str) -> dict:
-    subject, obj = generator.choice(PEOPLE), generator.choice(ANIMALS)
-    PASSIVE = {"saw": "seen"}
-    verb, place = generator.choice(PAST), generator.choice(PLACES)
-    a = ["the", subject, verb, "the", obj, "in", "the", place]
-    if label == "0":
-        which = generator.sample(range(4), generator.choice((1, 2, 2)))
-        if 0 in which: subject = _other(generator, PEOPLE, subject)
-        if 1 in which: verb = _other(generator, PAST, verb)
-        if 2 in which: obj = _other(generator, ANIMALS, obj)
-        if 3 in which: place = _other(generator, PLACES, place)
-    b = ["in", "the", place, "the", obj, "was", PASSIVE.get(verb, verb), "by", "the", subject]
-    return {"text_a": _sentence(a), "text_b": _sentence(b), "label": label}
-
-
-def rte(generator: random.Random, label: str) -> dict:
-    person, action, place = (generator.choice(v) for v in (PEOPLE, ACTIONS, PLACES))
-    premise = ["the", person, action, "in", "the", place]
-    kind = generator.random()
-    if kind < .4:
-        if label != "entailment": action = _other(generator, ACTIONS, action)
-        h = ["someone", action]
-    elif kind < .7:
-        if label != "entailment": place = _other(generator, PLACES, place)
-        h = ["someone", "is", "in", "the", place]
-    else:
-        if label != "entailment": person = _other(generator, PEOPLE, person)
-        h = ["a", person, action]
-    return {"premise": _sentence(premise), "hypothesis": _sentence(h), "label": label}
-
-
-STATES = ("the shop is open", "the road is closed", "the water is cold", "the train is late", "the dog is ill", "the door is locked", "the food is ready", "the house is empty", "the game is over", "the bridge is safe")
-NAMES = ("anna", "john", "mary", "peter", "paul", "lucy", "tom", "emma", "jack", "rose")
+STATES = (
+    "the shop is open",
+    "the road is closed",
+    "the water is cold",
+    "the train is late",
+    "the dog is ill",
+    "the door is locked",
+    "the food is ready",
+    "the house is empty",
+    "the game is over",
+    "the bridge is safe",
+)
+# Whoever says the whole sentence holds the clause to be true, to be open or to be false.
 ATTITUDES = {
-    "entailment": ("knows that", "sees that", "proves that", "remembers that", "regrets that", "notices that"),
-    "neutral": ("hopes that", "thinks that", "fears that", "dreams that", "asks whether", "guesses that"),
-    "contradiction": ("falsely says that", "wrongly thinks that", "pretends that", "is wrong that"),
+    "entailment": ("knows", "sees", "proves", "remembers", "regrets", "notices"),
+    "neutral": ("hopes", "thinks", "fears", "dreams", "says", "guesses"),
+    "contradiction": ("falsely says", "wrongly thinks", "wrongly fears", "falsely swears"),
 }
-
-
-def cb(generator: random.Random, label: str) -> dict:
-    state = generator.choice(STATES)
-    return {"premise": _sentence([generator.choice(NAMES), generator.choice(ATTITUDES[label]), state]), "hypothesis": state, "label": label}
-
-
+# (cause, effect); {} is a person.
 EVENTS = (
     ("{} dropped the glass", "the glass broke"),
     ("{} won the race", "{} got a medal"),
     ("{} stayed up all night", "{} was tired"),
     ("{} told a joke", "everyone laughed"),
-    ("{} forgot the umbrella", "{} got wet in the rain"),
+    ("{} walked in the rain", "the coat of {} got wet"),
     ("{} ate too much", "{} felt sick"),
     ("{} missed the bus", "{} came late to work"),
     ("{} studied hard", "{} passed the exam"),
@@ -143,35 +74,142 @@ EVENTS = (
     ("{} lit a match", "the paper burned"),
     ("{} turned on the lamp", "the room became bright"),
     ("{} heard a sad story", "{} cried"),
-    ("{} pulled the dog's tail", "the dog bit {}"),
-    ("{} watered the plants", "the flowers grew"),
-    ("{} planted a seed", "a tree grew"),
+    ("{} hurt the dog", "the dog bit {}"),
+    ("{} watered the garden", "the flowers grew"),
     ("{} opened the window", "cold air came in"),
     ("{} robbed a bank", "the police arrested {}"),
     ("{} ran ten miles", "{} was thirsty"),
     ("{} lost the key", "{} could not open the door"),
     ("{} broke a leg", "{} went to the hospital"),
+    ("{} baked a cake", "the kitchen smelled sweet"),
 )
+FEELINGS = ("tired", "sad", "angry", "happy", "alone", "sick")
+ASIDES = ("helped", "called", "thanked", "saw", "left", "asked")
+
+
+def cola(generator: random.Random, label: str) -> dict:
+    """Subject, verb, object, perhaps a place; label "0" breaks the sentence."""
+    subject, thing = generator.sample(PEOPLE + ANIMALS, 2)
+    verb = generator.choice(VERBS)
+    is_plural = generator.random() < 0.5
+    noun = PLURALS.get(subject, subject + "s") if is_plural else subject
+    words = ["the", noun, verb[is_plural], "the", thing]
+    if generator.random() < 0.5:
+        words += ["in", "the", generator.choice(PLACES)]
+    if label == "0":
+        draw = generator.random()
+        if draw < 0.15:
+            words[2] = verb[not is_plural]
+        elif draw < 0.4:
+            del words[2]
+        elif draw < 0.6:
+            words[:2] = noun, "the"
+        else:
+            _scramble(generator, words, nouns={noun, thing, *PLACES})
+    return {"text": _sentence(words)}
+
+
+def stsb(generator: random.Random, label: float) -> dict:
+    """5 = same person and action, 3.6 = same action, 1 = same person, 0 = neither."""
+    person, action = generator.choice(PEOPLE), generator.choice(ACTIONS)
+    second_person = person if label in (1.0, 5.0) else _other(generator, PEOPLE, person)
+    second_action = action if label in (3.6, 5.0) else _other(generator, ACTIONS, action)
+    return {
+        "text_a": _sentence(["the", generator.choice(ADJECTIVES), person, action]),
+        "text_b": _sentence(["the", second_person, second_action]),
+    }
+
+
+def mrpc(generator: random.Random, label: str) -> dict:
+    """ "1": the same event in the passive voice; "0": one or two of its three parts are others."""
+    parts = [(PEOPLE, generator.choice(PEOPLE)), (PAST_VERBS, generator.choice(PAST_VERBS))]
+    parts.append((ANIMALS, generator.choice(ANIMALS)))
+    person, verb, animal = (part for _, part in parts)
+    first = ["the", person, verb, "the", animal]
+    if label == "0":
+        changed = generator.sample(range(3), generator.choice((1, 2)))
+        person, verb, animal = (
+            _other(generator, values, part) if position in changed else part
+            for position, (values, part) in enumerate(parts)
+        )
+    second = ["the", animal, "was", verb, "by", "the", person]
+    return {"text_a": _sentence(first), "text_b": _sentence(second)}
+
+
+def rte(generator: random.Random, label: str) -> dict:
+    """The hypothesis keeps one or two of person, action and place; if false, one is another."""
+    person, action = generator.choice(PEOPLE), generator.choice(ACTIONS)
+    place = generator.choice(PLACES)
+    premise = _sentence(["the", person, action, "in", "the", place])
+    is_true = label == "entailment"
+    draw = generator.random()
+    if draw < 0.4:
+        hypothesis = ["someone", action if is_true else _other(generator, ACTIONS, action)]
+    elif draw < 0.7:
+        shown = place if is_true else _other(generator, PLACES, place)
+        hypothesis = ["someone is in the", shown]
+    else:
+        hypothesis = ["the", person if is_true else _other(generator, PEOPLE, person), action]
+    return {"premise": premise, "hypothesis": _sentence(hypothesis)}
+
+
+def cb(generator: random.Random, label: str) -> dict:
+    """A clause under a verb of knowing, of opinion or of error; the hypothesis is the clause."""
+    state = generator.choice(STATES)
+    premise = [generator.choice(NAMES), generator.choice(ATTITUDES[label]), "that", state]
+    return {"premise": _sentence(premise), "hypothesis": state}
 
 
 def copa(generator: random.Random, label: int) -> dict:
-    (cause, effect), other = generator.sample(EVENTS, 2)
-    who = "the " + generator.choice(PEOPLE)
+    """The right choice is the premise's own cause or effect, the other that of another event."""
+    event, other = generator.sample(EVENTS, 2)
     question = generator.choice(("cause", "effect"))
-    premise, good, bad = (cause, effect, other[1]) if question == "effect" else (effect, cause, other[0])
-    choices = [good, bad] if label == 0 else [bad, good]
-    premise, *choices = (_sentence([each.format(who)]) for each in (premise, *choices))
-    return {"premise": premise, "choice1": choices[0], "choice2": choices[1], "question": question, "label": label}
+    asked, given = (0, 1) if question == "cause" else (1, 0)
+    person = f"the {generator.choice(PEOPLE)}"
+    choices = [event[asked], other[asked]]
+    if label == 1:
+        choices.reverse()
+    first, second, premise = (_sentence([text.format(person)]) for text in (*choices, event[given]))
+    return {"premise": premise, "choice1": first, "choice2": second, "question": question}
 
 
 def wsc(generator: random.Random, label: bool) -> dict:
-    man, woman = generator.choice(MEN), generator.choice(WOMEN)
-    pair = [man, woman]
-    generator.shuffle(pair)
-    verb = generator.choice(("helped", "called", "thanked", "saw", "left", "asked"))
-    who = generator.choice((0, 1))
-    reason = generator.choice(("tired", "sad", "angry", "happy", "alone", "sick"))
-    pronoun = "he" if pair[who] in MEN else "she"
-    words = ["the", pair[0], verb, "the", pair[1], "because", pronoun, "was", reason]
-    span = who if label else 1 - who
-    return {"text": _sentence(words), "label": label, "target": {"span1_index": 3 * span, "span1_text": f"the {pair[span]}", "span2_index": 6, "span2_text": pronoun}}
+    """A man, a woman and a pronoun that can mean only one of them."""
+    people = [generator.choice(MEN), generator.choice(WOMEN)]
+    generator.shuffle(people)
+    meant = generator.choice((0, 1))
+    pronoun = "he" if people[meant] in MEN else "she"
+    verb, feeling = generator.choice(ASIDES), generator.choice(FEELINGS)
+    words = ["the", people[0], verb, "the", people[1], "because", pronoun, "was", feeling]
+    asked = meant if label else 1 - meant
+    target = {
+        "span1_index": (0, 3)[asked],
+        "span1_text": f"the {people[asked]}",
+        "span2_index": words.index(pronoun),
+        "span2_text": pronoun,
+    }
+    return {"text": _sentence(words), "target": target}
+
+
+MAKERS = {"cola": cola, "stsb": stsb, "mrpc": mrpc, "rte": rte, "cb": cb, "copa": copa, "wsc": wsc}
+
+
+def _scramble(generator: random.Random, words: list[str], *, nouns: set[str]) -> None:
+    """Shuffle `words` in place until some "the" has no noun after it.
+
+    Other shuffles can be sentences: "the girl sees the boy" from "the boy sees the girl".
+    """
+    while True:
+        generator.shuffle(words)
+        after = [*words[1:], ""]
+        if any(a == "the" and b not in nouns for a, b in zip(words, after, strict=True)):
+            return
+
+
+def _other(generator: random.Random, values: Sequence[str], value: str) -> str:
+    return generator.choice([each for each in values if each != value])
+
+
+def _sentence(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    return text[0].upper() + text[1:] + "."

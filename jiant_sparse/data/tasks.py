@@ -12,10 +12,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from jiant_sparse.data.table import PHASES, TASKS, HubSource, Task
+from jiant_sparse.data.table import PHASES, TASKS, HubSource, Label, Task
 from jiant_sparse.errors import InputError
 
-__all__ = ["PHASES", "TASKS", "HubSource", "Task", "find", "read_rows", "suggestion", "variant"]
+__all__ = [
+    "PHASES",
+    "TASKS",
+    "HubSource",
+    "Label",
+    "Task",
+    "find",
+    "read_rows",
+    "row_problems",
+    "suggestion",
+    "variant",
+]
 
 # A file of the wrong task has a problem in every line; its first lines tell enough.
 PRINTED_PROBLEMS = 20
@@ -88,7 +99,7 @@ def read_rows(path: Path, task: Task) -> list[dict]:
         except ValueError as error:
             found = [str(error)]
         else:
-            found = list(_row_problems(row, task))
+            found = list(row_problems(row, task))
             rows.append(row)
         room = PRINTED_PROBLEMS - len(problems)
         problems += [f"{path}:{number}: {problem}" for problem in found[:room]]
@@ -135,7 +146,8 @@ def _object(pairs: list[tuple[str, object]]) -> dict:
     return made
 
 
-def _row_problems(row: dict, task: Task) -> Iterator[str]:
+def row_problems(row: dict, task: Task) -> Iterator[str]:
+    """What keeps jiant's reader of `task` from taking `row`: one line per field, no place."""
     names = [*task.texts, *(name for name, _ in task.choices), "label"]
     names += ["idx"] * task.needs_idx + ["target"] * task.has_spans
     for name in names:

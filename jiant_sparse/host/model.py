@@ -5,7 +5,10 @@ import hashlib
 import importlib.util
 import json
 import re
+import shutil
+import tempfile
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import sha256
+from jiant_sparse.sparse import delta
 
 # jiant builds these two from their slow tokenizers; its other architectures are not tested here.
 VOCABULARY_FILES = {"bert": ("vocab.txt",), "roberta": ("vocab.json", "merges.txt")}
@@ -27,13 +32,14 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 class ModelSource:
     """A checked model directory.
 
-    sha256: over the files that decide the model. pooler: `loaded` if the weights have one,
-    `initialised` if transformers will draw one at random (every masked-language-model checkpoint).
+    sha256: over the files that decide the model. initialised: encoder tensors that the weights
+    lack and transformers draws at random: none, or the pooler's (every masked-language-model
+    checkpoint). longest_sequence: in tokens.
     """
 
     path: Path
     sha256: str
-    pooler: str
+    initialised: tuple[str, ...]
     longest_sequence: int
 
 
@@ -51,12 +57,41 @@ def resolve(name: str) -> ModelSource:
             raise InputError(f"model {name}: {path} has no {file}{_hint(path, file)}")
     if kind == "roberta":
         _check_roberta_padding(path)
-    pooler = _check_weights(path, config)
+    initialised = _check_weights(path, config)
     files = ("config.json", _WEIGHTS, *VOCABULARY_FILES[kind])
     digest = hashlib.sha256("".join(sha256(path / file) for file in files).encode()).hexdigest()
     # RoBERTa counts positions from padding_idx + 1 = 2.
     longest = config["max_position_embeddings"] - (2 if kind == "roberta" else 0)
-    return ModelSource(path, digest, pooler, longest)
+    return ModelSource(path, digest, initialised, longest)
+
+
+def export(delta_file: Path, name: str, output_dir: Path) -> None:
+    """Write the model of `name` with a delta applied, as a model directory that transformers loads.
+
+    The task head goes into `head.safetensors`. Raises InputError if the directory exists, or if
+    the delta belongs to another model.
+    """
+    if output_dir.exists():
+        raise InputError(f"{output_dir}: exists already; give a new directory")
+    source = resolve(name)
+    found = delta.load(delta_file)
+    encoder = transformers.AutoModel.from_pretrained(source.path)
+    parameters = dict(encoder.named_parameters())
+    base = {key: p.detach() for key, p in parameters.items() if key not in source.initialised}
+    tuned = delta.apply(found, base)
+    head = {key.removeprefix("head."): t for key, t in tuned.items() if key.startswith("head.")}
+    with torch.no_grad():
+        for key, parameter in parameters.items():
+            parameter.copy_(tuned[key])
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:
+        made = Path(temporary) / "model"
+        encoder.save_pretrained(made)
+        save_file(head, made / "head.safetensors")
+        for file in (*VOCABULARY_FILES[encoder.config.model_type], "tokenizer_config.json"):
+            if (source.path / file).is_file():
+                shutil.copy(source.path / file, made / file)
+        made.rename(output_dir)
 
 
 def build(source: ModelSource, task: Any, pooling: str) -> Any:
@@ -160,18 +195,13 @@ def _check_roberta_padding(path: Path) -> None:
         raise InputError(f"{file}: <pad> has id {pad}; jiant pads RoBERTa's input with 1")
 
 
-def _check_weights(path: Path, config: dict[str, Any]) -> str:
-    """`loaded` or `initialised`, for the pooler; InputError if any other tensor is amiss."""
+def _check_weights(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
+    """The pooler's tensors if the file lacks them; InputError if any other tensor is amiss."""
     file = path / _WEIGHTS
-    prefix = f"{config['model_type']}."
     try:
         with safe_open(file, "pt") as weights:
-            shapes = {
-                key.removeprefix(prefix)
-                .replace("LayerNorm.gamma", "LayerNorm.weight")
-                .replace("LayerNorm.beta", "LayerNorm.bias"): weights.get_slice(key).get_shape()
-                for key in weights.keys()  # noqa: SIM118 - not a mapping
-            }
+            keys = _encoder_keys(weights.keys(), config["model_type"])
+            shapes = {name: weights.get_slice(key).get_shape() for name, key in keys.items()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: not a readable safetensors file: {error}") from error
     with torch.device("meta"):
@@ -189,4 +219,14 @@ def _check_weights(path: Path, config: dict[str, Any]) -> str:
                 f"{file}: {name} has shape {shapes[name]}; "
                 f"{path / 'config.json'} says {list(tensor.shape)}"
             )
-    return "initialised" if missing else "loaded"
+    return tuple(missing)
+
+
+def _encoder_keys(keys: Iterable[str], kind: str) -> dict[str, str]:
+    """Encoder tensor -> key in the file, whose names may be older or have a prefix."""
+    return {
+        key.removeprefix(f"{kind}.")
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias"): key
+        for key in keys
+    }

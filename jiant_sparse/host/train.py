@@ -104,7 +104,7 @@ class _Run:
         progress = metarunner.run_train_loop()
         with self.seconds.on("final evaluation"):
             metrics = {name: _fractions(runner.score(phase)) for name, phase in PHASES.items()}
-        found, delta_bytes = self._save_delta(jiant_model, base)
+        changed, delta_bytes = self._save_delta(jiant_model, base)
         record = Record(
             cell=self.cell.key,
             settings=self.cell.settings,
@@ -122,7 +122,7 @@ class _Run:
                 added=added,
                 head=sum(p.numel() for p in _head(jiant_model).parameters()),
                 trainable=trainable,
-                changed=delta.changed(found),
+                changed=changed,
             ),
             cost=self._cost(runner, progress, delta_bytes),
             history=progress.history,
@@ -180,16 +180,20 @@ class _Run:
         # Whatever was drawn so far, all methods go on with the same dropout stream.
         torch.manual_seed(derive(self.cell.seed, "train"))
 
-    def _save_delta(
-        self, jiant_model: JiantModel, base: dict[str, Tensor]
-    ) -> tuple[delta.Delta, int]:
+    def _save_delta(self, jiant_model: JiantModel, base: dict[str, Tensor]) -> tuple[int, int]:
+        """(eligible entries that differ from their first values, bytes of the delta's file)."""
         surgery.fold(jiant_model.encoder)
         tuned = _snapshot(jiant_model.encoder)
+        changed = delta.changed(delta.extract(base, tuned))
+        # A pooler drawn at random is in no pretrained model: the delta has to bring it whole.
+        pretrained = {
+            name: tensor for name, tensor in base.items() if name not in self.job.source.initialised
+        }
         tuned |= {f"head.{name}": tensor for name, tensor in _snapshot(_head(jiant_model)).items()}
         key = self.cell.key
         meta = {"benchmark": key.benchmark, "task": key.task, "method": key.method}
-        found = delta.extract(base, tuned, {**meta, "seed": str(key.seed)})
-        return found, delta.save(found, self.job.directory / "delta.safetensors")
+        found = delta.extract(pretrained, tuned, {**meta, "seed": str(key.seed)})
+        return changed, delta.save(found, self.job.directory / "delta.safetensors")
 
     def _cost(self, runner: SparseRunner, progress: Progress, delta_bytes: int) -> Cost:
         spent = self.seconds.spent
@@ -211,7 +215,7 @@ class _Run:
             versions=provenance.versions(),
             device=name,
             threads=torch.get_num_threads(),
-            pooler=self.job.source.pooler,
+            pooler="initialised" if self.job.source.initialised else "loaded",
             dropped_examples={
                 name: runner.phases[phase].dropped
                 for name, phase in PHASES.items()

@@ -72,11 +72,10 @@ def as_text(summary: Summary) -> str:
 
 def _lead(summary: Summary) -> str:
     number = words.seeds(summary)
-    over = "no results yet" if number is None else "1 seed" if number == 1 else f"{number} seeds"
-    return (
-        f"{words.status(summary)}. Test metric in percent: mean{'' if number == 1 else '±std'} "
-        f"over {over} (rank)."
-    )
+    if number is None:
+        return f"{words.status(summary)}. No cell has a test value yet."
+    over = "mean over 1 seed" if number == 1 else f"mean±std over {number} seeds"
+    return f"{words.status(summary)}. Test metric in percent: {over} (rank)."
 
 
 def _published_lead(summary: Summary) -> list[str]:
@@ -99,7 +98,7 @@ def _remarks(summary: Summary) -> list[str]:
         f"unusable: {item.path}: {_first_line('; '.join(item.problems))}"
         for item in summary.skipped
     ]
-    lines = [] if _is_complete(summary) else ["* not all planned cells count."]
+    lines = [] if _no_star(summary) else ["* not all planned cells count."]
     lines += words.footnotes(summary)
     for part in (failed, missing, unusable, words.warnings(summary)):
         more = len(part) - MOST
@@ -116,8 +115,8 @@ def _wrapped(line: str) -> list[str]:
     return textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _is_complete(summary: Summary) -> bool:
-    return all(group.complete for group in summary.groups)
+def _no_star(summary: Summary) -> bool:
+    return all(group.complete for group in summary.groups if group.score.n)
 
 
 def _results(summary: Summary, digits: int) -> tuple[list[list[str]], list[list[str]]]:

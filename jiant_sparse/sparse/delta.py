@@ -101,7 +101,7 @@ def apply(delta: Delta, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
         changed = base[name].detach().clone(memory_format=torch.contiguous_format)
         last = int(index[-1])
         if values.dtype != changed.dtype or last >= changed.numel():
-            got = f"{values.dtype} up to position {last}"
+            got = f"{_form(values)} up to position {last}"
             raise InputError(f"delta of {name} is {got}; the base has {_form(changed)}")
         # As integers: no cast or copy of a float may quieten a NaN.
         target = _bits(changed.view(-1))
@@ -183,7 +183,7 @@ def encode_index(index: Tensor) -> Tensor:
 def decode_index(stored: Tensor) -> Tensor:
     """The index that `encode_index` stored. Raises InputError for another dtype."""
     if stored.dtype not in (torch.int32, torch.int64):
-        raise InputError(f"an index is {stored.dtype}; it must be int32 or int64")
+        raise InputError(f"an index is {_form(stored)}; it must be int32 or int64")
     return stored.long()
 
 
@@ -218,9 +218,7 @@ def _check_base(delta: Delta, base: Mapping[str, Tensor]) -> None:
 
 
 def _compare(name: str, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> DiffRow:
-    common, at_a, at_b = np.intersect1d(
-        a[0].numpy(), b[0].numpy(), assume_unique=True, return_indices=True
-    )
+    common, at_a, at_b = np.intersect1d(a[0], b[0], assume_unique=True, return_indices=True)
     x, y = a[1][at_a], b[1][at_b]
     unequal = _bits(x) != _bits(y)
     gaps = (x[unequal].double() - y[unequal].double()).abs()
@@ -296,7 +294,7 @@ def _decode(header: dict, stored: Mapping[str, Tensor]) -> Delta:
             for name, stem in header["changed"].items()
         }
     except KeyError as error:
-        raise InputError(f"{error} is missing, but the header says that it changed") from error
+        raise InputError(f"{error} is missing, though the header names it") from error
     delta = Delta(entries, new, header["base"], header["meta"])
     _check(delta)
     return delta

@@ -17,7 +17,7 @@ SCOPES = ("global", "per_tensor")
 
 # Scores are read in pieces of 1 MiB (float32), which stay in cache between the operations on them.
 _CHUNK = 1 << 18
-# Spare room of the candidate pool: it is cut back to k each time that this many have come in.
+# Spare room of the candidate pool (k / 2 if that is more): it is cut back to k when this is full.
 _SLACK = 1 << 18
 # Positions drawn in one round, 8 bytes each.
 _DRAWS = 1 << 22
@@ -45,8 +45,8 @@ def top_k(
     mapping and then of flat position.
     scope: "global" chooses budget(all entries, density) over all tensors together, "per_tensor"
     budget(n, density) in each tensor of n entries.
-    Memory: about 4 bytes per chosen entry and 9 MB besides the result; scores are not copied,
-    except that a non-contiguous tensor is, one at a time.
+    Memory besides the result: 6 bytes per chosen entry and some MB. Scores are not copied, but for
+    a non-contiguous tensor, one at a time.
     Raises InputError for NaN, another dtype, and a density or scope that is not allowed.
     """
     _check_scope(scope)
@@ -123,8 +123,8 @@ def _threshold(tensors: Iterable[Tensor], k: int) -> tuple[float, int]:
 
     One pass with a pool of candidates. Once the pool holds k scores, a score has to exceed the
     `bar`, the k-th largest at the last cut, to come in: what stays out cannot be above the k-th
-    largest of all. Each cut is linear in the pool and pays for at least _SLACK scores that came
-    in, so that no order of the scores, not even an ascending one, is slow.
+    largest of all. Each cut reorders the pool once and answers for at least a third of it
+    in newcomers, so that no order of the scores, not even an ascending one, is slow.
     """
     tensors = list(tensors)
     slack = max(_SLACK, k // 2)
@@ -166,10 +166,9 @@ def _collect(tensor: Tensor, threshold: float, ties: int) -> tuple[Tensor, int]:
 def _draw(count: int, k: int, generator: torch.Generator) -> Tensor:
     """k of the positions 0..count-1, uniformly over all subsets of k.
 
-    The smaller of the subset and its complement is drawn: as many positions as are missing, repeats
-    fall away, until none is missing. A round never draws more than are missing, so there is no
-    surplus to discard. Exactly uniform, because nothing depends on which positions were drawn,
-    only on how many: relabelling the positions changes no probability.
+    These are the first k distinct ones in an endless stream of independent uniform positions, or
+    their complement if that is smaller. A round never draws more positions than are missing, so it
+    cannot run past the k-th, and the size of the rounds does not matter to the result.
     """
     few = min(k, count - k)
     marked = np.zeros(count, dtype=bool)

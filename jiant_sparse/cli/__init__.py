@@ -4,20 +4,19 @@ Results go to stdout, progress to stderr. Exit codes: 0 done, 1 something failed
 Imports stand inside the commands, because torch and jiant take seconds to load.
 """
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jiant_sparse.cli import data, delta
+from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
 if TYPE_CHECKING:
     from jiant_sparse.benchmark.record import Record
-    from jiant_sparse.data.tasks import Task
     from jiant_sparse.host.job import Job
 
 app = typer.Typer(
@@ -26,10 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Get, make, split and check the task data.", no_args_is_help=True)
-delta_app = typer.Typer(help="Look into and use what a training changed.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-app.add_typer(delta_app, name="delta")
+app.add_typer(data.app, name="data")
+app.add_typer(delta.app, name="delta")
 
 Config = Annotated[Path, typer.Argument(help="A benchmark's YAML file.")]
 Output = Annotated[Path, typer.Option("--output-dir", help="Where results go.")]
@@ -39,22 +36,6 @@ Set = Annotated[
 ]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Instead of the file's data_dir.")]
 Model = Annotated[str | None, typer.Option("--model", help="Instead of the file's model.")]
-Split = Annotated[str, typer.Option(help="published (the authors' dev set) or random.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the random draws.")]
-TaskNames = Annotated[
-    str | None, typer.Option("--tasks", help="Comma-separated; default: all of them.")
-]
-
-
-@contextlib.contextmanager
-def _input_errors() -> Iterator[None]:
-    """Bad input: one line for each problem, exit code 2."""
-    try:
-        yield
-    except InputError as error:
-        for problem in error.problems:
-            typer.echo(f"error: {problem}", err=True)
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -75,7 +56,7 @@ def run(
     from jiant_sparse.benchmark import grid, plan
     from jiant_sparse.benchmark.record import describe
 
-    with _input_errors():
+    with input_errors():
         overrides = _overrides(model, data_dir, set_)
         benchmark = config_module.single(task, method, seed, config, overrides)
         (job,) = plan.plan(benchmark, output_dir)
@@ -109,7 +90,7 @@ def grid_command(
     from jiant_sparse.benchmark import plan
     from jiant_sparse.benchmark.record import describe
 
-    with _input_errors():
+    with input_errors():
         benchmark = config_module.load(config, _overrides(model, data_dir, set_))
         jobs = plan.plan(benchmark, output_dir, plan.parse_only(only))
         todo = plan.missing(jobs, retry_failed=retry_failed)
@@ -142,7 +123,7 @@ def report(
     """Write index.html, table.csv and table.md, and print the table."""
     from jiant_sparse.report import build
 
-    with _input_errors():
+    with input_errors():
         built = build(directory, output_dir)
     typer.echo(built.text)
 
@@ -160,7 +141,7 @@ def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) ->
             problems += error.problems
         else:
             typer.echo(f"{path}: ok, {len(benchmark.cells)} cells")
-    with _input_errors():
+    with input_errors():
         if problems:
             raise InputError(*problems)
 
@@ -176,44 +157,6 @@ def methods() -> None:
         typer.echo(f"{name}\n  {(module.__doc__ or '').strip().splitlines()[0]}")
         for field in dataclasses.fields(kind):
             typer.echo(f"    {field.name}: {field.default!r}")
-
-
-@data_app.command()
-def fetch(
-    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/tasks"),
-    tasks: TaskNames = None,
-    split: Split = "published",
-    seed: Seed = 0,
-) -> None:
-    """Download GLUE and SuperGLUE tasks from the hub into jiant's layout."""
-    from jiant_sparse.data import fetch as module
-
-    with _input_errors():
-        module.fetch(data_dir, _tasks(tasks), split=split, seed=seed)
-    typer.echo(f"written to {data_dir}")
-
-
-@data_app.command()
-def synthesize(
-    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/synthetic"),
-    tasks: TaskNames = None,
-    seed: Seed = 0,
-) -> None:
-    """Write small learnable versions of the seven tasks: the embedded data of the quickstart."""
-    from jiant_sparse.data import synthetic
-
-    with _input_errors():
-        synthetic.synthesize(data_dir, _tasks(tasks, synthetic.TASK_NAMES), seed=seed)
-    typer.echo(f"written to {data_dir}")
-
-
-def _tasks(names: str | None, default: Sequence[str] | None = None) -> "list[Task]":
-    """The tasks of a comma-separated list, or of the default, or all known ones."""
-    from jiant_sparse.data import tasks
-
-    return [
-        tasks.find(name.strip()) for name in (names.split(",") if names else default or tasks.TASKS)
-    ]
 
 
 def _overrides(model: str | None, data_dir: str | None, changes: list[str] | None) -> list[str]:

@@ -1,0 +1,103 @@
+"""`jiant-sparse data`: get, make, split and check the task data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jiant_sparse.cli.shared import input_errors
+from jiant_sparse.errors import InputError
+
+if TYPE_CHECKING:
+    from jiant_sparse.data.tasks import Task
+
+app = typer.Typer(help="Get, make, split and check the task data.", no_args_is_help=True)
+
+Split = Annotated[str, typer.Option(help="published (the authors' dev set) or random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random draws.")]
+TaskNames = Annotated[
+    str | None,
+    typer.Option("--tasks", help="Comma-separated; default: all there."),
+]
+
+
+@app.command()
+def fetch(
+    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/tasks"),
+    tasks: TaskNames = None,
+    split: Split = "published",
+    seed: Seed = 0,
+) -> None:
+    """Download GLUE and SuperGLUE tasks from the hub into jiant's layout."""
+    from jiant_sparse.data import fetch as module
+
+    with input_errors():
+        module.fetch(data_dir, _tasks(tasks), split=split, seed=seed)
+    typer.echo(f"written to {data_dir}")
+
+
+@app.command()
+def synthesize(
+    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/synthetic"),
+    tasks: TaskNames = None,
+    seed: Seed = 0,
+) -> None:
+    """Write small learnable versions of the seven tasks: the embedded data of the quickstart."""
+    from jiant_sparse.data import synthetic
+
+    with input_errors():
+        synthetic.synthesize(data_dir, _tasks(tasks), seed=seed)
+    typer.echo(f"written to {data_dir}")
+
+
+@app.command()
+def split(
+    source_dir: Annotated[Path, typer.Argument(help="Data in jiant's layout.")],
+    data_dir: Annotated[Path, typer.Argument(help="New directory for the split data.")],
+    tasks: TaskNames = None,
+    kind: Annotated[str, typer.Option("--split", help="published or random.")] = "published",
+    seed: Seed = 0,
+) -> None:
+    """Divide train and val of existing data anew; test stays as it is."""
+    from jiant_sparse.data.resplit import resplit
+
+    with input_errors():
+        resplit(source_dir, data_dir, _tasks(tasks, source_dir), split=kind, seed=seed)
+    typer.echo(f"written to {data_dir}")
+
+
+@app.command()
+def verify(
+    data_dir: Annotated[Path, typer.Argument(help="Data in jiant's layout.")],
+    tasks: TaskNames = None,
+) -> None:
+    """Check files, labels, counts, duplicates and checksums; exit 2 on an error."""
+    from jiant_sparse.data import verify as module
+
+    with input_errors():
+        wanted = _tasks(tasks, data_dir)
+        findings = module.verify(data_dir, wanted)
+        for note in findings.notes:
+            typer.echo(f"note: {note}")
+        if findings.errors:
+            raise InputError(*findings.errors)
+        for phase in module.summary(data_dir, wanted):
+            labels = ", ".join(f"{label}: {count}" for label, count in phase.labels.items())
+            typer.echo(f"{phase.task}/{phase.phase}: {phase.rows} rows ({labels}) {phase.sha256}")
+
+
+def _tasks(names: str | None, data_dir: Path | None = None) -> "list[Task]":
+    """The tasks of a comma-separated list; or those in `data_dir`; or the paper's seven."""
+    from jiant_sparse.data import tasks
+    from jiant_sparse.data.split import published_dev_split
+
+    if names is not None:
+        return [tasks.find(name.strip()) for name in names.split(",")]
+    if data_dir is None:
+        return [tasks.find(name) for name in published_dev_split()]
+    found = [task for name, task in tasks.TASKS.items() if (data_dir / name).is_dir()]
+    if not found:
+        raise InputError(
+            f"{data_dir}: holds no folder of a known task; known: {', '.join(tasks.TASKS)}"
+        )
+    return found

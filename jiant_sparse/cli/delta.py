@@ -1,0 +1,56 @@
+"""`jiant-sparse delta`: look into and use what a training changed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jiant_sparse.cli.shared import input_errors
+
+app = typer.Typer(help="Look into and use what a training changed.", no_args_is_help=True)
+
+
+@app.command()
+def inspect(file: Annotated[Path, typer.Argument()]) -> None:
+    """What a delta holds."""
+    from jiant_sparse.sparse import delta
+
+    with input_errors():
+        found = delta.load(file)
+    for key, value in found.meta.items():
+        typer.echo(f"{key}: {value}")
+    typer.echo(f"changed: {delta.changed(found):,} entries of {len(found.entries)} tensors")
+    for name, (index, _) in found.entries.items():
+        typer.echo(f"  {name}: {index.numel():,}")
+    typer.echo(f"new: {sum(t.numel() for t in found.new.values()):,} weights")
+    for name, tensor in found.new.items():
+        typer.echo(f"  {name}: {'x'.join(map(str, tensor.shape))}")
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument()],
+    model: Annotated[str, typer.Option("--model", help="The model the delta was made from.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="A new model directory.")],
+) -> None:
+    """Write the tuned model as a directory that transformers loads."""
+    from jiant_sparse.host.model import export
+
+    with input_errors():
+        export(file, model, output_dir)
+    typer.echo(output_dir)
+
+
+@app.command()
+def diff(a: Annotated[Path, typer.Argument()], b: Annotated[Path, typer.Argument()]) -> None:
+    """Where two deltas of one model differ, tensor by tensor."""
+    from jiant_sparse.sparse import delta
+
+    with input_errors():
+        rows = delta.diff(delta.load(a), delta.load(b))
+    typer.echo("only_a\tonly_b\tboth\tequal\tmax_difference\ttensor")
+    for row in rows:
+        typer.echo(
+            f"{row.only_a}\t{row.only_b}\t{row.both}\t{row.equal}\t"
+            f"{row.max_difference:.3g}\t{row.name}"
+        )

@@ -1,0 +1,19 @@
+"""What all commands share: how bad input ends."""
+
+import contextlib
+from collections.abc import Iterator
+
+import typer
+
+from jiant_sparse.errors import InputError
+
+
+@contextlib.contextmanager
+def input_errors() -> Iterator[None]:
+    """Bad input: one line for each problem, exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        for problem in error.problems:
+            typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(2) from None

@@ -1,0 +1,233 @@
+"""What a data directory holds, and what is wrong or worth knowing about it.
+
+Real GLUE and SuperGLUE files repeat rows within and across their phases, so a repetition is a
+note and not an error.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+from jiant_sparse import files
+from jiant_sparse.data.split import published_dev_split
+from jiant_sparse.data.store import MANIFEST, phase_path, read_manifest, write_manifest
+from jiant_sparse.data.tasks import PHASES, Task, read_rows
+from jiant_sparse.errors import InputError
+
+__all__ = ["Findings", "PhaseSummary", "summary", "verify", "write_manifest"]
+
+# (rows of the original training set, rows of the original dev set), which is our test file.
+ORIGINAL_SIZES = {
+    "cola": (8551, 1043),
+    "stsb": (5749, 1500),
+    "mrpc": (3668, 408),
+    "rte": (2490, 277),
+    "cb": (250, 56),
+    "copa": (400, 100),
+    "wsc": (554, 104),
+    "sst": (67349, 872),
+    "qnli": (104743, 5463),
+}
+
+# CB's 250 training rows as jiant 2.2.0's own download writes them: it names the hub's classes
+# (entailment, contradiction, neutral) in the order of its own list (neutral, entailment,
+# contradiction). The right counts are contradiction 119, entailment 115, neutral 16.
+CB_MISNAMED = {"entailment": 119, "neutral": 115, "contradiction": 16}
+
+PRINTED_PLACES = 20
+
+
+@dataclass(frozen=True)
+class Findings:
+    """errors: what no run would get through, or files that changed. notes: what to know."""
+
+    errors: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PhaseSummary:
+    """One file. labels: rows by label, by unit interval ("0-1") where the label is a number."""
+
+    task: str
+    phase: str
+    rows: int
+    labels: dict[str, int]
+    sha256: str
+
+
+def verify(data_dir: Path, tasks: Sequence[Task]) -> Findings:
+    """Check the files of `tasks` against their format, the manifest and the original data sets.
+
+    Never raises for what it finds in the files; one line for each finding.
+    """
+    errors = list(_manifest_errors(data_dir, tasks))
+    notes: list[str] = []
+    for task in tasks:
+        rows = {}
+        for phase in PHASES:
+            try:
+                rows[phase] = read_rows(phase_path(data_dir, task, phase), task)
+            except InputError as error:
+                errors += error.problems
+        if len(rows) == len(PHASES):
+            notes += _size_notes(task, rows)
+            notes += _label_notes(task, rows)
+            notes += _index_notes(task, rows)
+            notes += _repetition_notes(task, rows)
+            notes += _span_notes(task, rows)
+    return Findings(errors=tuple(errors), notes=tuple(notes))
+
+
+def summary(data_dir: Path, tasks: Sequence[Task]) -> list[PhaseSummary]:
+    """One entry per task and phase.
+
+    Raises InputError with the problems of all files that cannot be read.
+    """
+    found, problems = [], []
+    for task in tasks:
+        for phase in PHASES:
+            path = phase_path(data_dir, task, phase)
+            try:
+                rows = read_rows(path, task)
+            except InputError as error:
+                problems += error.problems
+                continue
+            counts = Counter(_label_name(row["label"], task) for row in rows)
+            labels = dict(sorted(counts.items()))
+            found.append(PhaseSummary(task.name, phase, len(rows), labels, files.sha256(path)))
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def _manifest_errors(data_dir: Path, tasks: Sequence[Task]) -> Iterator[str]:
+    try:
+        entries = read_manifest(data_dir)
+    except InputError as error:
+        yield from error.problems
+        return
+    for task in tasks:
+        for phase in PHASES:
+            path = phase_path(data_dir, task, phase)
+            recorded = entries.get(f"{task.name}/{phase}.jsonl")
+            if recorded is None or not path.is_file():
+                continue
+            got = files.sha256(path)
+            if got != recorded:
+                yield (
+                    f"{path}: the file has changed; its SHA-256 is {got[:16]}..., {MANIFEST} has "
+                    f"{recorded[:16]}...; restore it, or remove its line there if it was meant"
+                )
+
+
+def _size_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+    if task.name not in ORIGINAL_SIZES:
+        return
+    pool = rows["train"] + rows["val"]
+    sizes = len(pool), len(rows["test"])
+    if sizes != ORIGINAL_SIZES[task.name]:
+        train, test = ORIGINAL_SIZES[task.name]
+        yield (
+            f"{task.name}: not the original data: train and val have {sizes[0]} rows and test "
+            f"{sizes[1]}; the original has {train} and {test}"
+        )
+        return
+    published = published_dev_split().get(task.name, ())
+    common = {row.get("idx") for row in rows["val"]}.intersection(published)
+    if published and not len(common) == len(published) == len(rows["val"]):
+        yield (
+            f"{task.name}: val is not the authors' dev set: {len(common)} of its "
+            f"{len(rows['val'])} rows are among the authors' {len(published)}"
+        )
+
+
+def _label_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+    for phase in PHASES:
+        got = {row["label"] for row in rows[phase]}
+        for label in task.labels:
+            if label not in got:
+                yield f"{task.name}: no row of {phase} has the label {json.dumps(label)}"
+    if task.name == "cb":
+        counts = Counter(row["label"] for row in rows["train"] + rows["val"])
+        if counts == CB_MISNAMED:
+            yield (
+                "cb: the labels are named as jiant's own download and the authors' files name "
+                "them: neutral stands for entailment, entailment for contradiction and "
+                "contradiction for neutral; accuracy and mean F1 do not depend on the names"
+            )
+
+
+def _index_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+    for phase in PHASES:
+        counts = Counter(row["idx"] for row in rows[phase] if "idx" in row)
+        twice = sorted(index for index, count in counts.items() if count > 1)
+        if twice:
+            yield (
+                f"{task.name}: {len(twice)} idx occur more than once in {phase}, "
+                f"the smallest is {twice[0]}"
+            )
+
+
+def _repetition_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+    # Where each text stands first: phase, line and label by text.
+    first: dict[str, dict[tuple, tuple[int, object]]] = {phase: {} for phase in PHASES}
+    for phase in PHASES:
+        for line, row in enumerate(rows[phase], start=1):
+            first[phase].setdefault(_text_key(row, task), (line, row["label"]))
+    for earlier, later in combinations_with_replacement(PHASES, 2):
+        places, relabelled = [], 0
+        for line, row in enumerate(rows[later], start=1):
+            there = first[earlier].get(_text_key(row, task))
+            if there is None or (earlier == later and there[0] == line):
+                continue
+            places.append(f"{later}.jsonl:{line} = {earlier}.jsonl:{there[0]}")
+            relabelled += there[1] != row["label"]
+        if places:
+            where = f"again in {later}" if earlier == later else f"also in {earlier}"
+            shown = ", ".join(places[:PRINTED_PLACES])
+            more = len(places) - PRINTED_PLACES
+            yield (
+                f"{task.name}: {len(places)} rows of {later} are {where}, {relabelled} of them "
+                f"with another label: {shown}" + (f" and {more} more" if more > 0 else "")
+            )
+
+
+def _text_key(row: dict, task: Task) -> tuple:
+    names = [*task.texts, *(name for name, _ in task.choices)]
+    spans = sorted(row["target"].items()) if task.has_spans else []
+    return (*(row[name] for name in names), *spans)
+
+
+def _span_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+    """Spans whose index does not point at their text; jiant goes by the index."""
+    if not task.has_spans:
+        return
+    for phase in PHASES:
+        for line, row in enumerate(rows[phase], start=1):
+            words = row["text"].split()
+            for span in ("span1", "span2"):
+                wanted = row["target"][f"{span}_text"].split()
+                start = row["target"][f"{span}_index"]
+                got = words[start : start + len(wanted)]
+                if _bare(got) != _bare(wanted):
+                    yield (
+                        f"{task.name}: {phase}.jsonl:{line}: {span} is {' '.join(wanted)!r}, but "
+                        f"the text has {' '.join(got)!r} there; jiant goes by the index"
+                    )
+
+
+def _bare(words: list[str]) -> str:
+    return " ".join(words).lower().strip(".,;:!?'\"")
+
+
+def _label_name(label: object, task: Task) -> str:
+    if task.label_range is None:
+        return label if isinstance(label, str) else json.dumps(label)
+    low, high = task.label_range
+    unit = min(math.floor(label), math.ceil(high) - 1)
+    return f"{unit}-{unit + 1}"

@@ -1,0 +1,147 @@
+"""Tiny real models and a training loop without jiant, made on the spot for the tests."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from torch import Tensor, nn
+from transformers import (
+    BertConfig,
+    BertModel,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaModel,
+)
+
+from jiant_sparse.methods.base import Method
+from jiant_sparse.seeds import derive
+from jiant_sparse.sparse import surgery
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 130,
+}
+
+
+def bert(seed: int = 0, vocabulary: int = 50) -> BertModel:
+    """A random BERT encoder of about 8,000 weights."""
+    torch.manual_seed(seed)
+    return BertModel(BertConfig(vocab_size=vocabulary, **SIZES))
+
+
+def roberta(seed: int = 0, vocabulary: int = 50) -> RobertaModel:
+    """A random RoBERTa encoder, with a pooler."""
+    torch.manual_seed(seed)
+    return RobertaModel(RobertaConfig(vocab_size=vocabulary, type_vocab_size=1, **SIZES))
+
+
+def rng(name: str) -> torch.Generator:
+    """The stream `name` of a run with seed 0."""
+    return torch.Generator().manual_seed(derive(0, name))
+
+
+class Trainer:
+    """Trains an encoder and a linear head on random token sequences, without jiant."""
+
+    def __init__(self, encoder: nn.Module, *, pooled: bool = True) -> None:
+        self.encoder = encoder
+        self.pooled = pooled
+        torch.manual_seed(11)
+        self.head = nn.Linear(SIZES["hidden_size"], 3)
+        self.batches = torch.Generator().manual_seed(12)
+        self.losses: list[float] = []
+
+    def backward(self, generator: torch.Generator, penalty: Tensor | float = 0.0) -> None:
+        ids = torch.randint(4, 50, (4, 6), generator=generator)
+        labels = torch.randint(0, 3, (4,), generator=generator)
+        output = self.encoder(input_ids=ids)
+        features = output.pooler_output if self.pooled else output.last_hidden_state[:, 0]
+        loss = nn.functional.cross_entropy(self.head(features), labels) + penalty
+        loss.backward()
+        self.losses.append(loss.item())
+
+    def probe(
+        self, batches: int, *, dropout: bool = False, max_grad_norm: float | None = None
+    ) -> Iterator[None]:
+        generator = torch.Generator().manual_seed(13)
+        parts = nn.ModuleList([self.encoder, self.head])
+        with torch.random.fork_rng([]):
+            for _ in range(batches):
+                parts.train(dropout).zero_grad()
+                self.backward(generator)
+                if max_grad_norm is not None:
+                    nn.utils.clip_grad_norm_(parts.parameters(), max_grad_norm)
+                yield
+        parts.zero_grad()
+
+    def train(self, method: Method, steps: int, weight_decay: float = 0.1) -> None:
+        parts = nn.ModuleList([self.encoder, self.head]).train()
+        groups = surgery.parameter_groups(parts, weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=1e-2)
+        torch.manual_seed(14)
+        for step in range(1, steps + 1):
+            self.backward(self.batches, method.penalty())
+            method.before_step(step)
+            nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+            optimizer.step()
+            method.after_step(step)
+            parts.zero_grad()
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of every named parameter."""
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def trained_masks(encoder: nn.Module, names: list[str]) -> dict[str, Tensor]:
+    """Which entries of each original tensor train, as bool tensors of its shape."""
+    masks = {}
+    for name in names:
+        path, _, leaf = name.rpartition(".")
+        module = encoder.get_submodule(path)
+        whole = module._parameters.get(leaf)
+        if whole is not None:
+            masks[name] = torch.full(whole.shape, whole.requires_grad)
+            continue
+        stack = module.parametrizations[leaf]
+        mask = torch.zeros(stack.original.shape, dtype=torch.bool)
+        mask.view(-1)[stack[0].index] = True
+        masks[name] = mask
+    return masks
+
+
+def write_bert(path: Path, texts: list[str]) -> Path:
+    """A BERT model directory with a vocabulary of the texts' words and letters."""
+    words = sorted({word.lower() for text in texts for word in _split(text)})
+    letters = sorted({letter for word in words for letter in word})
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    tokens += [token for letter in letters for token in (letter, f"##{letter}")]
+    tokens = list(dict.fromkeys(tokens))
+    bert(vocabulary=len(tokens)).save_pretrained(path)
+    (path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    (path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True}))
+    return path
+
+
+def write_roberta(path: Path, texts: list[str]) -> Path:
+    """A RoBERTa directory as the hub has them: byte-level BPE, masked-LM weights, no pooler."""
+    path.mkdir(parents=True, exist_ok=True)
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        texts, vocab_size=600, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
+    tokenizer.save_model(str(path))
+    torch.manual_seed(0)
+    size = tokenizer.get_vocab_size()
+    config = RobertaConfig(vocab_size=size, type_vocab_size=1, pad_token_id=1, **SIZES)
+    RobertaForMaskedLM(config).save_pretrained(path)
+    return path
+
+
+def _split(text: str) -> list[str]:
+    return "".join(c if c.isalnum() else f" {c} " for c in text).split()

@@ -1,0 +1,183 @@
+"""YAML -> cells: what is bound, and every error of a file at once."""
+
+from pathlib import Path
+
+import pytest
+
+from jiant_sparse.benchmark import config
+from jiant_sparse.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+BASE = {
+    "benchmark": "b",
+    "model": "m",
+    "data_dir": "d",
+    "seeds": [0, 1],
+    "tasks": {"cb": {}, "rte": None},
+    "methods": {"full_tuning": {}, "sam": {"density": 0.01}},
+}
+
+
+def problems(raw: dict) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        config.parse(raw, "f.yaml")
+    return list(caught.value.problems)
+
+
+def test_cells_are_every_combination_in_order():
+    benchmark = config.parse(BASE, "f.yaml")
+    keys = [(c.key.task, c.key.method, c.seed) for c in benchmark.cells]
+    assert keys == [
+        (task, method, seed)
+        for task in ("cb", "rte")
+        for method in ("full_tuning", "sam")
+        for seed in (0, 1)
+    ]
+    assert benchmark.cells[2].method_fields["density"] == 0.01
+    assert benchmark.cells[2].make_method().density == 0.01
+
+
+def test_every_shipped_configuration_binds():
+    paths = [p for p in (ROOT / "run_configs").rglob("*.yaml") if p.name != "protocol.yaml"]
+    assert len(paths) >= 2
+    for path in paths:
+        benchmark = config.load(path)
+        assert benchmark.cells
+        assert path == ROOT / "run_configs" / f"{benchmark.name}.yaml"
+
+
+def test_published_protocol_is_what_the_paper_and_its_program_say():
+    benchmark = config.load(ROOT / "run_configs/fu2023/table1.yaml")
+    assert len(benchmark.cells) == 7 * 5 * 10
+    sam = {c.key.task: c for c in benchmark.cells if c.key.method == "sam"}
+    assert {task: cell.method_fields["burn_in"] for task, cell in sam.items()} == {
+        "cola": 600, "mrpc": 600, "stsb": 1000, "rte": 700, "cb": 700, "copa": 700, "wsc": 2000,
+    }  # fmt: skip
+    train = sam["cb"].train
+    assert (train.batch_size, train.learning_rate, train.patience) == (16, 1e-4, 40)
+    assert sam["cb"].common["model"] == "roberta-base"
+    assert sam["cb"].common["split"] == "published"
+
+
+def test_a_field_may_differ_by_task_and_train_by_task_and_method():
+    raw = BASE | {
+        "train": {"max_steps": 5},
+        "tasks": {"cb": {"train": {"max_steps": 7, "batch_size": 4}}, "rte": {"seeds": [3]}},
+        "methods": {
+            "sam": {"burn_in": {"cb": 2, "rte": 3, "cola": 9}, "train": {"batch_size": 2}},
+            "narrow": {"method": "sam", "scope": "per_tensor"},
+        },
+    }
+    cells = {(c.key.task, c.key.method, c.seed): c for c in config.parse(raw, "f").cells}
+    assert {key[2] for key in cells if key[0] == "rte"} == {3}
+    assert cells["cb", "sam", 0].method_fields["burn_in"] == 2
+    assert cells["rte", "sam", 3].method_fields["burn_in"] == 3
+    assert cells["cb", "sam", 0].train.max_steps == 7
+    assert cells["cb", "sam", 0].train.batch_size == 2
+    assert cells["cb", "narrow", 0].train.batch_size == 4
+    assert cells["cb", "narrow", 0].method_name == "sam"
+    assert cells["cb", "narrow", 0].settings["method"]["scope"] == "per_tensor"
+
+
+def test_a_variant_of_a_known_task_needs_no_code():
+    raw = BASE | {"tasks": {"my_nli": {"like": "cb", "metric": "avg_f1"}}}
+    cell = config.parse(raw, "f").cells[0]
+    assert (cell.task.name, cell.task.reader, cell.task.metric) == ("my_nli", "cb", "avg_f1")
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text(
+        "benchmark: b\nmodel: m\ndata_dir: d\nseeds: [0]\ntasks: {cb: }\n"
+        "train: {learning_rate: 1e-4}\nmethods: {sam: {density: 5e-3}}\n"
+    )
+    cell = config.load(path, ["train.adam_epsilon=1e-6", "methods.sam.burn_in=3"]).cells[0]
+    assert cell.train.learning_rate == 1e-4
+    assert cell.train.adam_epsilon == 1e-6
+    assert cell.method_fields["density"] == 0.005
+    assert cell.method_fields["burn_in"] == 3
+
+
+def test_all_errors_of_a_file_come_at_once():
+    raw = BASE | {
+        "trian": {},
+        "train": {"learning_rat": 1, "batch_size": 0},
+        "tasks": {"cbb": {}, "rte": {"seeds": []}},
+        "methods": {"samm": {}, "sam": {"density": 1.5, "scope": "globl"}, "bitfit": {"x": 1}},
+    }
+    text = "\n".join(problems(raw))
+    for expected in (
+        "f.yaml: trian: is not a known key; did you mean train?",
+        "f.yaml: train.learning_rat: is not a known key; did you mean learning_rate?",
+        "f.yaml: train.batch_size: is 0; it should be greater than or equal to 1",
+        "tasks.cbb: task 'cbb' is unknown",
+        "f.yaml: tasks.rte.seeds: is []",
+        "f.yaml: methods.samm: unknown method 'samm'; did you mean sam?",
+        "f.yaml: methods.sam: density is 1.5; it must be in (0, 1]",
+        "f.yaml: methods.bitfit.x: is not a known key; it has no keys",
+    ):
+        assert expected in text, (expected, text)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"methods": {"random": {"density": 0}}}, "density is 0.0; it must be in (0, 1]"),
+        ({"methods": {"random": {"density": True}}}, "methods.random.density: is True"),
+        ({"methods": {"sam": {"burn_in": 0}}}, "burn_in is 0; it must be at least 1"),
+        ({"methods": {"sam": {"score": "hessian"}}}, "score is 'hessian'; it must be one of"),
+        ({"methods": {"sam": {"clip": -1}}}, "clip is -1.0; it must be a positive norm or null"),
+        ({"methods": {"sam": {"burn_in": {"cb": 3}}}}, "burn_in: has no value for task rte"),
+        ({"methods": {"sam": {"burn_in": {"cb": 3, "rte": 1, "nli": 2}}}}, "names 'nli'"),
+        ({"methods": {"sam": {"burn_in": "many"}}}, "methods.sam.burn_in: is 'many'; it should"),
+        ({"methods": {"sam": {"train": 3}}}, "methods.sam.train: is 3; it must be a mapping"),
+        ({"methods": {"a/b": {"method": "sam"}}}, "methods: names 'a/b'"),
+        ({"seeds": [1, 1]}, "seeds: is [1, 1]; seeds must be distinct"),
+        ({"seeds": [-1]}, "seeds must be distinct and not negative"),
+        ({"split": "thirds"}, "split: is 'thirds'; it should be 'published', 'random' or 'files'"),
+        ({"benchmark": "../up"}, "benchmark: is '../up'"),
+        ({"train": {"eval_every": 5, "eval_offset": 5}}, "eval_offset: is 5; it must be below"),
+        ({"train": {"learning_rate": float("nan")}}, "train.learning_rate: is nan"),
+        ({"train": {"reshuffle": "perhaps"}}, "train.reshuffle: is 'perhaps'"),
+        ({"drop_train": 1.0}, "drop_train: is 1.0; it should be less than 1"),
+        ({"tasks": {"cb": {"metric": "mcc"}}}, "metric is 'mcc'"),
+        ({"tasks": {"cb": 3}}, "tasks.cb: is 3"),
+        ({"tasks": {}}, "tasks: is {}"),
+    ],
+)
+def test_bad_values_are_named(change, expected):
+    found = problems(BASE | change)
+    assert any(expected in problem and problem.startswith("f.yaml: ") for problem in found), found
+
+
+def test_missing_keys_are_named():
+    assert problems({"benchmark": "b"}) == [
+        f"f.yaml: {key}: is missing" for key in ("model", "data_dir", "seeds", "tasks", "methods")
+    ]
+
+
+def test_settings_hash_counts_settings_and_not_the_place_of_the_data():
+    one, two = (config.parse(BASE | change, "f").cells for change in ({}, {"data_dir": "other"}))
+    assert [c.settings_hash for c in one] == [c.settings_hash for c in two]
+    assert len({c.settings_hash for c in one}) == len(one)
+    other = config.parse(BASE | {"train": {"weight_decay": 0.02}}, "f").cells
+    assert not {c.settings_hash for c in one} & {c.settings_hash for c in other}
+
+
+def test_one_cell_of_a_file_or_of_nothing(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text(
+        "benchmark: b\nmodel: m\ndata_dir: d\nseeds: [0]\ntasks: {cb: {seeds: [4]}, rte: {}}\n"
+        "methods: {sam: {}, random: {}}\n"
+    )
+    (cell,) = config.single("cb", "sam", 7, path).cells
+    assert (cell.key.benchmark, cell.seed) == ("b", 7)
+    with pytest.raises(InputError, match="tasks has no 'cola'; known: cb, rte"):
+        config.single("cola", "sam", 0, path)
+    (cell,) = config.single(
+        "cb", "sam", 0, None, ["model=m", "data_dir=d", "methods.sam.burn_in=9"]
+    ).cells
+    assert cell.key.benchmark == "run"
+    assert cell.method_fields["burn_in"] == 9
+    with pytest.raises(InputError, match="command line: model: is missing"):
+        config.single("cb", "sam", 0)

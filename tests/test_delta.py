@@ -1,0 +1,483 @@
+"""A delta gives back the tuned model bit for bit, or says why it cannot."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.sparse import delta as module
+from jiant_sparse.sparse.delta import (
+    Delta,
+    DiffRow,
+    apply,
+    changed,
+    decode_index,
+    diff,
+    encode_index,
+    extract,
+    fingerprint,
+    load,
+    save,
+)
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+DTYPES = (*FLOATS, torch.int64, torch.int32, torch.uint8)
+
+
+def raw(tensor):
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).tolist()
+
+
+def assert_bit_equal(got, expected):
+    assert set(got) == set(expected)
+    for name, tensor in expected.items():
+        assert got[name].dtype == tensor.dtype
+        assert got[name].shape == tensor.shape
+        assert raw(got[name]) == raw(tensor)
+
+
+def through_file(delta, tmp_path):
+    save(delta, tmp_path / "delta.safetensors")
+    return load(tmp_path / "delta.safetensors")
+
+
+def bits(pattern, dtype):
+    """One float from its bits."""
+    return torch.tensor([pattern], dtype=torch.int32).view(dtype)
+
+
+@pytest.fixture
+def base():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "embed.weight": torch.randn(6, 4, generator=generator),
+        "layer.weight": torch.randn(5, generator=generator).bfloat16(),
+        "layer.bias": torch.zeros(3),
+    }
+
+
+@pytest.fixture
+def tuned(base):
+    tuned = {name: tensor.clone() for name, tensor in base.items()}
+    tuned["embed.weight"].view(-1)[[2, 3, 23]] += 1
+    tuned["layer.weight"][4] = 7
+    tuned["head.weight"] = torch.ones(2, 2)
+    return tuned
+
+
+def test_extract_holds_what_changed_and_what_is_new(base, tuned):
+    delta = extract(base, tuned, {"method": "SAM"})
+    assert list(delta.entries) == ["embed.weight", "layer.weight"]
+    index, values = delta.entries["embed.weight"]
+    assert index.dtype == torch.int64
+    assert index.tolist() == [2, 3, 23]
+    assert torch.equal(values, tuned["embed.weight"].view(-1)[index])
+    assert list(delta.new) == ["head.weight"]
+    assert delta.base == fingerprint(base)
+    assert delta.meta == {"method": "SAM"}
+    assert changed(delta) == 4
+
+
+def test_round_trip_through_a_file(base, tuned, tmp_path):
+    delta = extract(base, tuned, {"method": "SAM", "benchmark": "größer"})
+    path = tmp_path / "deep" / "delta.safetensors"
+    assert save(delta, path) == path.stat().st_size
+    loaded = load(path)
+    assert_bit_equal(apply(loaded, base), tuned)
+    assert loaded.base == delta.base
+    assert loaded.meta == delta.meta
+    assert [entry.name for entry in path.parent.iterdir()] == ["delta.safetensors"]
+
+
+@st.composite
+def models(draw):
+    """A base, and a tuned model with arbitrary bytes in a few of its entries."""
+    base, tuned = {}, {}
+    for _ in range(draw(st.integers(0, 4))):
+        dtype = draw(st.sampled_from(DTYPES))
+        shape = draw(st.sampled_from([(), (0,), (1,), (3,), (2, 3), (4, 1, 2)]))
+        size = torch.Size(shape).numel() * dtype.itemsize
+        before = draw(st.binary(min_size=size, max_size=size))
+        after = draw(st.one_of(st.just(before), st.binary(min_size=size, max_size=size)))
+        name = draw(st.sampled_from(["w", "w.index", "w.value", "w.index.value", "a b", "é"]))
+        for model, content in ((base, before), (tuned, after)):
+            flat = torch.tensor(list(content), dtype=torch.uint8).view(dtype)
+            model[name] = flat.view(shape)
+        if draw(st.booleans()):
+            tuned["w+"] = torch.ones(2)
+    for name in draw(st.lists(st.sampled_from(["w.index", "w.value", "w+.index", "head"]))):
+        if name not in base:
+            tuned[name] = torch.arange(3)
+    return base, tuned
+
+
+@settings(max_examples=150, deadline=None)
+@given(pair=models())
+def test_any_bytes_and_names_survive(pair, tmp_path_factory):
+    base, tuned = pair
+    delta = through_file(extract(base, tuned), tmp_path_factory.mktemp("delta"))
+    assert_bit_equal(apply(delta, base), tuned)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.bool])
+def test_every_dtype(dtype, tmp_path):
+    base = {"w": torch.zeros(4, 2, dtype=dtype), "scalar": torch.zeros((), dtype=dtype)}
+    tuned = {"w": base["w"].clone(), "scalar": torch.ones((), dtype=dtype)}
+    tuned["w"][1, 1] = 1
+    delta = through_file(extract(base, tuned), tmp_path)
+    assert changed(delta) == 2
+    assert delta.entries["w"][1].dtype == dtype
+    assert_bit_equal(apply(delta, base), tuned)
+
+
+def test_bits_are_compared_not_numbers(tmp_path):
+    nan, other_nan, signalling = (
+        bits(p, torch.float32) for p in (0x7FC00000, 0x7FC00001, 0x7F800001)
+    )
+    base = {"w": torch.cat([torch.zeros(2), nan, nan, nan])}
+    tuned = {"w": torch.cat([torch.zeros(1), -torch.zeros(1), nan, other_nan, signalling])}
+    delta = through_file(extract(base, tuned), tmp_path)
+    assert delta.entries["w"][0].tolist() == [1, 3, 4]
+    assert_bit_equal(apply(delta, base), tuned)
+
+
+def test_no_change_is_a_delta_too(base, tmp_path):
+    delta = through_file(extract(base, base), tmp_path)
+    assert delta.entries == {}
+    assert delta.new == {}
+    assert changed(delta) == 0
+    assert_bit_equal(apply(delta, base), base)
+
+
+def test_nothing_is_shared_with_the_models(base, tuned):
+    delta = extract(base, tuned)
+    expected = {name: tensor.clone() for name, tensor in tuned.items()}
+    for tensor in tuned.values():
+        tensor.zero_()
+    first = apply(delta, base)
+    assert_bit_equal(first, expected)
+    assert first["layer.bias"] is base["layer.bias"]
+    for name in ("embed.weight", "layer.weight", "head.weight"):
+        first[name].zero_()
+    assert_bit_equal(apply(delta, base), expected)
+
+
+def test_parameters_views_and_tied_tensors(tmp_path):
+    whole = torch.arange(12.0).view(3, 4)
+    base = {"w": torch.nn.Parameter(whole.t())}
+    tied = torch.ones(3)
+    tuned = {"w": (whole + (whole == 5)).t(), "head": tied, "tied": tied, "part": whole[:, 1]}
+    delta = extract(base, tuned)
+    assert_bit_equal(apply(through_file(delta, tmp_path), base), tuned)
+    shared = replace(delta, new={"head": tied, "tied": tied[:2], "part": whole[:, 1]})
+    assert_bit_equal(through_file(shared, tmp_path).new, shared.new)
+
+
+def test_a_saved_delta_is_the_same_file_every_time(base, tuned, tmp_path):
+    for name in ("one", "two"):
+        save(extract(base, tuned, {"b": "1", "a": "2"}), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_file_is_as_documented(base, tuned, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    save(extract(base, tuned), path)
+    stored = load_file(path)
+    assert set(stored) == {
+        "embed.weight.index",
+        "embed.weight.value",
+        "layer.weight.index",
+        "layer.weight.value",
+        "head.weight",
+    }
+    assert stored["embed.weight.index"].dtype == torch.int32
+    assert stored["layer.weight.value"].dtype == torch.bfloat16
+
+
+def test_an_index_is_narrow_where_it_can_be():
+    for last, dtype in ((2**31 - 1, torch.int32), (2**31, torch.int64)):
+        index = torch.tensor([0, last])
+        assert encode_index(index).dtype == dtype
+        assert torch.equal(decode_index(encode_index(index)), index)
+    with pytest.raises(InputError, match=r"^an index is float32 \[1\]; it must be int32 or int64$"):
+        decode_index(torch.ones(1))
+
+
+def test_fingerprint_tells_dtype_shape_and_bits_apart():
+    tensors = {
+        "zero": torch.zeros(4),
+        "negative": -torch.zeros(4),
+        "shape": torch.zeros(2, 2),
+        "dtype": torch.zeros(4, dtype=torch.int32),
+        "half": torch.zeros(8, dtype=torch.float16),
+        "empty": torch.zeros(0),
+    }
+    assert len(set(fingerprint(tensors).values())) == len(tensors)
+    matrix = torch.arange(6.0).view(2, 3)
+    assert fingerprint({"w": matrix.t()}) == fingerprint({"w": matrix.t().contiguous()})
+
+
+# --- refusals
+
+
+def refusal(call, *arguments):
+    with pytest.raises(InputError) as error:
+        call(*arguments)
+    return str(error.value)
+
+
+def test_extract_names_the_tensor_that_does_not_fit(base, tuned):
+    lacking = {name: tensor for name, tensor in tuned.items() if name != "layer.bias"}
+    assert refusal(extract, base, lacking) == "tuned model lacks layer.bias, which the base has"
+    for other, form in ((torch.zeros(4), "float32 [4]"), (torch.zeros(3).half(), "float16 [3]")):
+        message = f"tuned layer.bias is {form}; in the base it is float32 [3]"
+        assert refusal(extract, base, tuned | {"layer.bias": other}) == message
+
+
+def test_apply_names_the_first_tensor_that_differs(base, tuned):
+    delta = extract(base, tuned)
+    other = base | {"layer.weight": base["layer.weight"] + 1, "layer.bias": -base["layer.bias"]}
+    message = "base is not the delta's base: layer.weight is the first tensor to differ"
+    assert refusal(apply, delta, other) == message
+    message = "base is not the delta's base: layer.bias is the first tensor to differ"
+    assert refusal(apply, delta, dict(reversed(other.items()))) == message
+    assert refusal(apply, delta, base | {"layer.bias": torch.zeros(3, 1)}) == message
+    lacking = {name: tensor for name, tensor in base.items() if name != "layer.bias"}
+    message = "base lacks layer.bias, which the delta's base has"
+    assert refusal(apply, delta, lacking) == message
+    message = "base has head.weight, which the delta's base has not"
+    assert refusal(apply, delta, base | {"head.weight": torch.ones(1)}) == message
+
+
+def test_apply_refuses_entries_that_the_base_cannot_have(base, tuned):
+    delta = extract(base, tuned)
+    one = torch.tensor([5])
+    far = replace(delta, entries={"layer.weight": (one, torch.ones(1).bfloat16())})
+    message = "delta of layer.weight is bfloat16 [1] up to position 5; the base has bfloat16 [5]"
+    assert refusal(apply, far, base) == message
+    wide = replace(delta, entries={"layer.weight": (one - 5, torch.ones(1))})
+    message = "delta of layer.weight is float32 [1] up to position 0; the base has bfloat16 [5]"
+    assert refusal(apply, wide, base) == message
+
+
+MALFORMED = [
+    (torch.zeros(1).int(), 1, "index of layer.weight is int32 [1]; it must be int64 [k], k >= 1"),
+    (torch.arange(0), 0, "index of layer.weight is int64 [0]; it must be int64 [k], k >= 1"),
+    (torch.arange(2), 3, "layer.weight has float32 [3] values for 2 positions"),
+    (torch.tensor([1, 1]), 2, "index of layer.weight is not ascending from 0 or later"),
+    (torch.tensor([-1, 1]), 2, "index of layer.weight is not ascending from 0 or later"),
+]
+
+
+@pytest.mark.parametrize(("index", "count", "message"), MALFORMED)
+def test_save_refuses_a_malformed_entry_and_leaves_nothing(index, count, message, base, tmp_path):
+    delta = replace(extract(base, base), entries={"layer.weight": (index, torch.ones(count))})
+    assert refusal(save, delta, tmp_path / "delta.safetensors") == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_refuses_names_and_texts_that_do_not_fit(base, tmp_path):
+    delta, path = extract(base, base), tmp_path / "delta.safetensors"
+    entry = (torch.arange(1), torch.ones(1))
+    message = "the delta changes other, which its base does not have"
+    assert refusal(save, replace(delta, entries={"other": entry}), path) == message
+    message = "layer.bias cannot be new: the delta's base has it"
+    assert refusal(save, replace(delta, new={"layer.bias": torch.ones(1)}), path) == message
+    assert (
+        refusal(save, replace(delta, meta={"seed": 3}), path) == "meta seed is 3; it must be text"
+    )
+    assert not path.exists()
+
+
+def rewrite(path, change):
+    """Save the file again after `change` had its way with the tensors and the header."""
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()[module._HEADER])
+    tensors = load_file(path)
+    header = change(tensors, header) or header
+    save_file(tensors, path, metadata={module._HEADER: json.dumps(header)})
+
+
+def flip_a_value(tensors, header):
+    tensors["embed.weight.value"][1] += 1
+
+
+def drop_a_tensor(tensors, header):
+    del tensors["layer.weight.value"]
+
+
+def drop_a_tensor_everywhere(tensors, header):
+    del tensors["layer.weight.value"], header["stored"]["layer.weight.value"]
+
+
+def add_a_tensor(tensors, header):
+    tensors["spy"] = torch.ones(1)
+
+
+def next_version(tensors, header):
+    header["format_version"] = 2
+
+
+def disorder(tensors, header):
+    tensors["embed.weight.index"] = tensors["embed.weight.index"].flip(0)
+    header["stored"] = fingerprint(tensors)
+
+
+def float_index(tensors, header):
+    tensors["embed.weight.index"] = tensors["embed.weight.index"].float()
+    header["stored"] = fingerprint(tensors)
+
+
+def forget_the_base(tensors, header):
+    del header["base"]
+
+
+def number_for_text(tensors, header):
+    header["meta"] = {"seed": 3}
+
+
+def list_for_header(tensors, header):
+    return [header]
+
+
+DAMAGES = {
+    flip_a_value: "embed.weight.value is missing, foreign or damaged: its digest does not match",
+    drop_a_tensor: "layer.weight.value is missing, foreign or damaged: its digest does not match",
+    drop_a_tensor_everywhere: "'layer.weight.value' is missing, though the header names it",
+    add_a_tensor: "spy is missing, foreign or damaged: its digest does not match",
+    next_version: "format version is 2; it must be 1",
+    disorder: "index of embed.weight is not ascending from 0 or later",
+    float_index: "an index is float32 [3]; it must be int32 or int64",
+    forget_the_base: "header field 'base' is None; it must map names to texts",
+    number_for_text: "header field 'meta' is {'seed': 3}; it must map names to texts",
+    list_for_header: "format version is None; it must be 1",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_load_says_what_is_wrong_with_a_changed_file(damage, base, tuned, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    save(extract(base, tuned), path)
+    rewrite(path, damage)
+    assert refusal(load, path) == f"{path}: {DAMAGES[damage]}"
+
+
+@pytest.mark.parametrize("header", ["", "{", "[" * 100_000, "1", '{"format_version": "1"}'])
+def test_load_refuses_any_other_header(header, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    save_file({"w": torch.ones(1)}, path, metadata={module._HEADER: header})
+    assert refusal(load, path).startswith(f"{path}: ")
+
+
+def test_load_refuses_files_that_are_not_deltas(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for metadata in (None, {"format": "pt"}):
+        save_file({"w": torch.ones(2)}, path, metadata=metadata)
+        message = f"{path}: a safetensors file, but not a delta of jiant_sparse"
+        assert refusal(load, path) == message
+    for content in (b"", b"{}", b"PK\x03\x04" + bytes(100), b"\xff" * 64):
+        path.write_bytes(content)
+        assert refusal(load, path).startswith(f"{path}: not a readable safetensors file: ")
+    for other in (tmp_path / "absent", tmp_path):
+        assert refusal(load, other).startswith(f"{other}: not a readable safetensors file: ")
+
+
+def test_load_notices_every_truncation(base, tuned, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    save(extract(base, tuned), path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        refusal(load, path)
+    path.write_bytes(whole + b"\0")
+    refusal(load, path)
+
+
+def test_no_flipped_byte_gives_another_model(base, tuned, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    save(extract(base, tuned), path)
+    whole = path.read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        try:
+            assert_bit_equal(apply(load(path), base), tuned)
+        except InputError:
+            refused += 1
+    # Only white space between header fields and free text may change unnoticed.
+    assert refused > 0.95 * len(whole)
+
+
+def test_a_failed_save_keeps_the_old_file(base, tuned, tmp_path, monkeypatch):
+    path = tmp_path / "delta.safetensors"
+    save(extract(base, tuned), path)
+    before = path.read_bytes()
+
+    def fail(*arguments, **options):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(module, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(extract(base, base), path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["delta.safetensors"]
+
+
+# --- diff
+
+
+def edited(model, name, changes):
+    flat = model[name].clone().flatten()
+    for position, value in changes.items():
+        flat[position] = value
+    return model | {name: flat.view(model[name].shape)}
+
+
+def test_diff_counts_each_tensor(base):
+    a = edited(base, "embed.weight", {0: 5.0, 1: 6.0, 2: 7.0, 9: 8.0})
+    b = edited(base, "embed.weight", {1: 6.0, 2: 7.5, 10: 3.0})
+    b = edited(b, "layer.bias", {0: 1.0})
+    a |= {"head": torch.zeros(3), "wider": torch.zeros(2)}
+    b |= {"head": torch.tensor([0.0, 0.0, -2.0]), "wider": torch.zeros(5), "lora": torch.ones(4)}
+    assert diff(extract(base, a), extract(base, b)) == [
+        DiffRow("embed.weight", only_a=2, only_b=1, both=2, equal=1, max_difference=0.5),
+        DiffRow("layer.bias", only_a=0, only_b=1, both=0, equal=0, max_difference=0.0),
+        DiffRow("head", only_a=0, only_b=0, both=3, equal=2, max_difference=2.0),
+        DiffRow("wider", only_a=2, only_b=5, both=0, equal=0, max_difference=0.0),
+        DiffRow("lora", only_a=0, only_b=4, both=0, equal=0, max_difference=0.0),
+    ]
+
+
+def test_diff_of_equal_deltas_and_of_nan(base, tuned):
+    delta = extract(base, tuned)
+    rows = diff(delta, delta)
+    assert [row.name for row in rows] == ["embed.weight", "layer.weight", "head.weight"]
+    assert all(row.only_a == row.only_b == 0 for row in rows)
+    assert all(row.equal == row.both > 0 and row.max_difference == 0 for row in rows)
+    nan = tuned | {"head.weight": torch.full((2, 2), float("nan"))}
+    assert diff(extract(base, nan), extract(base, nan))[-1].max_difference == 0
+    assert diff(extract(base, nan), delta)[-1].max_difference != 0
+    infinite = tuned | {"head.weight": torch.full((2, 2), float("inf"))}
+    assert diff(extract(base, infinite), delta)[-1].max_difference == float("inf")
+    assert diff(extract(base, base), extract(base, base)) == []
+
+
+def test_diff_refuses_different_bases(base):
+    other = base | {"layer.bias": torch.ones(3)}
+    message = "the deltas belong to different bases: layer.bias differs"
+    assert refusal(diff, extract(base, base), extract(other, other)) == message
+    more = base | {"extra": torch.ones(3)}
+    message = "the deltas belong to different bases: extra differs"
+    assert refusal(diff, extract(base, base), extract(more, more)) == message
+
+
+def test_changed_counts_pretrained_entries_only():
+    index = torch.arange(3)
+    delta = Delta({"a": (index, index), "b": (index[:1], index[:1])}, {"head": index}, {}, {})
+    assert changed(delta) == 4

@@ -1,0 +1,163 @@
+"""The contract: what every file in methods/ must keep. A new method needs no row here."""
+
+import dataclasses
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from support import Trainer, bert, rng, roberta, state, trained_masks
+
+from jiant_sparse.benchmark import config
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods import base
+from jiant_sparse.sparse import delta, selection, surgery
+
+every_method = pytest.mark.parametrize("name", base.names())
+every_encoder = pytest.mark.parametrize("make", [bert, roberta])
+STEPS = 20
+
+
+def make_method(name: str) -> base.Method:
+    """The method as a configuration gives it, with a burn-in that a test can wait for."""
+    kind = base.find(name)
+    quick = {"burn_in": 3}
+    fields = {f.name: quick[f.name] for f in dataclasses.fields(kind) if f.name in quick}
+    return kind(**fields)
+
+
+def configure(name: str, fields: dict) -> config.Benchmark:
+    raw = {"benchmark": "b", "model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
+    return config.parse(raw | {"methods": {name: fields}}, "f.yaml")
+
+
+def tuned(name: str, make, **options):
+    """An encoder after 20 AdamW steps with decay; and what it was, and what trained."""
+    encoder = make()
+    before = state(encoder)
+    trainer = Trainer(encoder, **options)
+    method = make_method(name)
+    method.attach(encoder, trainer.probe, rng)
+    masks = trained_masks(encoder, list(before))
+    counts = surgery.count(encoder, before.keys())
+    head = state(trainer.head)
+    trainer.train(method, STEPS)
+    assert any(not torch.equal(head[k], v) for k, v in state(trainer.head).items())
+    return encoder, before, masks, counts
+
+
+@every_method
+def test_loads_from_an_empty_block(name):
+    (cell,) = configure(name, {}).cells
+    assert dataclasses.asdict(cell.make_method()) == cell.method_fields
+
+
+@every_method
+def test_rejects_unknown_keys_by_name(name):
+    with pytest.raises(InputError, match=f"methods.{name}.densitty: is not a known key"):
+        configure(name, {"densitty": 0.1})
+
+
+@every_method
+def test_rejects_bad_values_by_name(name):
+    fields = {field.name for field in dataclasses.fields(base.find(name))}
+    for field in fields & {"density", "burn_in"}:
+        with pytest.raises(InputError, match=f"{field} is 0"):
+            configure(name, {field: 0})
+    for field in fields & {"scope", "score"}:
+        with pytest.raises(InputError, match=f"{field} is 'x'; it must be one of"):
+            configure(name, {field: "x"})
+
+
+@every_method
+@every_encoder
+@pytest.mark.parametrize("pooled", [True, False])
+def test_only_what_is_selected_changes(name, make, pooled):
+    encoder, before, masks, (selected, added) = tuned(name, make, pooled=pooled)
+    assert selected == sum(int(mask.sum()) for mask in masks.values())
+    assert added == 0
+    method = make_method(name)
+    if hasattr(method, "density"):
+        total = sum(tensor.numel() for tensor in before.values())
+        assert selected == selection.budget(total, method.density)
+    surgery.fold(encoder)
+    after = state(encoder)
+    assert after.keys() == before.keys()
+    for tensor, mask in masks.items():
+        assert torch.equal(after[tensor][~mask], before[tensor][~mask]), tensor
+    change = delta.extract(before, after)
+    assert 0 < delta.changed(change) <= selected
+
+
+@every_method
+def test_same_seed_same_bytes(name):
+    one, two = (state(tuned(name, bert)[0]) for _ in range(2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@every_method
+def test_attach_leaves_the_global_generators_and_the_gradients_alone(name):
+    encoder = bert()
+    trainer = Trainer(encoder)
+    before = state(encoder)
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    make_method(name).attach(encoder, trainer.probe, rng)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]
+    assert random.getstate() == states[2]
+    assert all(p.grad is None for p in encoder.parameters())
+    surgery.fold(encoder)
+    assert all(torch.equal(before[key], value) for key, value in state(encoder).items())
+
+
+@every_method
+def test_delta_takes_the_base_to_the_tuned_model_bit_by_bit(name, tmp_path):
+    encoder, before, _, _ = tuned(name, roberta)
+    surgery.fold(encoder)
+    path = tmp_path / "delta.safetensors"
+    delta.save(delta.extract(before, state(encoder)), path)
+    applied = delta.apply(delta.load(path), before)
+    assert applied.keys() == before.keys()
+    for key, value in state(encoder).items():
+        assert torch.equal(applied[key].view(torch.int32), value.view(torch.int32)), key
+
+
+@every_method
+def test_penalty_is_finite_and_not_negative_and_scores_settle(name):
+    encoder = bert()
+    method = make_method(name)
+    method.attach(encoder, Trainer(encoder).probe, rng)
+    penalty = float(method.penalty())
+    assert math.isfinite(penalty)
+    assert penalty >= 0
+    assert isinstance(method.settled, bool)
+
+
+@every_method
+def test_state_goes_round(name):
+    encoder = bert()
+    trainer = Trainer(encoder)
+    method = make_method(name)
+    method.attach(encoder, trainer.probe, rng)
+    trainer.train(method, 2)
+    method.load_state_dict(method.state_dict())
+    trainer.train(method, 2)
+
+
+@every_method
+def test_every_file_opens_with_what_it_is(name):
+    kind = base.find(name)
+    module = __import__(kind.__module__, fromlist=["_"])
+    assert module.__doc__.split(":")[0] == kind.__name__ or module.__doc__.startswith(kind.__name__)
+    assert kind.__name__.lower() == name.replace("_", "")
+
+
+def test_unknown_method_is_named_with_a_suggestion():
+    with pytest.raises(InputError, match="unknown method 'radnom'; did you mean random?"):
+        base.find("radnom")
+
+
+def test_the_five_are_there():
+    assert {"full_tuning", "random", "bitfit", "mag_pruning", "sam"} <= set(base.names())

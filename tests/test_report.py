@@ -1,0 +1,235 @@
+"""The report's numbers, gaps and files, from records that are fabricated here."""
+
+import csv
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_report_support import failure, plan, record, settings, write
+
+from jiant_sparse.benchmark.manifest import Manifest
+from jiant_sparse.benchmark.record import Params, Primary
+from jiant_sparse.errors import InputError
+from jiant_sparse.report import build
+from jiant_sparse.report.arrange import summarise
+from jiant_sparse.report.collect import collect
+from jiant_sparse.report.summary import Spread, ranks
+
+SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
+
+
+def rows_of(report) -> dict[tuple[str, str], dict[str, str]]:
+    with open(report.csv, encoding="utf-8", newline="") as stream:
+        return {(row["task"], row["method"]): row for row in csv.DictReader(stream)}
+
+
+def test_csv_holds_what_statistics_says(tmp_path: Path) -> None:
+    values = {"sam": [0.701, 0.722, 0.744], "random": [0.69, 0.75]}
+    records = [record("rte", m, k, v) for m, vs in values.items() for k, v in enumerate(vs)]
+    rows = rows_of(build(write(tmp_path, *records)))
+    for method, found in values.items():
+        row = rows["rte", method]
+        assert row["n"] == str(len(found))
+        assert float(row["mean"]) == pytest.approx(100 * statistics.mean(found), abs=1e-6)
+        assert float(row["std"]) == pytest.approx(100 * statistics.pstdev(found), abs=1e-6)
+        assert float(row["selected_percent"]) == 0.5
+        assert float(row["changed_percent"]) == 0.499
+    sam = rows["rte", "sam"]
+    assert (sam["published_mean"], sam["published_std"]) == ("76.79", "1.72")
+    assert float(sam["difference"]) == pytest.approx(100 * statistics.mean(values["sam"]) - 76.79)
+    assert (sam["rank"], rows["rte", "random"]["rank"], sam["comparable"]) == ("1", "2", "yes")
+    assert sam["benchmark"] == "bench"
+
+
+def test_unknown_is_empty_in_the_csv_and_never_zero(tmp_path: Path) -> None:
+    lone = record("sst", "sam", 0, 0.9, params=None)
+    row = rows_of(build(write(tmp_path, lone)))["sst", "sam"]
+    unknown = ("std", "published_mean", "published_std", "difference", "selected_percent")
+    assert [row[name] for name in (*unknown, "changed_percent", "comparable", "missing")] == [
+        ""
+    ] * 8
+    assert (row["n"], row["mean"], row["failed"]) == ("1", "90.0", "0")
+
+
+def test_tied_means_share_the_smaller_rank() -> None:
+    assert ranks([70.0, 80.0, None, 70.0, 60.0]) == [2, 1, None, 2, 4]
+    # The same mean, summed in two ways that differ in the last bit.
+    assert ranks([0.1 + 0.2, 0.3]) == [1, 1]
+    assert ranks([None]) == [None]
+
+
+def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
+    assert Spread.of([70.0]) == Spread(1, 70.0, None)
+    assert Spread.of([]) == Spread(0, None, None)
+    report = build(write(tmp_path, record("rte", "sam", 0, 0.7), record("rte", "random", 0, 0.6)))
+    assert "70.0 n=1 (1)" in report.text
+    assert "over 1 seed (rank)" in report.text
+    assert "n = 1" in report.page.read_text("utf-8")
+    assert "±" not in report.text.split("Published")[0]
+
+
+def test_average_is_the_mean_of_means_and_of_deviations(tmp_path: Path) -> None:
+    values = {task: [0.5 + 0.05 * i, 0.52 + 0.06 * i, 0.6] for i, task in enumerate(SEVEN)}
+    records = [record(t, "sam", k, v) for t, vs in values.items() for k, v in enumerate(vs)]
+    average = summarise(collect(write(tmp_path, *records))).rows[0].average
+    mean = statistics.mean(100 * statistics.mean(vs) for vs in values.values())
+    assert average.mean == pytest.approx(mean)
+    assert average.std == pytest.approx(
+        statistics.mean(100 * statistics.pstdev(vs) for vs in values.values())
+    )
+    assert (average.published.mean, average.published.std) == (77.12, 1.51)
+    assert average.difference == pytest.approx(mean - 77.12)
+
+
+def test_average_of_some_tasks_is_incomplete(tmp_path: Path) -> None:
+    directory = write(tmp_path, *(record("rte", m, k) for m in ("sam", "random") for k in (0, 1)))
+    record("cb", "sam", 0).write(directory / "cb" / "sam" / "seed-0")
+    plan(["rte", "cb"], ["sam", "random"], 2).write(directory)
+    report = build(directory)
+    averages = {row.label: row.average for row in summarise(collect(directory)).rows}
+    assert averages["random"].mean is None and averages["random"].rank is None
+    assert averages["sam"].mean is not None and averages["sam"].std is None
+    assert averages["sam"].published is None
+    assert "incomplete 1/2" in report.text and "1 of 2 tasks" in report.page.read_text("utf-8")
+
+
+def test_missing_and_failed_cells_are_seen_everywhere(tmp_path: Path) -> None:
+    directory = write(
+        tmp_path, record("rte", "sam", 0), failure("rte", "sam", 1, "RuntimeError: diverged\nat 7")
+    )
+    plan(["rte", "cb"], ["sam", "bitfit"], 4).write(directory)
+    report = build(directory)
+    page = report.page.read_text("utf-8")
+    assert (report.ok, report.failed, report.missing, report.unusable) == (1, 1, 14, 0)
+    assert "1 ok, 1 failed, 14 missing" in report.text and "1 ok, 1 failed, 14 missing" in page
+    assert "failed: rte / sam seed 1: RuntimeError: diverged" in report.text
+    assert "missing: rte / sam seeds 2, 3" in report.text
+    assert "missing: cb / bitfit seeds 0-3" in report.text
+    assert "RuntimeError: diverged\nat 7" in page and "cb / bitfit / seeds 0-3" in page
+    rows = rows_of(report)
+    assert (rows["rte", "sam"]["missing"], rows["rte", "sam"]["failed"]) == ("2", "1")
+    empty = rows["cb", "bitfit"]
+    assert (empty["n"], empty["mean"], empty["rank"], empty["missing"]) == ("0", "", "", "4")
+    # What the paper says stands there all the same; whether it is comparable is not known.
+    assert (empty["published_mean"], empty["comparable"]) == ("86.96", "")
+    assert re.search(r"bitfit +4 missing +4 missing +incomplete 0/2", report.text)
+    assert "| bitfit | 4 missing | 4 missing |" in report.markdown.read_text("utf-8")
+
+
+def test_the_manifest_gives_the_order(tmp_path: Path) -> None:
+    directory = write(tmp_path, *(record(t, m, 0) for t in ("rte", "cb") for m in ("sam", "lora")))
+    without = summarise(collect(directory))
+    assert [task.label for task in without.tasks] == ["rte", "cb"]
+    assert [row.label for row in without.rows] == ["lora", "sam"]
+    assert without.missing is None and "missing unknown" in build(directory).text
+    plan(["cb", "rte"], ["sam"], 1).write(directory)
+    ordered = summarise(collect(directory))
+    assert [task.label for task in ordered.tasks] == ["cb", "rte"]
+    assert [row.label for row in ordered.rows] == ["sam", "lora"]
+    assert (ordered.missing, ordered.unplanned) == (0, 2)
+    assert "2 recorded cells are not in benchmark.json" in build(directory).text
+
+
+def test_variants_are_known_by_their_settings(tmp_path: Path) -> None:
+    shown = settings("cb", "sam", 0)
+    variant = {"task": {**shown["task"], "name": "cb_half"}, "method": {"name": "sam"}}
+    report = build(write(tmp_path, record("cb_half", "sam_twice", 0, setting=variant)))
+    assert rows_of(report)["cb_half", "sam_twice"]["published_mean"] == "88.93"
+    assert "cb_half" in report.text and "sam_twice" in report.text
+
+
+def test_a_cell_without_test_value_is_named_and_not_counted(tmp_path: Path) -> None:
+    directory = write(tmp_path, record("rte", "sam", 0, 0.7), record("rte", "sam", 1, None))
+    report = build(directory)
+    assert rows_of(report)["rte", "sam"]["n"] == "1"
+    assert "rte / sam: no test value in seed 1; not counted." in report.text
+    assert "70.0 n=1 (1)*" in report.text
+
+
+def test_broken_and_foreign_records_are_named_and_skipped(tmp_path: Path) -> None:
+    directory = write(tmp_path, record("rte", "sam", 0))
+    for place, text in {"rte/sam/seed-1": "{", "rte/sam/seed-2": '{"schema_version": 2}'}.items():
+        (directory / place).mkdir(parents=True)
+        (directory / place / "record.json").write_text(text)
+    record("rte", "sam", 0).write(directory / "elsewhere")
+    (directory / "rte" / "sam" / "seed-5" / "record.json").mkdir(parents=True)
+    other = record("rte", "sam", 3)
+    cell = other.cell.model_copy(update={"benchmark": "other"})
+    other.model_copy(update={"cell": cell}).write(directory / "rte" / "sam" / "seed-3")
+    plan(["rte"], ["sam"], 1).write(directory)
+    report = build(directory)
+    page = report.page.read_text("utf-8")
+    assert (report.ok, report.unusable) == (1, 4)
+    for text in (report.text, page):
+        assert "1 ok, 0 failed, 0 missing, 4 unusable" in text
+        assert "rte/sam/seed-1/record.json: file: Invalid JSON" in re.sub("</?code>", "", text)
+    assert "elsewhere/record.json: holds the cell whose place is rte/sam/seed-0" in report.text
+    assert "cell.benchmark is 'other'; this benchmark is 'bench'" in report.text
+
+
+def test_nothing_to_report_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone: is not a directory; expected <output>/<bench"):
+        build(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"no usable record.json; expected <task>/<method>/seed-"):
+        build(tmp_path)
+    assert not (tmp_path / "report").exists()
+    (tmp_path / "record.json").write_text("[]")
+    with pytest.raises(InputError) as caught:
+        build(tmp_path)
+    assert any("record.json: file: Input should be an object" in p for p in caught.value.problems)
+
+
+def test_doubtful_numbers_carry_a_warning(tmp_path: Path) -> None:
+    counts = Params(eligible=1000, selected=5, added=0, head=2, trainable=7, changed=999)
+    odd = Primary(name="f1", dev=0.5, test=0.5)
+    report = build(
+        write(
+            tmp_path,
+            record("rte", "child_pruning", 0, params=counts),
+            record("rte", "sam", 0),
+            record("rte", "sam", 1, setting={"device": "cuda"}),
+            record("cb", "sam", 0, primary=odd),
+        )
+    )
+    text = " ".join(report.text.split())
+    assert "child_pruning: 99.90 % of the weights changed, but 0.50 % were selected (rte)." in text
+    assert "rte / sam: the seeds were run with 2 different settings." in text
+    assert "cb: the metric is f1, that of cb is acc." in text
+    assert rows_of(report)["cb", "sam"]["comparable"] == "no"
+
+
+def test_manifest_is_strict_and_survives_a_round_trip(tmp_path: Path) -> None:
+    manifest = plan(["rte"], ["sam"], 2)
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    path = tmp_path / "benchmark.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 0'))
+    with pytest.raises(
+        InputError, match=r"benchmark.json: file: .*cell rte/sam/seed-0 is listed tw"
+    ):
+        Manifest.read(tmp_path)
+    path.write_text('{"benchmark": "b", "tasks": [], "methods": [], "cells": [], "cell": 1}')
+    with pytest.raises(InputError, match=r"benchmark.json: cell: Extra inputs are not permitted"):
+        Manifest.read(tmp_path)
+    with pytest.raises(InputError, match=r"benchmark.json: cannot be read: No such file"):
+        Manifest.read(tmp_path / "gone")
+
+
+def test_report_runs_without_torch_and_jiant(tmp_path: Path) -> None:
+    directory = write(tmp_path, record("rte", "sam", 0))
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'jiant', 'transformers', 'numpy', 'yaml', 'adapters', 'loralib'):\n"
+        "    sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "from jiant_sparse.report import build\n"
+        "print(build(Path(sys.argv[1])).text)\n"
+    )
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", code, str(directory)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 ok, 0 failed" in done.stdout

@@ -1,0 +1,349 @@
+"""`top_k` against a stable sort, `uniform` against the law that it promises."""
+
+from itertools import combinations
+from math import comb
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.sparse import selection
+from jiant_sparse.sparse.selection import budget, top_k, uniform
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+INF = float("inf")
+
+
+def stream(name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(len(name))
+
+
+def slow_global(scores, density):
+    """Sort everything in float64, stably, and take the first k."""
+    every = [
+        (-value, n, position)
+        for n, tensor in enumerate(scores.values())
+        for position, value in enumerate(tensor.double().flatten().tolist())
+    ]
+    best = sorted(sorted(every)[: budget(len(every), density)], key=lambda entry: entry[1:])
+    return {name: [p for _, m, p in best if m == n] for n, name in enumerate(scores)}
+
+
+def slow_per_tensor(scores, density):
+    return {name: slow_global({name: t}, density)[name] for name, t in scores.items()}
+
+
+def lists(index):
+    return {name: positions.tolist() for name, positions in index.items()}
+
+
+@pytest.fixture(params=[1, 3, 1 << 18])
+def small_chunks(request, monkeypatch):
+    """The sizes that hold for large models, so small that every branch runs on small tensors."""
+    monkeypatch.setattr(selection, "_CHUNK", request.param)
+    monkeypatch.setattr(selection, "_SLACK", 2)
+    monkeypatch.setattr(selection, "_DRAWS", request.param)
+
+
+# --- budget
+
+
+@pytest.mark.parametrize(
+    ("count", "density", "expected"),
+    [
+        (100, 0.29, 29),
+        (1000, 0.001, 1),
+        (10, 0.7, 7),
+        (1_000_000, 1e-06, 1),
+        (3, 0.3, 0),
+        (0, 0.5, 0),
+        (7, 1, 7),
+        (124_645_632, 0.005, 623_228),
+        (124_645_632, 0.0002, 24_929),
+        (124_645_632, 0.2, 24_929_126),
+        (589_824, 0.0005, 294),
+        (38_603_520, 0.1, 3_860_352),
+    ],
+)
+def test_budget_is_the_floor_of_the_decimal_that_was_written(count, density, expected):
+    assert budget(count, density) == expected
+
+
+@pytest.mark.parametrize("density", [1.5, 0, 0.0, -0.1, INF, float("nan")])
+def test_budget_refuses_a_density_outside_its_range(density):
+    with pytest.raises(InputError, match=rf"^density is {density}; it must be in \(0, 1\]$"):
+        budget(10, density)
+
+
+# --- top_k
+
+
+values = st.one_of(
+    st.sampled_from([0.0, -0.0, 1.0, -1.0, INF, -INF, 6e-8, 1e-40]),
+    st.floats(width=16, allow_nan=False),
+    st.integers(-2, 2).map(float),
+)
+shapes = st.sampled_from([(0,), (), (1,), (7,), (2, 3), (5, 1, 4), (30,)])
+
+
+@st.composite
+def score_maps(draw):
+    scores = {}
+    for n in range(draw(st.integers(0, 4))):
+        shape = draw(shapes)
+        size = torch.Size(shape).numel()
+        content = draw(st.lists(values, min_size=size, max_size=size))
+        scores[f"t{n}"] = torch.tensor(content, dtype=draw(st.sampled_from(DTYPES))).view(shape)
+    return scores
+
+
+densities = st.one_of(
+    st.sampled_from([0.005, 0.1, 0.29, 0.5, 0.9, 1.0]),
+    st.floats(0, 1, exclude_min=True),
+)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 1 << 18])
+@settings(max_examples=150, deadline=None)
+@given(scores=score_maps(), density=densities)
+def test_top_k_equals_a_stable_sort(chunk, scores, density):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "_CHUNK", chunk)
+        patch.setattr(selection, "_SLACK", 2)
+        assert lists(top_k(scores, density)) == slow_global(scores, density)
+        assert lists(top_k(scores, density, scope="per_tensor")) == slow_per_tensor(scores, density)
+
+
+LENGTH = 600
+ORDERS = {
+    "equal": torch.ones(LENGTH),
+    "zero": torch.zeros(LENGTH),
+    "ascending": torch.arange(LENGTH).float(),
+    "descending": -torch.arange(LENGTH).float(),
+    "two values": (torch.arange(LENGTH) % 7 == 3).float(),
+    "all -inf": torch.full((LENGTH,), -INF),
+    "all inf": torch.full((LENGTH,), INF),
+    "best last": torch.cat([torch.zeros(LENGTH - 5), torch.ones(5)]),
+    "signed zeros": torch.tensor([0.0, -0.0]).repeat(LENGTH // 2),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("density", [0.005, 0.1, 0.5, 0.995, 1.0])
+@pytest.mark.parametrize("scope", selection.SCOPES)
+def test_top_k_in_awkward_orders(order, density, scope, small_chunks):
+    whole = ORDERS[order]
+    scores = {"a": whole[:100], "b": whole[100:101], "c": whole[101:].view(499, 1)}
+    slow = {"global": slow_global, "per_tensor": slow_per_tensor}[scope]
+    assert lists(top_k(scores, density, scope=scope)) == slow(scores, density)
+
+
+def test_top_k_over_many_chunks_of_the_real_size():
+    generator = torch.Generator().manual_seed(0)
+    count = 3 * selection._CHUNK + 17
+    scores = {
+        "a": torch.randn(count, generator=generator),
+        "b": torch.arange(count).float() / count * 4,
+        "c": torch.zeros(count),
+    }
+    flat = torch.cat(list(scores.values()))
+    for density in (0.0002, 0.05, 0.4, 0.9):
+        k = budget(flat.numel(), density)
+        order = torch.sort(flat, descending=True, stable=True).indices[:k].sort().values
+        index = top_k(scores, density)
+        joined = torch.cat([index["a"], index["b"] + count, index["c"] + 2 * count])
+        assert torch.equal(joined, order)
+
+
+@pytest.mark.parametrize("scope", selection.SCOPES)
+def test_top_k_returns_int64_on_the_cpu_for_every_name(scope):
+    scores = {"low": torch.zeros(2), "high": torch.arange(8.0).view(2, 4), "none": torch.zeros(0)}
+    index = top_k(scores, 0.3, scope=scope)
+    assert list(index) == list(scores)
+    assert all(i.dtype == torch.int64 and i.dim() == 1 and not i.is_cuda for i in index.values())
+    assert (
+        lists(index)
+        == {
+            "global": {"low": [], "high": [5, 6, 7], "none": []},
+            "per_tensor": {"low": [], "high": [6, 7], "none": []},
+        }[scope]
+    )
+
+
+def test_top_k_ties_go_to_the_earlier_tensor_and_position():
+    scores = {"z": torch.tensor([1.0, 0.0, 1.0]), "a": torch.tensor([1.0, 2.0])}
+    assert lists(top_k(scores, 0.6)) == {"z": [0, 2], "a": [1]}
+    assert lists(top_k(dict(reversed(scores.items())), 0.4)) == {"a": [0, 1], "z": []}
+
+
+def test_top_k_compares_tensors_of_different_dtypes_exactly():
+    # In bfloat16 both would be 1.0, and the tie would go to "coarse".
+    scores = {
+        "coarse": torch.ones(2, dtype=torch.bfloat16),
+        "fine": torch.tensor([1.001, 0.999]),
+    }
+    assert lists(top_k(scores, 0.25)) == {"coarse": [], "fine": [0]}
+    assert lists(top_k(scores, 0.75)) == {"coarse": [0, 1], "fine": [0]}
+
+
+def test_top_k_of_views_and_parameters():
+    whole = torch.randn(6, 10, generator=torch.Generator().manual_seed(1))
+    views = {"t": whole.t(), "s": whole[:, ::3], "e": whole[:1].expand(3, 10)}
+    copies = {name: view.contiguous() for name, view in views.items()}
+    before = whole.clone()
+    assert lists(top_k(views, 0.35)) == lists(top_k(copies, 0.35))
+    assert torch.equal(whole, before)
+    weight = torch.nn.Parameter(torch.tensor([3.0, 1.0]))
+    assert lists(top_k({"w": weight}, 0.5)) == {"w": [0]}
+
+
+def test_top_k_of_nothing():
+    assert top_k({}, 0.5) == {}
+    assert lists(top_k({"a": torch.zeros(0)}, 1.0)) == {"a": []}
+
+
+def test_top_k_does_not_depend_on_the_chunk_size(small_chunks):
+    scores = {"a": torch.randint(5, (50,), generator=stream("a")).float()}
+    assert lists(top_k(scores, 0.37)) == slow_global(scores, 0.37)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scope", selection.SCOPES)
+@pytest.mark.parametrize("density", [0.01, 1.0])
+def test_top_k_refuses_nan_even_where_nothing_is_chosen(dtype, scope, density):
+    bad = torch.tensor([[1, INF], [float("nan"), 2]], dtype=dtype)
+    with pytest.raises(InputError) as error:
+        top_k({"fine": torch.ones(3), "layer.weight": bad}, density, scope=scope)
+    assert str(error.value) == "scores of layer.weight hold NaN at flat position 2; it has no rank"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bool])
+def test_top_k_refuses_other_dtypes(dtype):
+    got = str(dtype).removeprefix("torch.")
+    message = f"^scores of w are {got}; they must be one of float32, bfloat16, float16$"
+    with pytest.raises(InputError, match=message):
+        top_k({"w": torch.ones(2, dtype=dtype)}, 0.5)
+
+
+def test_both_refuse_a_bad_density_and_a_bad_scope():
+    for choose in (
+        lambda **scope: top_k({"w": torch.ones(2)}, **scope),
+        lambda **scope: uniform({"w": 2}, rng=stream, **scope),
+    ):
+        for scope in selection.SCOPES:
+            with pytest.raises(InputError, match="density is 2; it must be in"):
+                choose(density=2, scope=scope)
+        message = "^scope is 'layer'; it must be one of global, per_tensor$"
+        with pytest.raises(InputError, match=message):
+            choose(density=0.5, scope="layer")
+
+
+# --- uniform
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 60), max_size=5),
+    density=densities,
+    scope=st.sampled_from(selection.SCOPES),
+    seed=st.integers(0, 2**40),
+)
+def test_uniform_gives_exactly_the_budget_sorted_and_in_range(sizes, density, scope, seed):
+    sizes = {f"t{n}": size for n, size in enumerate(sizes)}
+    index = uniform(sizes, density, lambda _: torch.Generator().manual_seed(seed), scope=scope)
+    assert list(index) == list(sizes)
+    for name, positions in index.items():
+        assert positions.dtype == torch.int64
+        assert positions.tolist() == sorted({p for p in positions.tolist() if p < sizes[name]})
+        if scope == "per_tensor":
+            assert len(positions) == budget(sizes[name], density)
+    if scope == "global":
+        assert sum(map(len, index.values())) == budget(sum(sizes.values()), density)
+
+
+def chi_square_bound(freedom: int) -> float:
+    """Exceeded by chance about once in 30,000 (Wilson and Hilferty's approximation at z = 4)."""
+    scale = 2 / (9 * freedom)
+    return freedom * (1 - scale + 4 * scale**0.5) ** 3
+
+
+@pytest.mark.parametrize(("count", "k"), [(5, 1), (5, 2), (6, 3), (7, 4), (6, 5), (9, 3)])
+def test_every_subset_is_equally_likely(count, k):
+    generator = torch.Generator().manual_seed(count * 10 + k)
+    trials = 40 * comb(count, k)
+    seen = dict.fromkeys(combinations(range(count), k), 0)
+    for _ in range(trials):
+        seen[tuple(selection._draw(count, k, generator).tolist())] += 1
+    expected = trials / len(seen)
+    statistic = sum((n - expected) ** 2 / expected for n in seen.values())
+    assert statistic < chi_square_bound(len(seen) - 1)
+
+
+def test_uniform_takes_the_first_distinct_positions_of_its_stream(small_chunks):
+    for count, k in ((50, 20), (50, 25), (50, 30), (50, 50)):
+        generator = torch.Generator().manual_seed(count + k)
+        few, seen = min(k, count - k), set()
+        while len(seen) < few:
+            seen |= set((torch.randint(2**62, (1,), generator=generator) % count).tolist())
+        expected = seen if few == k else set(range(count)) - seen
+        generator.manual_seed(count + k)
+        assert selection._draw(count, k, generator).tolist() == sorted(expected)
+
+
+def test_global_draw_falls_on_each_tensor_by_its_size():
+    generator = torch.Generator().manual_seed(3)
+    sizes = {"a": 1, "b": 3, "c": 6}
+    trials = 2000
+    hits = dict.fromkeys(sizes, 0)
+    for _ in range(trials):
+        for name, positions in uniform(sizes, 0.2, lambda _: generator).items():
+            hits[name] += len(positions)
+    # Each position is in the subset with probability 0.2, variance at most 0.16 per trial.
+    for name, size in sizes.items():
+        assert abs(hits[name] - 0.2 * size * trials) < 4 * (0.16 * size * trials) ** 0.5
+
+
+def test_positions_of_a_large_model_are_not_biased_to_low_ones():
+    # torch.randint(count) reduces 32 bits: positions below 2**32 % count would come up 35 times
+    # for 34 of the others, which moves this share by 22 standard deviations.
+    count, draws = 124_645_632, 1_000_000
+    low = 2**32 % count
+    positions = selection._positions(count, draws, torch.Generator().manual_seed(0))
+    share = low / count
+    deviation = (share * (1 - share) / draws) ** 0.5
+    assert abs((positions < low).mean() - share) < 4 * deviation
+
+
+def test_uniform_depends_only_on_its_streams():
+    sizes = {"a": 50, "b": 70}
+    first = lists(uniform(sizes, 0.3, stream))
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    assert lists(uniform(sizes, 0.3, stream)) == first
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_uniform_asks_for_the_streams_it_documents():
+    asked = []
+
+    def rng(name):
+        asked.append(name)
+        return stream(name)
+
+    uniform({"a": 5, "b": 7}, 0.5, rng)
+    uniform({"a": 5, "b": 7}, 0.5, rng, scope="per_tensor")
+    assert asked == ["uniform", "a", "b"]
+
+
+def test_another_layer_moves_no_mask_per_tensor():
+    few = uniform({"a": 90, "bb": 70}, 0.3, stream, scope="per_tensor")
+    more = uniform({"new": 20, "a": 90, "bb": 70}, 0.3, stream, scope="per_tensor")
+    assert lists(few) == {name: i for name, i in lists(more).items() if name != "new"}
+
+
+def test_uniform_draws_are_pinned():
+    """A recorded cell is drawn again from its seed, by any later version of this program."""
+    index = uniform({"a": 40, "b": 60}, 0.08, lambda _: torch.Generator().manual_seed(11))
+    assert lists(index) == {"a": [8, 11, 15], "b": [4, 7, 25, 28, 55]}
