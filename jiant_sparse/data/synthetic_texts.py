@@ -12,9 +12,9 @@ from collections.abc import Sequence
 MEN = ("man", "boy", "king", "father", "uncle")
 WOMEN = ("woman", "girl", "queen", "mother", "aunt")
 PEOPLE = (*MEN, *WOMEN, "doctor", "teacher", "farmer", "student")
+MORE_PEOPLE = ("baker", "singer", "driver", "soldier", "lawyer", "painter", "writer", "guard")
 ANIMALS = ("dog", "cat", "horse", "bird", "cow", "pig", "lion", "bear", "wolf", "monkey")
 PLURALS = {"man": "men", "woman": "women", "wolf": "wolves"}
-ADJECTIVES = ("old", "young", "tall", "happy", "angry", "tired", "rich", "poor")
 PLACES = ("park", "garden", "house", "street", "school", "forest", "kitchen", "church")
 NAMES = ("Anna", "John", "Mary", "Peter", "Paul", "Lucy", "Tom", "Emma", "Jack", "Rose")
 # (third person singular, plural)
@@ -111,12 +111,14 @@ def cola(generator: random.Random, label: str) -> dict:
 
 def stsb(generator: random.Random, label: float) -> dict:
     """5 = same person and action, 3.6 = same action, 1 = same person, 0 = neither."""
-    person, action = generator.choice(PEOPLE), generator.choice(ACTIONS)
-    second_person = person if label in (1.0, 5.0) else _other(generator, PEOPLE, person)
+    people = PEOPLE + MORE_PEOPLE
+    person, action = generator.choice(people), generator.choice(ACTIONS)
+    second_person = person if label in (1.0, 5.0) else _other(generator, people, person)
     second_action = action if label in (3.6, 5.0) else _other(generator, ACTIONS, action)
+    article = generator.choice(("the", "this", "that"))
     return {
-        "text_a": _sentence(["the", generator.choice(ADJECTIVES), person, action]),
-        "text_b": _sentence(["the", second_person, second_action]),
+        "text_a": _sentence(["the", person, action]),
+        "text_b": _sentence([article, second_person, second_action]),
     }
 
 

@@ -78,7 +78,10 @@ def export(delta_file: Path, name: str, output_dir: Path) -> None:
     encoder = transformers.AutoModel.from_pretrained(source.path)
     parameters = dict(encoder.named_parameters())
     base = {key: p.detach() for key, p in parameters.items() if key not in source.initialised}
-    tuned = delta.apply(found, base)
+    try:
+        tuned = delta.apply(found, base)
+    except InputError as error:
+        raise InputError(f"{delta_file}: does not belong to model {name}: {error}") from error
     head = {key.removeprefix("head."): t for key, t in tuned.items() if key.startswith("head.")}
     with torch.no_grad():
         for key, parameter in parameters.items():

@@ -14,6 +14,7 @@ The step, drawn once:
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ import torch
 from jiant.proj.main.metarunner import JiantMetarunner
 from jiant.proj.main.modeling.primary import wrap_jiant_forward
 from jiant.utils.zlog import BaseZLogger
+from scipy.stats import ConstantInputWarning
+from sklearn.exceptions import UndefinedMetricWarning
 from torch import Tensor
 
 from jiant_sparse.benchmark.cell import Train
@@ -116,7 +119,10 @@ class SparseRunner(jiant_runner.JiantRunner):
         Draws nothing from the global generators, so that evaluating does not change training.
         """
         data = self.phases[phase]
-        with self._autocast():
+        with self._autocast(), warnings.catch_warnings():
+            # A metric that constant predictions leave undefined is recorded as such.
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            warnings.simplefilter("ignore", ConstantInputWarning)
             result = jiant_runner.run_val(
                 val_dataloader=batches(
                     self.task, data.rows[:limit], self.train_settings.eval_batch_size

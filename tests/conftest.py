@@ -1,0 +1,80 @@
+"""Shared by all tests: no hub, one thread, and small real inputs made once per session."""
+
+import json
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import support
+import torch
+
+from jiant_sparse.data import synthetic, tasks
+from jiant_sparse.data.split import published_dev_split
+
+torch.set_num_threads(1)
+SIZES = {"train": 24, "val": 10, "test": 12}
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> Path:
+    """Every known task, a few rows each."""
+    path = tmp_path_factory.mktemp("data")
+    synthetic.synthesize(path, [tasks.find(name) for name in published_dev_split()], sizes=SIZES)
+    for name, fields, labels in (
+        ("sst", ("text",), ("0", "1")),
+        ("qnli", ("premise", "hypothesis"), ("entailment", "not_entailment")),
+    ):
+        (path / name).mkdir()
+        for phase, size in SIZES.items():
+            rows = [
+                {field: f"The {field} {phase} number {i} ." for field in fields}
+                | {"label": labels[i % 2], "idx": i}
+                for i in range(size)
+            ]
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (path / name / f"{phase}.jsonl").write_text(text)
+    return path
+
+
+@pytest.fixture(scope="session")
+def texts(data_dir) -> list[str]:
+    """The words of the data, to make vocabularies from."""
+    return [path.read_text() for path in sorted(data_dir.rglob("train.jsonl"))]
+
+
+@pytest.fixture(scope="session")
+def bert_dir(tmp_path_factory, texts) -> Path:
+    return support.write_bert(tmp_path_factory.mktemp("bert") / "model", texts)
+
+
+@pytest.fixture(scope="session")
+def roberta_dir(tmp_path_factory, texts) -> Path:
+    return support.write_roberta(tmp_path_factory.mktemp("roberta") / "model", texts)
+
+
+@pytest.fixture
+def make_job(tmp_path, data_dir, bert_dir):
+    """make_job(task, method fields, train fields, **top-level keys) -> Job of one cell."""
+    from jiant_sparse.benchmark import config, plan
+
+    def make(task="cb", method="full_tuning", fields=None, train=None, output="out", **keys):
+        raw = {
+            "benchmark": "b",
+            "model": str(bert_dir),
+            "data_dir": str(data_dir),
+            "split": "files",
+            "seeds": [0],
+            "train": {
+                "max_steps": 4, "eval_every": 2, "batch_size": 4, "patience": 0,
+                "max_seq_length": 64, "learning_rate": 1e-2,
+            } | (train or {}),
+            "tasks": {task: {}},
+            "methods": {method: fields or {}},
+        } | keys  # fmt: skip
+        (job,) = plan.plan(config.parse(raw, "test"), tmp_path / output)
+        return job
+
+    return make

@@ -1,0 +1,128 @@
+"""The house itself: imports point down, rooms keep to their job, files stay small."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "jiant_sparse"
+# From the ground up; a module may import its own floor and those below.
+FLOORS = [
+    ("errors", "files", "seeds"),
+    ("benchmark.record", "benchmark.manifest", "benchmark.provenance", "benchmark.yaml_file"),
+    ("sparse",),
+    ("methods", "data"),
+    ("benchmark.cell", "benchmark.config"),
+    ("host",),
+    ("benchmark.plan", "benchmark.grid", "report"),
+    ("cli", "__main__"),
+]
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package, by its name below `jiant_sparse`."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"))
+    del found["__init__"]
+    return found
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """Every module that is imported, inside functions too; `from a import b` gives a.b."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def floor(name: str) -> int:
+    matches = [
+        number
+        for number, rooms in enumerate(FLOORS)
+        for room in rooms
+        if name == room or name.startswith(f"{room}.")
+    ]
+    assert matches, f"{name} has no floor"
+    return matches[0]
+
+
+def inner(names: set[str]) -> set[str]:
+    return {
+        name.removeprefix("jiant_sparse.") for name in names if name.startswith("jiant_sparse.")
+    }
+
+
+def test_imports_point_down():
+    for name, tree in modules().items():
+        if name in ("benchmark", "data", "host", "methods", "sparse", "report"):
+            continue  # an empty __init__, or report's, which is looked at below
+        for target in inner(imports(tree)):
+            if target in ("methods", "benchmark", "__version__"):
+                continue  # the bare package
+            assert floor(target) <= floor(name), f"{name} imports {target}, which is above it"
+
+
+def test_only_host_imports_jiant():
+    for name, tree in modules().items():
+        if not name.startswith("host"):
+            assert not {i for i in imports(tree) if i.split(".")[0] == "jiant"}, name
+
+
+def test_only_sparse_edits_module_trees():
+    for name, tree in modules().items():
+        if name.startswith("sparse"):
+            continue
+        assert not {i for i in imports(tree) if "parametriz" in i}, name
+        calls = {
+            node.func.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        }
+        edits = {"requires_grad_", "register_parametrization", "add_module", "register_parameter"}
+        assert not calls & edits, name
+
+
+def test_report_reads_records_and_published_numbers_only():
+    allowed = ("benchmark.record", "benchmark.manifest", "data.tasks", "errors", "files", "report")
+    for name, tree in modules().items():
+        if name.startswith("report"):
+            for target in inner(imports(tree)):
+                assert target.startswith(allowed), f"{name} imports {target}"
+            assert not {i for i in imports(tree) if i.split(".")[0] in ("torch", "transformers")}
+
+
+def test_sparse_and_methods_know_nothing_of_transformers():
+    for name, tree in modules().items():
+        if name.startswith(("sparse", "methods")):
+            assert not {i for i in imports(tree) if i.split(".")[0] in ("transformers", "pydantic")}
+
+
+def test_one_method_per_file():
+    for path in (PACKAGE / "methods").glob("*.py"):
+        classes = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef)]
+        if path.stem not in ("__init__", "base"):
+            assert len(classes) == 1, path
+
+
+def test_rooms_are_small():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 300, path
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert lines <= 40, f"{name}.{node.name} has {lines} lines"
+
+
+def test_nothing_pickled_is_read_and_nothing_is_evaluated():
+    for name, tree in modules().items():
+        assert not {i for i in imports(tree) if i.split(".")[0] in ("pickle", "dill")}, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("torch.load", "yaml.load", "eval", "exec"), (name, called)

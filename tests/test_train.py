@@ -1,0 +1,351 @@
+"""One cell through jiant: what it does, measured from outside."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModel, BertTokenizer
+
+from jiant_sparse.benchmark import grid, record
+from jiant_sparse.errors import InputError
+from jiant_sparse.host import features, runner
+from jiant_sparse.host.train import train
+from jiant_sparse.methods.full_tuning import FullTuning
+from jiant_sparse.seeds import derive
+from jiant_sparse.sparse import delta
+
+TASKS = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc", "sst", "qnli"]
+
+
+def log(job) -> list[dict]:
+    lines = (job.directory / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def losses(job) -> list[float]:
+    return [entry["loss"] for entry in log(job) if entry["event"] == "train"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("encoder", ["bert", "roberta"])
+def test_every_task_trains_and_scores_with_both_encoders(task, encoder, make_job, request):
+    job = make_job(task, "random", {"density": 0.05}, model=str(request.getfixturevalue(f"{encoder}_dir")))
+    result = train(job)
+    assert result == record.read(job.directory / "record.json")
+    assert result.metrics.keys() == {"dev", "test", "train"}
+    metric = job.cell.task.metric
+    assert result.primary.name == metric
+    assert result.primary.test == result.metrics["test"][metric]
+    assert result.provenance.pooler == ("loaded" if encoder == "bert" else "initialised")
+    assert 0 < result.params.changed <= result.params.selected
+    assert result.params.selected == int(result.params.eligible * 5 // 100)
+    assert result.params.trainable == result.params.selected + result.params.head
+    found = delta.load(job.directory / "delta.safetensors")
+    assert {name for name in found.new if not name.startswith("head.")} == (
+        set() if encoder == "bert" else {"pooler.dense.weight", "pooler.dense.bias"}
+    )
+
+
+def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_path, monkeypatch):
+    """Ten steps of jiant's own runner, caches and data loader against ten of ours."""
+    import jiant.proj.main.components.container_setup as container_setup
+    import jiant.proj.main.modeling.model_setup as model_setup
+    import jiant.proj.main.runner as jiant_runner
+    import jiant.shared.caching as caching
+    from jiant.shared.model_setup import OptimizerScheduler
+    from jiant.utils.zlog import InMemoryZLogger
+    from transformers import BertConfig, get_linear_schedule_with_warmup
+
+    # Without dropout, because trimming and padding give its masks other shapes; and one batch
+    # size for all, because jiant pads a whole phase to one length.
+    config = BertConfig.from_pretrained(make_job().source.path)
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    model_dir = tmp_path / "model"
+    plain = AutoModel.from_pretrained(make_job().source.path, config=config)
+    plain.save_pretrained(model_dir)
+    (model_dir / "vocab.txt").write_bytes((make_job().source.path / "vocab.txt").read_bytes())
+    monkeypatch.setattr(features, "trim", lambda batch: batch)
+    job = make_job(train={"max_steps": 10, "eval_every": 10}, model=str(model_dir))
+    train(job)
+
+    directory = job.directory / "jiant"
+    settings = json.loads((directory / "container_config.json").read_text())
+    task = container_setup.create_task_dict(settings["task_config_path_dict"], verbose=False)["cb"]
+    torch.manual_seed(derive(0, "model"))
+    model = model_setup.setup_jiant_model(
+        str(model_dir), None, {"cb": task},
+        container_setup.TaskmodelsConfig.from_dict(settings["taskmodels_config"]),
+    )  # fmt: skip
+    rows = features.load_phase(task, job.data.paths["train"], model.tokenizer, model.encoder, 64).rows
+    cache = settings["task_cache_config_dict"]["cb"]["train"]
+    caching.chunk_and_save(rows, 1000, {"chunk_size": 1000}, cache)
+    allowed = [type(rows[0]["data_row"]), np.ndarray, np.dtype, np.dtypes.Int64DType]
+    allowed.append(np._core.multiarray._reconstruct)
+    decayed = [p for n, p in model.named_parameters() if "bias" not in n and "LayerNorm" not in n]
+    others = [p for n, p in model.named_parameters() if "bias" in n or "LayerNorm" in n]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
+        lr=1e-2, eps=1e-8,
+    )  # fmt: skip
+    steps = container_setup.GlobalTrainConfig.from_dict(settings["global_train_config"])
+    schedule = get_linear_schedule_with_warmup(optimizer, steps.warmup_steps, steps.max_steps)
+    with torch.serialization.safe_globals(allowed):
+        container = container_setup.JiantTaskContainer(
+            task_dict={"cb": task},
+            task_sampler=container_setup.jiant_task_sampler.UniformMultiTaskSampler({"cb": task}, 0),
+            task_cache_dict={"cb": {"train": caching.ChunkedFilesDataCache(cache)}},
+            global_train_config=steps,
+            task_specific_configs=container_setup.create_task_specific_configs(
+                settings["task_specific_configs_dict"]
+            ),
+            taskmodels_config=None,
+            task_run_config=container_setup.TaskRunConfig.from_dict(settings["task_run_config"]),
+            metrics_aggregator=None,
+        )
+        plain_runner = jiant_runner.JiantRunner(
+            jiant_task_container=container,
+            jiant_model=model,
+            optimizer_scheduler=OptimizerScheduler(optimizer, schedule),
+            device=torch.device("cpu"),
+            rparams=jiant_runner.RunnerParameters(
+                local_rank=-1, n_gpu=1, fp16=False, max_grad_norm=1.0
+            ),
+            log_writer=InMemoryZLogger(),
+        )
+        # jiant takes its one permutation from NumPy's global generator. Ten steps of six batches
+        # reach the second epoch, which jiant replays: ask the same of ours.
+        order = features.Epochs(task, rows, 4, seed=derive(0, "train"))
+        np.random.seed(0)
+        monkeypatch.setattr(np.random, "shuffle", lambda index: index.__setitem__(slice(None), order.order(0)))
+        for _ in plain_runner.run_train_context(verbose=False):
+            pass
+
+    replayed = make_job(
+        train={"max_steps": 10, "eval_every": 10, "reshuffle": False},
+        model=str(model_dir),
+        output="replayed",
+    )
+    train(replayed)
+    ours = delta.load(replayed.directory / "delta.safetensors")
+    base = {n: p.detach() for n, p in plain.named_parameters()}
+    tuned = delta.apply(ours, base)
+    for name, parameter in model.encoder.named_parameters():
+        assert torch.equal(tuned[name], parameter), name
+    for name, parameter in model.taskmodels_dict["cb"].head.named_parameters():
+        assert torch.equal(tuned[f"head.{name}"], parameter), name
+    assert losses(job)[:6] == losses(replayed)[:6]
+    assert losses(job)[6:] != losses(replayed)[6:]
+
+
+def test_same_settings_and_seed_give_the_same_bytes(make_job):
+    one, two = (make_job(method="sam", fields={"burn_in": 2}, output=name) for name in "ab")
+    results = train(one), train(two)
+    assert results[0].metrics == results[1].metrics
+    assert results[0].history == results[1].history
+    for file in ("delta.safetensors", "log.jsonl"):
+        assert (one.directory / file).read_bytes() == (two.directory / file).read_bytes()
+
+
+def test_methods_of_one_seed_start_from_the_same_head_and_batches(make_job):
+    """At learning rate 0 nothing moves, so the losses tell what each method was shown."""
+    shown = []
+    for method, fields in (("full_tuning", {}), ("sam", {"burn_in": 3}), ("random", {})):
+        job = make_job(method=method, fields=fields, train={"warmup_fraction": 1.0, "max_steps": 1})
+        train(job)
+        shown.append(losses(job))
+    assert shown[0] == shown[1] == shown[2]
+
+
+def test_probing_leaves_training_as_it_was(make_job, monkeypatch):
+    plain = make_job(output="plain")
+    train(plain)
+
+    def attach(self, model, probe, rng):
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        gradients = []
+        for _ in probe(3, dropout=True, max_grad_norm=1.0):
+            gradients.append(model.embeddings.word_embeddings.weight.grad.clone())
+            torch.rand(7)
+        assert not torch.equal(gradients[0], gradients[1])
+        assert all(torch.equal(before[n], p) for n, p in model.named_parameters())
+        assert all(p.grad is None for p in model.parameters())
+
+    monkeypatch.setattr(FullTuning, "attach", attach)
+    probed = make_job(output="probed")
+    train(probed)
+    assert losses(probed) == losses(plain)
+    files = [job.directory / "delta.safetensors" for job in (plain, probed)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_evaluating_does_not_change_training(make_job):
+    often = make_job(train={"eval_every": 1}, output="often")
+    never = make_job(train={"eval_every": 100}, output="never")
+    train(often), train(never)
+    assert losses(often) == losses(never)
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"eval_every": 3, "max_steps": 7}, [3, 6, 7]),
+        ({"eval_every": 3, "max_steps": 7, "eval_offset": 1}, [2, 5, 7]),
+        ({"eval_every": 3, "max_steps": 6}, [3, 6]),
+        ({"eval_every": 9, "max_steps": 4}, [4]),
+    ],
+)
+def test_evaluations_are_at_their_steps_and_once(make_job, settings, steps):
+    job = make_job(train=settings)
+    result = train(job)
+    assert [step for step, _ in result.history] == steps
+    assert [entry["step"] for entry in log(job) if entry["event"] == "dev"] == steps
+    assert result.stopped_by == "max_steps"
+
+
+def test_patience_counts_from_a_strictly_better_score_and_waits_for_min_steps(
+    make_job, monkeypatch
+):
+    scores = iter([0.1, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, 0.9])
+    restored = scripted_scores(monkeypatch, scores)
+    job = make_job(train={"max_steps": 50, "eval_every": 1, "patience": 2, "min_steps": 5})
+    result = train(job)
+    assert (result.steps, result.best_step, result.stopped_by) == (6, 2, "patience")
+    assert restored["step 2"] == restored["final"]
+
+
+def test_a_score_that_is_not_a_number_is_worse_than_any(make_job, monkeypatch):
+    nan = float("nan")
+    scripted_scores(monkeypatch, iter([nan, -0.5, nan, -0.7]))
+    result = train(make_job(train={"max_steps": 4, "eval_every": 1}))
+    assert result.best_step == 2
+    assert [score for _, score in result.history] == [None, -0.5, None, -0.7]
+
+
+def scripted_scores(monkeypatch, scores) -> dict:
+    """Dev scores from a list; notes the head's weights when scored and at the end."""
+    seen = {}
+    original = runner.SparseRunner.score
+
+    def score(self, phase, limit=None):
+        head = self.jiant_model.taskmodels_dict[self.task.name].head
+        weights = torch.cat([p.detach().flatten() for p in head.parameters()]).tolist()
+        metrics = original(self, phase, limit)
+        if limit is None and phase == "test":
+            seen["final"] = weights
+        return metrics
+
+    def run_val(self, task_name_list, use_subset=None, **_):
+        self.score("val")
+        head = self.jiant_model.taskmodels_dict[self.task.name].head
+        weights = torch.cat([p.detach().flatten() for p in head.parameters()]).tolist()
+        seen[f"step {len(self.step_seconds)}"] = weights
+        metrics = runner.jiant_runner.evaluate.Metrics(major=next(scores), minor={})
+        return {name: {"metrics": metrics} for name in task_name_list}
+
+    monkeypatch.setattr(runner.SparseRunner, "score", score)
+    monkeypatch.setattr(runner.SparseRunner, "run_val", run_val)
+    return seen
+
+
+def test_dev_examples_limits_selection_and_not_the_final_score(make_job, monkeypatch):
+    asked = []
+    original = runner.SparseRunner.score
+    monkeypatch.setattr(
+        runner.SparseRunner,
+        "score",
+        lambda self, phase, limit=None: (asked.append((phase, limit)), original(self, phase, limit))[1],
+    )
+    train(make_job(train={"dev_examples": 3}))
+    assert asked == [("val", 3), ("val", 3), ("val", None), ("test", None), ("train", None)]
+
+
+def test_accumulating_two_halves_is_one_step_on_the_whole(make_job, monkeypatch):
+    monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
+    monkeypatch.setattr(nn.functional, "dropout", lambda x, *a, **k: x)
+    whole = make_job(train={"batch_size": 8, "max_steps": 3}, output="whole")
+    halves = make_job(
+        train={"batch_size": 4, "gradient_accumulation": 2, "max_steps": 3}, output="halves"
+    )
+    train(whole), train(halves)
+    np.testing.assert_allclose(losses(whole), losses(halves), rtol=2e-4)
+
+
+def test_a_loss_that_is_not_finite_ends_the_cell_and_names_the_step(make_job):
+    job = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0, "max_steps": 9})
+    result = grid.run_here(job)
+    assert result.status == "failed"
+    assert result.error.startswith("NotFinite: the training loss is")
+    step = int(result.error.split("at step ")[1])
+    assert step == len(losses(job)) + 1
+    assert record.read(job.directory / "record.json") == result
+    assert not (job.directory / "delta.safetensors").exists()
+
+
+def test_bf16_trains_and_scores(make_job):
+    fp32, bf16 = (make_job(train={"precision": p}, output=p) for p in ("fp32", "bf16"))
+    train(fp32), train(bf16)
+    assert losses(fp32) != losses(bf16)
+    np.testing.assert_allclose(losses(fp32)[0], losses(bf16)[0], rtol=0.05)
+
+
+def test_cuda_that_is_missing_is_an_error(make_job):
+    if torch.cuda.is_available():
+        assert train(make_job(device="cuda")).provenance.device != "cpu"
+        return
+    with pytest.raises(InputError, match="device is cuda, but torch sees no CUDA device"):
+        train(make_job(device="cuda"))
+
+
+@pytest.mark.parametrize("pooling", ["first_token", "mean"])
+def test_pooling_without_the_pooler_leaves_it_untrained(make_job, pooling):
+    job = make_job(pooling=pooling)
+    train(job)
+    changed = delta.load(job.directory / "delta.safetensors").entries
+    assert changed
+    assert not any(name.startswith("pooler.") for name in changed)
+
+
+def test_the_record_can_be_recomputed_from_delta_and_data_without_us(make_job, tmp_path):
+    """Exported, loaded by transformers, run by hand: the same test accuracy."""
+    from jiant_sparse.host.model import export
+
+    job = make_job("rte", "random", {"density": 0.1}, train={"max_steps": 20, "eval_every": 5})
+    result = train(job)
+    export(job.directory / "delta.safetensors", str(job.source.path), tmp_path / "exported")
+    encoder = AutoModel.from_pretrained(tmp_path / "exported").eval()
+    tokenizer = BertTokenizer.from_pretrained(tmp_path / "exported")
+    head = load_file(tmp_path / "exported" / "head.safetensors")
+    right = 0
+    rows = [json.loads(line) for line in job.data.paths["test"].read_text().splitlines()]
+    for row in rows:
+        batch = tokenizer(row["premise"], row["hypothesis"], return_tensors="pt")
+        with torch.no_grad():
+            pooled = encoder(**batch).pooler_output
+        hidden = torch.tanh(nn.functional.linear(pooled, head["dense.weight"], head["dense.bias"]))
+        logits = nn.functional.linear(hidden, head["out_proj.weight"], head["out_proj.bias"])
+        right += ["entailment", "not_entailment"][int(logits.argmax())] == row["label"]
+    assert right / len(rows) == result.primary.test
+
+
+def test_export_refuses_another_model_and_an_existing_directory(make_job, roberta_dir, tmp_path):
+    from jiant_sparse.host.model import export
+
+    job = make_job()
+    train(job)
+    file = job.directory / "delta.safetensors"
+    with pytest.raises(InputError, match="does not belong to model .*: base lacks pooler.dense"):
+        export(file, str(roberta_dir), tmp_path / "new")
+    other = tmp_path / "other"
+    shutil.copytree(job.source.path, other)
+    tensors = load_file(other / "model.safetensors")
+    tensors["encoder.layer.1.output.dense.bias"][3] += 1
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="encoder.layer.1.output.dense.bias"):
+        export(file, str(other), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="exists already"):
+        export(file, str(job.source.path), tmp_path)
