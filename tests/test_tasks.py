@@ -99,7 +99,8 @@ def test_the_metrics_are_those_of_jiants_evaluation(name):
     task = TASK_DICT[TASKS[name].reader](name=name, path_dict={})
     scheme = core.get_evaluation_scheme_for_task(task)
     got = scheme.compute_metrics_from_preds_and_labels(
-        preds=array([0, 1, 1, 0]), labels=array([0, 1, 0, 1]) if name != "cb" else [0, 1, 0, 1]
+        preds=array([0, 1, 2, 0]) % len(TASKS[name].labels or "01"),
+        labels=array([0, 1, 0, 2]) % len(TASKS[name].labels or "01"),
     )
     assert set(got.minor) == set(TASKS[name].metrics)
 
@@ -116,7 +117,7 @@ def test_find_suggests():
     with pytest.raises(InputError) as caught:
         find("colla")
     assert str(caught.value) == (
-        "task 'colla' is unknown; did you mean \"cola\"?; known tasks: "
+        "task 'colla' is unknown (did you mean \"cola\"?); known tasks: "
         "cola, stsb, mrpc, rte, cb, copa, wsc, sst, qnli"
     )
 
@@ -134,17 +135,14 @@ def test_variant_has_its_own_folder_and_a_known_reader():
         ("x", "nli", None, "task 'nli' is unknown"),
         ("../x", "rte", None, "task name '../x' cannot be a folder name; allowed are ASCII"),
         ("cola", "rte", None, "task 'cola' is read like cola, got like: rte; choose another name"),
-        ("x", "mrpc", "mcc", "task 'x': metric is 'mcc'; did you mean"),
-        ("x", "mrpc", "F", "task 'x': metric is 'F'; a task like mrpc has acc, f1, acc_and_f1"),
+        ("x", "mrpc", "acc_f1", "task 'x': metric is 'acc_f1' (did you mean \"acc_and_f1\"?); a"),
+        ("x", "mrpc", "F", "task 'x': metric is 'F'; a task like mrpc has acc_and_f1, acc, f1"),
     ],
 )
 def test_variant_refuses(name, like, metric, message):
     with pytest.raises(InputError) as caught:
         variant(name, like, metric)
-    if "did you mean" not in message:
-        assert str(caught.value).startswith(message)
-    else:
-        assert "a task like mrpc has acc, f1, acc_and_f1" in str(caught.value)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(

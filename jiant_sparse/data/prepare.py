@@ -40,13 +40,11 @@ def prepare(
 ) -> TaskData:
     """Check the task's three files and derive from them what was asked for.
 
-    split: "files" takes train and val as they are; "published" and "random" divide both together
-    anew, "random" by `split_seed`.
+    split: see split.KINDS; "random" goes by `split_seed`.
     drop_train: fraction of the training rows, in [0, 1), left out at random by `seed`.
 
-    With split "files" and nothing dropped the paths are the originals. Otherwise they lie below
-    cache_dir/<task>/<hash of the sources and settings>, so that plain jiant can be given the same
-    files. The test file is never changed.
+    Derived files lie below cache_dir/<task>/<hash of the sources and settings>, so that plain
+    jiant can be given the same ones; what is not derived, such as test, keeps its own path.
 
     Raises InputError with all problems of all three files, or for a bad setting.
     """
@@ -55,15 +53,15 @@ def prepare(
     paths = {phase: phase_path(data_dir, task, phase).resolve() for phase in PHASES}
     rows = _read_all(task, paths)
     digests = {phase: files.sha256(path) for phase, path in paths.items()}
-    settings = {"split": split}
-    derived = {}
+    derived, settings = {}, {"split": split}
     if split != "files":
         pool = rows["train"] + rows["val"]
         derived["train"], derived["val"] = split_rows(pool, split, task=task, seed=split_seed)
+    # The name holds a seed only where it matters, so that equal files are written once.
     if split == "random":
         settings["split_seed"] = split_seed
     if drop_train:
-        derived["train"] = _drop(task, derived.get("train", rows["train"]), drop_train, seed)
+        derived["train"] = drop(derived.get("train", rows["train"]), drop_train, seed)
         settings |= {"drop_train": drop_train, "seed": seed}
     sources = [digests["train"], digests["val"]]
     folder = Path(cache_dir).resolve() / task.name / _folder_name(task, sources, settings)
@@ -90,13 +88,6 @@ def _read_all(task: Task, paths: dict[str, Path]) -> dict[str, list[dict]]:
     if problems:
         raise InputError(*problems)
     return rows
-
-
-def _drop(task: Task, rows: list[dict], fraction: float, seed: int) -> list[dict]:
-    kept = drop(rows, fraction, seed)
-    if not kept:
-        raise InputError(f"task {task.name}: drop_train {fraction} of {len(rows)} rows leaves none")
-    return kept
 
 
 def _folder_name(task: Task, sources: list[str], settings: dict) -> str:

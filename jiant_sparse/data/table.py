@@ -4,7 +4,7 @@ A row of a file is jiant's: the fields and labels below are those that the reade
 in jiant.tasks.lib takes. jiant itself is not imported here; a test compares the two.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 # Phase "val" is the dev set; "test" is the original dev set, labels included.
@@ -65,150 +65,108 @@ SUPER_GLUE = "aps/super_glue"
 ENTAILMENT = (("entailment", "entailment"), ("not_entailment", "not_entailment"))
 
 
-def _known() -> tuple[Task, ...]:
-    cola = Task(
-        name="cola",
-        title="CoLA",
-        reader="cola",
-        metric="mcc",
-        metrics=("mcc",),
-        texts=("text",),
-        labels=("0", "1"),
-        like="cola",
-        hub=HubSource(
-            GLUE, "cola", (("sentence", "text"),), (("unacceptable", "0"), ("acceptable", "1"))
-        ),
-    )
-    stsb = Task(
-        name="stsb",
-        title="STS-B",
-        reader="stsb",
-        metric="corr",
-        metrics=("pearson", "spearmanr", "corr"),
-        texts=("text_a", "text_b"),
-        label_range=(0.0, 5.0),
-        like="stsb",
-        hub=HubSource(GLUE, "stsb", (("sentence1", "text_a"), ("sentence2", "text_b"))),
-    )
-    mrpc = Task(
-        name="mrpc",
-        title="MRPC",
-        reader="mrpc",
-        metric="acc_and_f1",
-        metrics=("acc", "f1", "acc_and_f1"),
-        texts=("text_a", "text_b"),
-        labels=("0", "1"),
-        like="mrpc",
-        hub=HubSource(
-            GLUE,
-            "mrpc",
-            (("sentence1", "text_a"), ("sentence2", "text_b")),
-            (("not_equivalent", "0"), ("equivalent", "1")),
-        ),
-    )
-    return (cola, stsb, mrpc, *_known_inference(), *_known_super_glue(), _known_sentiment())
+PAIR = (("sentence1", "text_a"), ("sentence2", "text_b"))
 
 
-def _known_inference() -> tuple[Task, ...]:
-    rte = Task(
-        name="rte",
-        title="RTE",
-        reader="rte",
-        metric="acc",
-        metrics=("acc",),
-        texts=("premise", "hypothesis"),
-        labels=("entailment", "not_entailment"),
-        needs_idx=True,
-        like="rte",
-        hub=HubSource(
-            GLUE, "rte", (("sentence1", "premise"), ("sentence2", "hypothesis")), ENTAILMENT
-        ),
-    )
-    # jiant's own download takes the question as the premise.
-    qnli = replace(
-        rte,
-        name="qnli",
-        title="QNLI",
-        reader="qnli",
-        needs_idx=False,
-        like="qnli",
-        hub=HubSource(
-            GLUE, "qnli", (("question", "premise"), ("sentence", "hypothesis")), ENTAILMENT
-        ),
-    )
-    # jiant selects by the mean of accuracy and macro F1; the papers report accuracy
-    # (METHODS 5.3).
-    cb = replace(
-        rte,
-        name="cb",
-        title="CB",
-        reader="cb",
-        metrics=("acc", "avg_f1", "f11", "f12", "f13"),
-        labels=("neutral", "entailment", "contradiction"),
-        like="cb",
-        hub=HubSource(
-            SUPER_GLUE,
-            "cb",
-            (("premise", "premise"), ("hypothesis", "hypothesis")),
-            tuple((name, name) for name in ("entailment", "contradiction", "neutral")),
-        ),
-    )
-    return rte, qnli, cb
+def _known(name: str, title: str, metrics: tuple[str, ...], hub: HubSource, **fields) -> Task:
+    """A row of the table. metrics: the reported one first."""
+    own = {"name": name, "title": title, "reader": name, "like": name}
+    return Task(**own, metric=metrics[0], metrics=metrics, hub=hub, **fields)
 
 
-def _known_super_glue() -> tuple[Task, ...]:
-    copa = Task(
-        name="copa",
-        title="COPA",
-        reader="copa",
-        metric="acc",
-        metrics=("acc",),
-        texts=("premise", "choice1", "choice2"),
-        labels=(0, 1),
-        choices=(("question", ("cause", "effect")),),
-        needs_idx=True,
-        like="copa",
-        hub=HubSource(
-            SUPER_GLUE,
-            "copa",
-            tuple((name, name) for name in ("premise", "choice1", "choice2", "question")),
-            (("choice1", 0), ("choice2", 1)),
-        ),
-    )
-    # Not "wsc.fixed": jiant and the authors read the original files, whose texts and indices
-    # that configuration edits.
-    wsc = Task(
-        name="wsc",
-        title="WSC",
-        reader="wsc",
-        metric="acc",
-        metrics=("acc",),
-        texts=("text",),
-        labels=(False, True),
-        needs_idx=True,
-        has_spans=True,
-        like="wsc",
-        hub=HubSource(SUPER_GLUE, "wsc", (("text", "text"),), (("False", False), ("True", True))),
-    )
-    return copa, wsc
+_COLA = _known(
+    "cola",
+    "CoLA",
+    ("mcc",),
+    HubSource(GLUE, "cola", (("sentence", "text"),), (("unacceptable", "0"), ("acceptable", "1"))),
+    texts=("text",),
+    labels=("0", "1"),
+)
+_STSB = _known(
+    "stsb",
+    "STS-B",
+    ("corr", "pearson", "spearmanr"),
+    HubSource(GLUE, "stsb", PAIR),
+    texts=("text_a", "text_b"),
+    label_range=(0.0, 5.0),
+)
+_MRPC = _known(
+    "mrpc",
+    "MRPC",
+    ("acc_and_f1", "acc", "f1"),
+    HubSource(GLUE, "mrpc", PAIR, (("not_equivalent", "0"), ("equivalent", "1"))),
+    texts=("text_a", "text_b"),
+    labels=("0", "1"),
+)
+_RTE = _known(
+    "rte",
+    "RTE",
+    ("acc",),
+    HubSource(GLUE, "rte", (("sentence1", "premise"), ("sentence2", "hypothesis")), ENTAILMENT),
+    texts=("premise", "hypothesis"),
+    labels=("entailment", "not_entailment"),
+    needs_idx=True,
+)
+# jiant selects by the mean of accuracy and macro F1; the papers report accuracy (METHODS 5.3).
+_CB = _known(
+    "cb",
+    "CB",
+    ("acc", "avg_f1", "f11", "f12", "f13"),
+    HubSource(
+        SUPER_GLUE,
+        "cb",
+        tuple((name, name) for name in ("premise", "hypothesis")),
+        tuple((name, name) for name in ("entailment", "contradiction", "neutral")),
+    ),
+    texts=("premise", "hypothesis"),
+    labels=("neutral", "entailment", "contradiction"),
+    needs_idx=True,
+)
+_COPA = _known(
+    "copa",
+    "COPA",
+    ("acc",),
+    HubSource(
+        SUPER_GLUE,
+        "copa",
+        tuple((name, name) for name in ("premise", "choice1", "choice2", "question")),
+        (("choice1", 0), ("choice2", 1)),
+    ),
+    texts=("premise", "choice1", "choice2"),
+    labels=(0, 1),
+    choices=(("question", ("cause", "effect")),),
+    needs_idx=True,
+)
+# Not "wsc.fixed": jiant and the authors read the original files, whose texts and indices that
+# configuration edits.
+_WSC = _known(
+    "wsc",
+    "WSC",
+    ("acc",),
+    HubSource(SUPER_GLUE, "wsc", (("text", "text"),), (("False", False), ("True", True))),
+    texts=("text",),
+    labels=(False, True),
+    needs_idx=True,
+    has_spans=True,
+)
+_SST = _known(
+    "sst",
+    "SST-2",
+    ("acc",),
+    HubSource(GLUE, "sst2", (("sentence", "text"),), (("negative", "0"), ("positive", "1"))),
+    texts=("text",),
+    labels=("0", "1"),
+)
+# jiant's own download takes the question as the premise.
+_QNLI = _known(
+    "qnli",
+    "QNLI",
+    ("acc",),
+    HubSource(GLUE, "qnli", (("question", "premise"), ("sentence", "hypothesis")), ENTAILMENT),
+    texts=("premise", "hypothesis"),
+    labels=("entailment", "not_entailment"),
+)
 
-
-def _known_sentiment() -> Task:
-    return Task(
-        name="sst",
-        title="SST-2",
-        reader="sst",
-        metric="acc",
-        metrics=("acc",),
-        texts=("text",),
-        labels=("0", "1"),
-        like="sst",
-        hub=HubSource(
-            GLUE, "sst2", (("sentence", "text"),), (("negative", "0"), ("positive", "1"))
-        ),
-    )
-
-
-_ORDER = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc", "sst", "qnli")
-_BY_NAME = {task.name: task for task in _known()}
-TASKS = MappingProxyType({name: _BY_NAME[name] for name in _ORDER})
+TASKS = MappingProxyType(
+    {task.name: task for task in (_COLA, _STSB, _MRPC, _RTE, _CB, _COPA, _WSC, _SST, _QNLI)}
+)

@@ -33,9 +33,9 @@ PRINTED_PROBLEMS = 20
 
 
 def suggestion(got: str, known: list[str]) -> str:
-    """'; did you mean "cola"?' for a near miss, else the empty string."""
+    """' (did you mean "cola"?)' for a near miss, else the empty string."""
     near = difflib.get_close_matches(got, known, n=1)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    return f' (did you mean "{near[0]}"?)' if near else ""
 
 
 def find(name: str) -> Task:

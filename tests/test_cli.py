@@ -1,0 +1,155 @@
+"""The command line as a user meets it: output, exit codes, errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from jiant_sparse.cli import app
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return call
+
+
+@pytest.fixture
+def config(tmp_path, data_dir, bert_dir):
+    path = tmp_path / "f.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "benchmark": "small",
+                "model": str(bert_dir),
+                "data_dir": str(data_dir),
+                "split": "files",
+                "seeds": [0],
+                "train": {"max_steps": 2, "eval_every": 1, "batch_size": 4, "max_seq_length": 64},
+                "tasks": {"cb": {}, "rte": {}},
+                "methods": {"bitfit": {}, "sam": {"burn_in": 2, "density": 0.01}},
+            }
+        )
+    )
+    return path
+
+
+def test_grid_then_report_then_nothing_left_to_do(cli, config):
+    plan = cli("grid", config, "--dry-run")
+    assert plan.exit_code == 0, plan.output
+    assert plan.stdout.splitlines()[0] == "cb/bitfit/seed-0: to run"
+    assert plan.stdout.splitlines()[-1] == "4 cells, 4 to run"
+    first = cli("grid", config, "--workers", 1)
+    assert first.exit_code == 0, first.output
+    assert first.stdout == "results/small\n"
+    assert "[4/4] rte/sam/seed-0: acc test " in first.stderr
+    assert "small: 4 cells, 0 ended before, 4 run now, 0 failed" in first.stderr
+    again = cli("grid", config)
+    assert "4 ended before, 0 run now" in again.stderr
+    shown = cli("report", "results/small")
+    assert shown.exit_code == 0
+    assert "sam" in shown.stdout
+    assert "Not comparable: model is " in shown.stdout
+    changed = cli("grid", config, "--set", "train.weight_decay=0.3")
+    assert changed.exit_code == 2
+    assert "train.weight_decay was 0.01, is 0.3" in changed.stderr
+
+
+def test_run_prints_the_cell_and_takes_settings(cli, config, data_dir, bert_dir):
+    arguments = ["run", "--task", "cb", "--method", "random", "--seed", 3, "--model", bert_dir]
+    arguments += ["--data-dir", data_dir, "--set", "split=files", "--set", "train.max_steps=2"]
+    arguments += ["--set", "train.max_seq_length=64", "--set", "methods.random.density=0.1"]
+    done = cli(*arguments)
+    assert done.exit_code == 0, done.output
+    line, directory = done.stdout.splitlines()
+    assert line.startswith("cb/random/seed-3: acc test ")
+    assert directory == "results/run/cb/random/seed-3"
+    record = json.loads(open(f"{directory}/record.json").read())
+    assert record["settings"]["method"] == {"name": "random", "density": 0.1, "scope": "global"}
+    assert "done before; nothing was run" in cli(*arguments).stderr
+
+
+def test_delta_commands(cli, config, bert_dir):
+    for method in ("bitfit", "sam"):
+        assert cli("run", "--task", "cb", "--method", method, "--config", config).exit_code == 0
+    a, b = (f"results/small/cb/{m}/seed-0/delta.safetensors" for m in ("bitfit", "sam"))
+    shown = cli("delta", "inspect", a)
+    assert "method: bitfit" in shown.stdout
+    assert "head.dense.weight: 16x16" in shown.stdout
+    rows = cli("delta", "diff", a, b).stdout.splitlines()
+    assert rows[0].split("\t") == ["only_a", "only_b", "both", "equal", "max_difference", "tensor"]
+    assert any(row.endswith("pooler.dense.bias") for row in rows)
+    assert cli("delta", "apply", a, "--model", bert_dir, "--output-dir", "tuned").exit_code == 0
+    refused = cli("delta", "apply", a, "--model", bert_dir, "--output-dir", "tuned")
+    assert refused.exit_code == 2
+    assert "error: tuned: exists already" in refused.stderr
+
+
+def test_data_commands(cli, data_dir):
+    assert cli("data", "synthesize", "--data-dir", "d", "--tasks", "cb,rte").exit_code == 0
+    fine = cli("data", "verify", "d")
+    assert fine.exit_code == 0
+    assert "cb/train: 320 rows" in fine.stdout
+    parted = cli("data", "split", "d", "e", "--split", "random", "--seed", 1)
+    assert parted.exit_code == 0, parted.output
+    assert "cb/train: 342 rows" in cli("data", "verify", "e").stdout
+    with open("d/cb/val.jsonl", "a") as stream:
+        stream.write("{}\n")
+    spoiled = cli("data", "verify", "d")
+    assert spoiled.exit_code == 2
+    assert "d/cb/val.jsonl:65: " in spoiled.stderr
+    offline = cli("data", "fetch", "--data-dir", "g", "--tasks", "cb")
+    assert offline.exit_code == 2
+    assert "error: task cb: aps/super_glue (cb) cannot be loaded" in offline.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--task", "cbb", "--method", "sam", "--model", "m", "--data-dir", "d"], "'cbb'"),
+        (["run", "--task", "cb", "--method", "sma", "--model", "m", "--data-dir", "d"], "mean sam"),
+        (["run", "--task", "cb", "--method", "sam", "--data-dir", "d"], "model: is missing"),
+        (["grid", "nowhere.yaml"], "error: nowhere.yaml: cannot be read: No such file"),
+        (["check", "nowhere.yaml", "elsewhere.yaml"], "error: elsewhere.yaml: cannot be read"),
+        (["report", "nowhere"], "nowhere"),
+        (["data", "verify", "nowhere"], "nowhere: holds no folder of a known task"),
+        (["data", "synthesize", "--tasks", "cbb"], "task 'cbb' is unknown"),
+        (["delta", "inspect", "f.yaml"], "f.yaml"),
+        (["grid", "f.yaml", "--only", "task=nli"], "--only task=nli: none of 4 cells matches"),
+        (["grid", "f.yaml", "--set", "split=published"], "cb"),
+        (["grid", "f.yaml", "--model", "/no/such"], "there is no such directory"),
+        (["grid", "f.yaml", "--data-dir", "nowhere"], "nowhere/cb: there is no such folder for task cb"),
+        (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density is 1.5; it must be in"),
+    ],
+)
+def test_bad_input_is_a_line_and_exit_code_2(cli, config, tmp_path, arguments, expected):
+    before = sorted(tmp_path.rglob("*"))
+    result = cli(*arguments)
+    assert result.exit_code == 2, result.output
+    assert any(
+        line.startswith("error: ") and expected in line for line in result.stderr.splitlines()
+    ), result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_check_and_methods(cli, config):
+    assert cli("check", config).stdout == f"{config}: ok, 4 cells\n"
+    listed = cli("methods").stdout
+    assert "sam\n  SAM: the weights of largest squared gradient" in listed
+    assert "    density: 0.005" in listed
+
+
+def test_help_does_not_load_torch():
+    code = (
+        "import sys; from jiant_sparse.cli import main\n"
+        "try: main()\nexcept SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done

@@ -1,0 +1,191 @@
+import json
+from collections import Counter
+
+import pytest
+
+from jiant_sparse.data.prepare import prepare
+from jiant_sparse.data.synthetic import LABEL_PERCENT, SIZES, synthesize
+from jiant_sparse.data.synthetic_texts import MAKERS, PEOPLE, PLACES
+from jiant_sparse.data.tasks import PHASES, TASKS, read_rows, variant
+from jiant_sparse.data.verify import verify
+from jiant_sparse.errors import InputError
+
+SEVEN = [TASKS[name] for name in ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")]
+SMALL = {"train": 40, "val": 10, "test": 20}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("synthetic")
+    synthesize(directory, SEVEN)
+    return directory
+
+
+def rows_of(data_dir, task):
+    return {phase: read_rows(data_dir / task.name / f"{phase}.jsonl", task) for phase in PHASES}
+
+
+def content(data_dir):
+    files = sorted(path for path in data_dir.rglob("*") if path.is_file())
+    return {str(path.relative_to(data_dir)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("task", SEVEN, ids=lambda task: task.name)
+def test_sizes_labels_and_indices(data_dir, task):
+    rows = rows_of(data_dir, task)
+    assert {phase: len(rows[phase]) for phase in PHASES} == SIZES
+    for phase in PHASES:
+        counts = Counter(row["label"] for row in rows[phase])
+        assert set(counts) == set(LABEL_PERCENT[task.name])
+        for label, percent in LABEL_PERCENT[task.name].items():
+            assert abs(counts[label] - SIZES[phase] * percent / 100) < 1
+    indices = [row["idx"] for phase in PHASES for row in rows[phase]]
+    assert indices == list(range(512))
+
+
+@pytest.mark.parametrize("task", SEVEN, ids=lambda task: task.name)
+def test_no_text_occurs_twice(data_dir, task):
+    rows = rows_of(data_dir, task)
+    texts = [tuple(row[name] for name in task.texts) for phase in PHASES for row in rows[phase]]
+    assert len(set(texts)) == len(texts) == 512
+
+
+def test_verify_finds_no_fault(data_dir):
+    found = verify(data_dir, SEVEN)
+    assert found.errors == ()
+    assert all("not the original data" in note for note in found.notes)
+
+
+def test_the_words_of_the_test_rows_occur_in_training(data_dir):
+    for task in SEVEN:
+        rows = rows_of(data_dir, task)
+        words = {
+            phase: {
+                word
+                for row in rows[phase]
+                for name in task.texts
+                for word in row[name].lower().rstrip(".").split()
+            }
+            for phase in PHASES
+        }
+        assert words["test"] <= words["train"], task.name
+
+
+@pytest.mark.parametrize("task", SEVEN, ids=lambda task: task.name)
+def test_texts_are_short(data_dir, task):
+    for rows in rows_of(data_dir, task).values():
+        for row in rows:
+            names = ("premise", "choice1") if task.name == "copa" else task.texts
+            assert sum(len(row[name].split()) for name in names) <= 14
+
+
+def test_same_seed_same_bytes(tmp_path):
+    synthesize(tmp_path / "a", SEVEN, seed=3, sizes=SMALL)
+    synthesize(tmp_path / "b", list(reversed(SEVEN)), seed=3, sizes=SMALL)
+    synthesize(tmp_path / "c", SEVEN, seed=4, sizes=SMALL)
+    first = content(tmp_path / "a")
+    assert len(first) == 22
+    assert content(tmp_path / "b") == first
+    assert not set(content(tmp_path / "c").values()) & set(first.values())
+
+
+def test_again_is_nothing_and_another_seed_is_refused(tmp_path):
+    synthesize(tmp_path, SEVEN, sizes=SMALL)
+    before = content(tmp_path)
+    times = [path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")]
+    synthesize(tmp_path, SEVEN, sizes=SMALL)
+    assert times == [path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")]
+    with pytest.raises(InputError) as caught:
+        synthesize(tmp_path, SEVEN, seed=1, sizes=SMALL)
+    assert len(caught.value.problems) == 21
+    assert caught.value.problems[0] == (
+        f"{tmp_path}/cola/train.jsonl: holds other rows than those to be written; "
+        "remove the folder or give another data directory"
+    )
+    assert content(tmp_path) == before
+
+
+def test_nothing_is_written_if_one_task_is_in_the_way(tmp_path):
+    (tmp_path / "wsc").mkdir()
+    (tmp_path / "wsc" / "train.jsonl").write_text("mine\n")
+    with pytest.raises(InputError, match="wsc/val.jsonl: is missing although"):
+        synthesize(tmp_path, SEVEN, sizes=SMALL)
+    assert list(content(tmp_path)) == ["wsc/train.jsonl"]
+
+
+def test_a_variant_gets_a_folder_and_rows_of_its_own(tmp_path):
+    task = variant("my_nli", like="rte")
+    synthesize(tmp_path, [task, TASKS["rte"]], sizes=SMALL)
+    assert rows_of(tmp_path, task) != rows_of(tmp_path, TASKS["rte"])
+    assert prepare(task, tmp_path, tmp_path / "c", split="random").examples["train"] == 45
+
+
+def test_bad_settings_are_listed(tmp_path):
+    with pytest.raises(InputError) as caught:
+        synthesize(tmp_path, [TASKS["sst"]], sizes={"train": 7, "dev": 8.0})
+    assert caught.value.problems == (
+        "task sst: there is no synthetic version of sst; "
+        "there is one of cola, stsb, mrpc, rte, cb, copa, wsc",
+        "sizes has train, dev; needed: train, val, test",
+        "sizes: train is 7; it must be a whole number >= 8",
+        "sizes: dev is 8.0; it must be a whole number >= 8",
+    )
+
+
+def test_more_rows_than_texts(tmp_path):
+    with pytest.raises(InputError, match="task cb: sizes ask for more rows than there are diff"):
+        synthesize(tmp_path, [TASKS["cb"]], sizes={"train": 5000, "val": 8, "test": 8})
+    assert content(tmp_path) == {}
+
+
+def test_the_readers_of_jiant_take_the_files(data_dir):
+    from jiant.tasks.retrieval import TASK_DICT
+
+    for task in SEVEN:
+        paths = {phase: str(data_dir / task.name / f"{phase}.jsonl") for phase in PHASES}
+        reader = TASK_DICT[task.reader](name=task.name, path_dict=paths)
+        assert len(list(reader.get_train_examples())) == 320
+
+
+def test_labels_say_what_the_texts_hold(data_dir):
+    """Recomputed from the texts alone, without the makers."""
+    for row in rows_of(data_dir, TASKS["wsc"])["train"]:
+        words, target = row["text"].rstrip(".").split(), row["target"]
+        person = words[target["span1_index"] + 1]
+        assert target["span1_text"] == f"the {person}"
+        assert words[target["span2_index"]] == target["span2_text"]
+        is_man = person in ("man", "boy", "king", "father", "uncle")
+        assert row["label"] == ((target["span2_text"] == "he") == is_man)
+    for row in rows_of(data_dir, TASKS["mrpc"])["train"]:
+        active, passive = row["text_a"][:-1].lower().split(), row["text_b"][:-1].lower().split()
+        same = (active[1], active[2], active[4]) == (passive[6], passive[3], passive[1])
+        assert row["label"] == str(int(same))
+    for row in rows_of(data_dir, TASKS["stsb"])["train"]:
+        first, second = row["text_a"].split(), row["text_b"].split()
+        person, action = first[1] == second[1], first[2:] == second[2:]
+        assert row["label"] == {(0, 0): 0, (1, 0): 1, (0, 1): 3.6, (1, 1): 5}[person, action]
+
+
+def test_broken_sentences_are_broken(data_dir):
+    places = set(PLACES)
+    for row in rows_of(data_dir, TASKS["cola"])["train"]:
+        words = row["text"][:-1].lower().split()
+        plural = words[1].endswith("s") or words[1] in ("men", "women", "wolves")
+        in_order = (
+            len(words) in (5, 8)
+            and words[0] == words[3] == "the"
+            and words[2].endswith("s") != plural
+            and words[1] not in places
+            and (len(words) == 5 or (words[5:7] == ["in", "the"] and words[7] in places))
+        )
+        assert row["label"] == ("1" if in_order else "0"), row["text"]
+    assert set(PEOPLE).isdisjoint(places)
+
+
+def test_there_is_a_maker_for_each_paper_task():
+    assert list(MAKERS) == list(LABEL_PERCENT) == [task.name for task in SEVEN]
+
+
+def test_rows_are_json_with_sorted_keys(data_dir):
+    for line in (data_dir / "copa" / "val.jsonl").read_text().splitlines():
+        assert list(json.loads(line)) == sorted(json.loads(line))
