@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -71,7 +72,7 @@ def test_run_prints_the_cell_and_takes_settings(cli, config, data_dir, bert_dir)
     line, directory = done.stdout.splitlines()
     assert line.startswith("cb/random/seed-3: acc test ")
     assert directory == "results/run/cb/random/seed-3"
-    record = json.loads(open(f"{directory}/record.json").read())
+    record = json.loads(Path(directory, "record.json").read_text())
     assert record["settings"]["method"] == {"name": "random", "density": 0.1, "scope": "global"}
     assert "done before; nothing was run" in cli(*arguments).stderr
 
@@ -125,7 +126,10 @@ def test_data_commands(cli, data_dir):
         (["grid", "f.yaml", "--only", "task=nli"], "--only task=nli: none of 4 cells matches"),
         (["grid", "f.yaml", "--set", "split=published"], "cb"),
         (["grid", "f.yaml", "--model", "/no/such"], "there is no such directory"),
-        (["grid", "f.yaml", "--data-dir", "nowhere"], "nowhere/cb: there is no such folder for task cb"),
+        (
+            ["grid", "f.yaml", "--data-dir", "nowhere"],
+            "nowhere/cb: there is no such folder for task cb",
+        ),
         (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density is 1.5; it must be in"),
     ],
 )
@@ -141,6 +145,13 @@ def test_bad_input_is_a_line_and_exit_code_2(cli, config, tmp_path, arguments, e
 
 def test_check_and_methods(cli, config):
     assert cli("check", config).stdout == f"{config}: ok, 4 cells\n"
+    protocol = Path(__file__).parent.parent / "run_configs/fu2023/protocol.yaml"
+    assert cli("check", protocol).stdout == f"{protocol}: ok, to be included\n"
+    wrong = Path("wrong.yaml")
+    wrong.write_text("train: {batch_size: 0}\n")
+    both = cli("check", config, wrong)
+    assert both.exit_code == 2
+    assert "error: wrong.yaml: train.batch_size: is 0" in both.stderr
     listed = cli("methods").stdout
     assert "sam\n  SAM: the weights of largest squared gradient" in listed
     assert "    density: 0.005" in listed

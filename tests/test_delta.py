@@ -14,17 +14,16 @@ from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import delta as module
 from jiant_sparse.sparse.delta import (
     Delta,
-    DiffRow,
     apply,
     changed,
     decode_index,
-    diff,
     encode_index,
     extract,
     fingerprint,
     load,
     save,
 )
+from jiant_sparse.sparse.delta_diff import DiffRow, diff
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 DTYPES = (*FLOATS, torch.int64, torch.int32, torch.uint8)
@@ -196,8 +195,18 @@ def test_the_file_is_as_documented(base, tuned, tmp_path):
         "layer.weight.value",
         "head.weight",
     }
-    assert stored["embed.weight.index"].dtype == torch.int32
+    # Bits 2, 3 and 23 of three bytes, the lowest first.
+    assert stored["embed.weight.index"].tolist() == [0b00001100, 0, 0b10000000]
     assert stored["layer.weight.value"].dtype == torch.bfloat16
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3000), min_size=1, unique=True))
+def test_an_index_goes_round_in_the_smallest_form(positions):
+    index = torch.tensor(sorted(positions))
+    stored = encode_index(index)
+    assert torch.equal(decode_index(stored), index)
+    assert stored.numel() * stored.element_size() <= min(4 * len(index), int(index[-1]) // 8 + 1)
 
 
 def test_an_index_is_narrow_where_it_can_be():
@@ -205,7 +214,9 @@ def test_an_index_is_narrow_where_it_can_be():
         index = torch.tensor([0, last])
         assert encode_index(index).dtype == dtype
         assert torch.equal(decode_index(encode_index(index)), index)
-    with pytest.raises(InputError, match=r"^an index is float32 \[1\]; it must be int32 or int64$"):
+    with pytest.raises(
+        InputError, match=r"^an index is float32 \[1\]; it must be int32, int64 or uint8$"
+    ):
         decode_index(torch.ones(1))
 
 
@@ -325,7 +336,7 @@ def next_version(tensors, header):
 
 
 def disorder(tensors, header):
-    tensors["embed.weight.index"] = tensors["embed.weight.index"].flip(0)
+    tensors["embed.weight.index"] = torch.tensor([23, 3, 2], dtype=torch.int32)
     header["stored"] = fingerprint(tensors)
 
 
@@ -353,7 +364,7 @@ DAMAGES = {
     add_a_tensor: "spy is missing, foreign or damaged: its digest does not match",
     next_version: "format version is 2; it must be 1",
     disorder: "index of embed.weight is not ascending from 0 or later",
-    float_index: "an index is float32 [3]; it must be int32 or int64",
+    float_index: "an index is float32 [3]; it must be int32, int64 or uint8",
     forget_the_base: "header field 'base' is None; it must map names to texts",
     number_for_text: "header field 'meta' is {'seed': 3}; it must map names to texts",
     list_for_header: "format version is None; it must be 1",

@@ -33,7 +33,9 @@ def losses(job) -> list[float]:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("encoder", ["bert", "roberta"])
 def test_every_task_trains_and_scores_with_both_encoders(task, encoder, make_job, request):
-    job = make_job(task, "random", {"density": 0.05}, model=str(request.getfixturevalue(f"{encoder}_dir")))
+    job = make_job(
+        task, "random", {"density": 0.05}, model=str(request.getfixturevalue(f"{encoder}_dir"))
+    )
     result = train(job)
     assert result == record.read(job.directory / "record.json")
     assert result.metrics.keys() == {"dev", "test", "train"}
@@ -80,7 +82,9 @@ def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_pat
         str(model_dir), None, {"cb": task},
         container_setup.TaskmodelsConfig.from_dict(settings["taskmodels_config"]),
     )  # fmt: skip
-    rows = features.load_phase(task, job.data.paths["train"], model.tokenizer, model.encoder, 64).rows
+    rows = features.load_phase(
+        task, job.data.paths["train"], model.tokenizer, model.encoder, 64
+    ).rows
     cache = settings["task_cache_config_dict"]["cb"]["train"]
     caching.chunk_and_save(rows, 1000, {"chunk_size": 1000}, cache)
     allowed = [type(rows[0]["data_row"]), np.ndarray, np.dtype, np.dtypes.Int64DType]
@@ -96,7 +100,9 @@ def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_pat
     with torch.serialization.safe_globals(allowed):
         container = container_setup.JiantTaskContainer(
             task_dict={"cb": task},
-            task_sampler=container_setup.jiant_task_sampler.UniformMultiTaskSampler({"cb": task}, 0),
+            task_sampler=container_setup.jiant_task_sampler.UniformMultiTaskSampler(
+                {"cb": task}, 0
+            ),
             task_cache_dict={"cb": {"train": caching.ChunkedFilesDataCache(cache)}},
             global_train_config=steps,
             task_specific_configs=container_setup.create_task_specific_configs(
@@ -120,7 +126,9 @@ def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_pat
         # reach the second epoch, which jiant replays: ask the same of ours.
         order = features.Epochs(task, rows, 4, seed=derive(0, "train"))
         np.random.seed(0)
-        monkeypatch.setattr(np.random, "shuffle", lambda index: index.__setitem__(slice(None), order.order(0)))
+        monkeypatch.setattr(
+            np.random, "shuffle", lambda index: index.__setitem__(slice(None), order.order(0))
+        )
         for _ in plain_runner.run_train_context(verbose=False):
             pass
 
@@ -257,7 +265,10 @@ def test_dev_examples_limits_selection_and_not_the_final_score(make_job, monkeyp
     monkeypatch.setattr(
         runner.SparseRunner,
         "score",
-        lambda self, phase, limit=None: (asked.append((phase, limit)), original(self, phase, limit))[1],
+        lambda self, phase, limit=None: (
+            asked.append((phase, limit)),
+            original(self, phase, limit),
+        )[1],
     )
     train(make_job(train={"dev_examples": 3}))
     assert asked == [("val", 3), ("val", 3), ("val", None), ("test", None), ("train", None)]

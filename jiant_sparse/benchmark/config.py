@@ -64,6 +64,26 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
     return parse(raw, str(path))
 
 
+def check(path: Path) -> str:
+    """What a good file holds, in words; a file without `benchmark` is there to be included.
+
+    Raises InputError with every problem of the file at once.
+    """
+    raw = read_yaml(path)
+    if "benchmark" in raw:
+        return f"{len(parse(raw, str(path)).cells)} cells"
+    whole = {
+        "benchmark": "included",
+        "model": "any",
+        "data_dir": "any",
+        "seeds": [0],
+        "tasks": {"cb": {}},
+        "methods": {"full_tuning": {}},
+    }
+    parse(whole | raw, str(path))
+    return "to be included"
+
+
 def single(
     task: str, method: str, seed: int, path: Path | None = None, overrides: Sequence[str] = ()
 ) -> Benchmark:

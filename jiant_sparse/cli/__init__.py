@@ -136,11 +136,9 @@ def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) ->
     problems: list[str] = []
     for path in configs:
         try:
-            benchmark = config.load(path)
+            typer.echo(f"{path}: ok, {config.check(path)}")
         except InputError as error:
             problems += error.problems
-        else:
-            typer.echo(f"{path}: ok, {len(benchmark.cells)} cells")
     with input_errors():
         if problems:
             raise InputError(*problems)

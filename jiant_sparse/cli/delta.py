@@ -45,9 +45,10 @@ def apply(
 def diff(a: Annotated[Path, typer.Argument()], b: Annotated[Path, typer.Argument()]) -> None:
     """Where two deltas of one model differ, tensor by tensor."""
     from jiant_sparse.sparse import delta
+    from jiant_sparse.sparse.delta_diff import diff as compare
 
     with input_errors():
-        rows = delta.diff(delta.load(a), delta.load(b))
+        rows = compare(delta.load(a), delta.load(b))
     typer.echo("only_a\tonly_b\tboth\tequal\tmax_difference\ttensor")
     for row in rows:
         typer.echo(

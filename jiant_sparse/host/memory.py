@@ -1,6 +1,7 @@
 """Peak memory of one cell, in a process that runs many."""
 
 import contextlib
+import gc
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ import torch
 
 def reset_peak(device: torch.device) -> None:
     """Start a new peak: of the device on CUDA, of this process's resident set elsewhere."""
+    gc.collect()  # what the last cell left does not count
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return

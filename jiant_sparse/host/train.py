@@ -53,7 +53,7 @@ class _Log(BaseZLogger):
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self._stream = open(path, "w", 1, encoding="utf-8")  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "_Log":
         return self

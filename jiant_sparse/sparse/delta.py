@@ -3,9 +3,9 @@
 A delta belongs to one base model, whose tensors it knows by their digests. Applied to that base it
 gives back the tuned tensors bit for bit; any other base is refused.
 
-On disk a delta is a safetensors file with `<param>.index` (sorted flat positions) and
-`<param>.value` for each changed tensor, each new tensor under its own name, and a JSON header that
-says which is which.
+On disk a delta is a safetensors file with `<param>.index` (sorted flat positions, or a bit for
+each where that is smaller) and `<param>.value` for each changed tensor, each new tensor under its
+own name, and a JSON header that says which is which.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from torch import Tensor
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import replacing
+from jiant_sparse.sparse.bits import bits, flat, form
 
 FORMAT_VERSION = 1
 
 # One key holds the whole header: safetensors writes several in an order that differs from run to
 # run, and equal deltas should be equal files.
 _HEADER = "jiant_sparse.delta"
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,6 @@ class Delta:
     new: dict[str, Tensor]
     base: dict[str, str]
     meta: dict[str, str]
-
-
-@dataclass(frozen=True)
-class DiffRow:
-    """One tensor of two deltas. Counts of entries; `equal` and `max_difference` are over `both`.
-
-    max_difference: largest absolute difference of two values, 0.0 if all are equal in their bits,
-    NaN if one of two different values is NaN.
-    """
-
-    name: str
-    only_a: int
-    only_b: int
-    both: int
-    equal: int
-    max_difference: float
 
 
 def fingerprint(base: Mapping[str, Tensor]) -> dict[str, str]:
@@ -79,10 +63,10 @@ def extract(
     for name, old in base.items():
         if name not in tuned:
             raise InputError(f"tuned model lacks {name}, which the base has")
-        if (got := _form(tuned[name])) != _form(old):
-            raise InputError(f"tuned {name} is {got}; in the base it is {_form(old)}")
-        before, after = _flat(old), _flat(tuned[name])
-        index = (_bits(before) != _bits(after)).nonzero().view(-1)
+        if (got := form(tuned[name])) != form(old):
+            raise InputError(f"tuned {name} is {got}; in the base it is {form(old)}")
+        before, after = flat(old), flat(tuned[name])
+        index = (bits(before) != bits(after)).nonzero().view(-1)
         if index.numel():
             entries[name] = (index, after[index])
     new = {name: tuned[name].detach().cpu().clone() for name in tuned if name not in base}
@@ -101,11 +85,11 @@ def apply(delta: Delta, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
         changed = base[name].detach().clone(memory_format=torch.contiguous_format)
         last = int(index[-1])
         if values.dtype != changed.dtype or last >= changed.numel():
-            got = f"{_form(values)} up to position {last}"
-            raise InputError(f"delta of {name} is {got}; the base has {_form(changed)}")
+            got = f"{form(values)} up to position {last}"
+            raise InputError(f"delta of {name} is {got}; the base has {form(changed)}")
         # As integers: no cast or copy of a float may quieten a NaN.
-        target = _bits(changed.view(-1))
-        target[index.to(target.device)] = _bits(values).to(target.device)
+        target = bits(changed.view(-1))
+        target[index.to(target.device)] = bits(values).to(target.device)
         tuned[name] = changed
     return tuned | {name: tensor.clone() for name, tensor in delta.new.items()}
 
@@ -113,21 +97,6 @@ def apply(delta: Delta, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def changed(delta: Delta) -> int:
     """Number of pretrained entries that differ from the base."""
     return sum(index.numel() for index, _ in delta.entries.values())
-
-
-def diff(a: Delta, b: Delta) -> list[DiffRow]:
-    """One row for each tensor in either delta. A new tensor counts with all its entries.
-
-    A new tensor of two different shapes or dtypes has no entry in both.
-    Raises InputError if the deltas belong to different bases.
-    """
-    for name in a.base | b.base:
-        if a.base.get(name) != b.base.get(name):
-            raise InputError(f"the deltas belong to different bases: {name} differs")
-    none = (torch.empty(0, dtype=torch.int64), torch.empty(0))
-    names = a.entries | b.entries
-    rows = [_compare(name, a.entries.get(name, none), b.entries.get(name, none)) for name in names]
-    return rows + [_compare_new(name, a.new.get(name), b.new.get(name)) for name in a.new | b.new]
 
 
 def save(delta: Delta, path: Path) -> int:
@@ -142,7 +111,7 @@ def save(delta: Delta, path: Path) -> int:
         tensors[f"{stems[name]}.index"] = encode_index(index)
         tensors[f"{stems[name]}.value"] = values
     # safetensors takes neither views of shared memory nor other layouts.
-    tensors = {key: _flat(tensor).clone().view(tensor.shape) for key, tensor in tensors.items()}
+    tensors = {key: flat(tensor).clone().view(tensor.shape) for key, tensor in tensors.items()}
     header = {
         "format_version": FORMAT_VERSION,
         "changed": stems,
@@ -176,33 +145,32 @@ def load(path: Path) -> Delta:
 
 
 def encode_index(index: Tensor) -> Tensor:
-    """An index as it is stored: int32 if every position fits, else int64."""
-    return index.to(torch.int32 if index.numel() and int(index[-1]) < 2**31 else torch.int64)
+    """An index as it is stored: the smallest of int32, int64 or one bit for each position (uint8).
+
+    Bits, lowest position first, are smaller from one changed entry in 32 on.
+    """
+    if index.numel() == 0:
+        return index
+    length = int(index[-1]) + 1
+    if length < 32 * index.numel():
+        mask = np.zeros(length, dtype=bool)
+        mask[index.numpy()] = True
+        return torch.from_numpy(np.packbits(mask, bitorder="little"))
+    return index.to(torch.int32 if length <= 2**31 else torch.int64)
 
 
 def decode_index(stored: Tensor) -> Tensor:
     """The index that `encode_index` stored. Raises InputError for another dtype."""
+    if stored.dtype == torch.uint8:
+        return torch.from_numpy(np.unpackbits(stored.numpy(), bitorder="little").nonzero()[0])
     if stored.dtype not in (torch.int32, torch.int64):
-        raise InputError(f"an index is {_form(stored)}; it must be int32 or int64")
+        raise InputError(f"an index is {form(stored)}; it must be int32, int64 or uint8")
     return stored.long()
 
 
-def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().reshape(-1)
-
-
-def _bits(flat: Tensor) -> Tensor:
-    """The same memory as integers."""
-    return flat.view(_BITS[flat.element_size()])
-
-
 def _digest(tensor: Tensor) -> str:
-    digest = hashlib.sha256(f"{_form(tensor)}\n".encode())
-    digest.update(_flat(tensor).view(torch.uint8).numpy())
+    digest = hashlib.sha256(f"{form(tensor)}\n".encode())
+    digest.update(flat(tensor).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
@@ -217,32 +185,14 @@ def _check_base(delta: Delta, base: Mapping[str, Tensor]) -> None:
             raise InputError(f"base is not the delta's base: {name} is the first tensor to differ")
 
 
-def _compare(name: str, a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> DiffRow:
-    common, at_a, at_b = np.intersect1d(a[0], b[0], assume_unique=True, return_indices=True)
-    x, y = a[1][at_a], b[1][at_b]
-    unequal = _bits(x) != _bits(y)
-    gaps = (x[unequal].double() - y[unequal].double()).abs()
-    largest = float(gaps.max()) if len(gaps) else 0.0
-    both = len(common)
-    return DiffRow(name, len(a[0]) - both, len(b[0]) - both, both, both - len(gaps), largest)
-
-
-def _compare_new(name: str, a: Tensor | None, b: Tensor | None) -> DiffRow:
-    if a is not None and b is not None and _form(a) == _form(b):
-        index = torch.arange(a.numel())
-        return _compare(name, (index, _flat(a)), (index, _flat(b)))
-    only_a, only_b = (0 if tensor is None else tensor.numel() for tensor in (a, b))
-    return DiffRow(name, only_a, only_b, both=0, equal=0, max_difference=0.0)
-
-
 def _check(delta: Delta) -> None:
     for name, (index, values) in delta.entries.items():
         if name not in delta.base:
             raise InputError(f"the delta changes {name}, which its base does not have")
         if index.dtype != torch.int64 or index.dim() != 1 or index.numel() == 0:
-            raise InputError(f"index of {name} is {_form(index)}; it must be int64 [k], k >= 1")
+            raise InputError(f"index of {name} is {form(index)}; it must be int64 [k], k >= 1")
         if values.shape != index.shape:
-            raise InputError(f"{name} has {_form(values)} values for {index.numel()} positions")
+            raise InputError(f"{name} has {form(values)} values for {index.numel()} positions")
         if int(index[0]) < 0 or bool((index[1:] <= index[:-1]).any()):
             raise InputError(f"index of {name} is not ascending from 0 or later")
     for name in delta.new:

@@ -1,0 +1,21 @@
+"""Tensors as they lie in memory: comparing bits, not values."""
+
+import torch
+from torch import Tensor
+
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def form(tensor: Tensor) -> str:
+    """Dtype and shape, for people: `float32 [2, 3]`."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """(numel,) the entries in order, on the CPU, contiguous; a view where that is possible."""
+    return tensor.detach().cpu().reshape(-1)
+
+
+def bits(flat: Tensor) -> Tensor:
+    """The same memory as integers."""
+    return flat.view(_BITS[flat.element_size()])
