@@ -157,8 +157,8 @@ def test_labels_say_what_the_texts_hold(data_dir):
         is_man = person in ("man", "boy", "king", "father", "uncle")
         assert row["label"] == ((target["span2_text"] == "he") == is_man)
     for row in rows_of(data_dir, TASKS["mrpc"])["train"]:
-        active, passive = row["text_a"][:-1].lower().split(), row["text_b"][:-1].lower().split()
-        same = (active[1], active[2], active[4]) == (passive[6], passive[3], passive[1])
+        adverb, *first = row["text_a"][:-1].lower().split()
+        same = row["text_b"][:-1].lower().split() == [*first, adverb]
         assert row["label"] == str(int(same))
     for row in rows_of(data_dir, TASKS["stsb"])["train"]:
         first, second = row["text_a"].split(), row["text_b"].split()

@@ -57,14 +57,12 @@ def prepare(
     if split != "files":
         pool = rows["train"] + rows["val"]
         derived["train"], derived["val"] = split_rows(pool, split, task=task, seed=split_seed)
-    # The name holds a seed only where it matters, so that equal files are written once.
     if split == "random":
         settings["split_seed"] = split_seed
     if drop_train:
         derived["train"] = drop(derived.get("train", rows["train"]), drop_train, seed)
         settings |= {"drop_train": drop_train, "seed": seed}
-    sources = [digests["train"], digests["val"]]
-    folder = Path(cache_dir).resolve() / task.name / _folder_name(task, sources, settings)
+    folder = Path(cache_dir).resolve() / task.name / _folder_name(task, digests, settings)
     for phase, phase_rows in derived.items():
         rows[phase], paths[phase] = phase_rows, folder / f"{phase}.jsonl"
         digests[phase] = _write_once(paths[phase], to_text(phase_rows))
@@ -90,9 +88,10 @@ def _read_all(task: Task, paths: dict[str, Path]) -> dict[str, list[dict]]:
     return rows
 
 
-def _folder_name(task: Task, sources: list[str], settings: dict) -> str:
-    # The name counts because a random split draws by it.
-    parts = [DERIVATION, task.name, sources, settings]
+def _folder_name(task: Task, digests: dict[str, str], settings: dict) -> str:
+    """settings: only those that the derived bytes depend on, so that equal files are shared."""
+    # The task's name counts because a random split draws by it.
+    parts = [DERIVATION, task.name, digests["train"], digests["val"], settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
