@@ -1,4 +1,7 @@
-"""The one error that a user can cause and mend."""
+"""The errors that have a meaning of their own."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -15,3 +18,14 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, ...]]:
         # ValueError would rebuild itself from the joined text when it crosses a process border.
         return type(self), self.problems
+
+
+class NotFinite(ArithmeticError):
+    """A loss became NaN or infinite: the cell has failed, and the message names the step."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`did you mean sam? known: random, sam`, or only the known names if none is close."""
+    names = [*known]
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(names)}"

@@ -45,7 +45,7 @@ def config(tmp_path, data_dir, bert_dir):
 def test_grid_then_report_then_nothing_left_to_do(cli, config):
     plan = cli("grid", config, "--dry-run")
     assert plan.exit_code == 0, plan.output
-    assert plan.stdout.splitlines()[0] == "cb/bitfit/seed-0: to run"
+    assert plan.stdout.splitlines()[0] == "cb/bitfit/seed-0: missing"
     assert plan.stdout.splitlines()[-1] == "4 cells, 4 to run"
     first = cli("grid", config, "--workers", 1)
     assert first.exit_code == 0, first.output
@@ -126,6 +126,21 @@ def test_data_commands(cli, data_dir):
         (["grid", "f.yaml", "--only", "task=nli"], "--only task=nli: none of 4 cells matches"),
         (["grid", "f.yaml", "--set", "split=published"], "cb"),
         (["grid", "f.yaml", "--model", "/no/such"], "there is no such directory"),
+        (["grid", "f.yaml", "--set", "device=tpu"], "device: is 'tpu'; it should be 'auto', 'cpu'"),
+        (
+            [
+                "run",
+                "--task",
+                "cb",
+                "--method",
+                "sam",
+                "--config",
+                "f.yaml",
+                "--set",
+                "device=cuda",
+            ],
+            "device is cuda, but torch sees no CUDA device; allowed here: auto, cpu",
+        ),
         (
             ["grid", "f.yaml", "--data-dir", "nowhere"],
             "nowhere/cb: there is no such folder for task cb",
@@ -133,7 +148,10 @@ def test_data_commands(cli, data_dir):
         (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density is 1.5; it must be in"),
     ],
 )
-def test_bad_input_is_a_line_and_exit_code_2(cli, config, tmp_path, arguments, expected):
+def test_bad_input_is_a_line_and_exit_code_2(
+    cli, config, tmp_path, monkeypatch, arguments, expected
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     before = sorted(tmp_path.rglob("*"))
     result = cli(*arguments)
     assert result.exit_code == 2, result.output
@@ -141,6 +159,15 @@ def test_bad_input_is_a_line_and_exit_code_2(cli, config, tmp_path, arguments, e
         line.startswith("error: ") and expected in line for line in result.stderr.splitlines()
     ), result.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["grid", "run"])
+def test_an_output_directory_that_cannot_be_written_is_a_line(cli, config, command):
+    arguments = ["grid", config] if command == "grid" else ["run", "--config", config]
+    arguments += [] if command == "grid" else ["--task", "cb", "--method", "bitfit"]
+    result = cli(*arguments, "--output-dir", config)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: [Errno 20] Not a directory")
 
 
 def test_check_and_methods(cli, config):

@@ -175,7 +175,7 @@ def test_one_cell_of_a_file_or_of_nothing(tmp_path):
     with pytest.raises(InputError, match="tasks has no 'cola'; known: cb, rte"):
         config.single("cola", "sam", 0, path)
     (cell,) = config.single(
-        "cb", "sam", 0, None, ["model=m", "data_dir=d", "methods.sam.burn_in=9"]
+        "cb", "sam", 0, overrides=["methods.sam.burn_in=9"], given={"model": "m", "data_dir": "d"}
     ).cells
     assert cell.key.benchmark == "run"
     assert cell.method_fields["burn_in"] == 9

@@ -1,8 +1,14 @@
 """Cells minus done cells: what runs, what is skipped, what fails alone."""
 
 import json
+import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +69,51 @@ def test_a_killed_worker_fails_its_cell_only(raw, tmp_path, monkeypatch):
     assert plan.read_record(jobs[1]).error.startswith("the worker process died")
 
 
+def test_a_record_that_cannot_be_written_ends_the_grid(raw, tmp_path):
+    jobs = jobs_of(raw, tmp_path)
+    jobs[0].directory.parent.parent.mkdir(parents=True)
+    jobs[0].directory.parent.touch()
+    with pytest.raises(OSError, match="File exists|Not a directory"):
+        run(jobs)
+
+
+def test_a_worker_ends_with_its_parent(raw, tmp_path):
+    """A grid killed outright leaves nobody computing."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import sys, multiprocessing\n"
+        "from jiant_sparse.benchmark import grid\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    child = context.Process(target=grid._end_with, args=(multiprocessing.os.getpid(),))\n"
+        "    child.start(); print(child.pid, flush=True); child.join()\n"
+    )
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(300):
+        state = Path(f"/proc/{child}/stat")
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the child outlived its parent")
+
+
+def test_stopping_leaves_the_cells_that_were_running_to_be_run(raw, tmp_path):
+    raw["methods"] = {"bitfit": {}, "full_tuning": {"train": {"max_steps": 100_000}}}
+    jobs = jobs_of(raw, tmp_path)
+
+    def interrupt(result):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grid.run(jobs, workers=1, notify=interrupt)
+    assert plan.missing(jobs) == jobs[1:]
+    assert not multiprocessing.active_children()
+
+
 def test_what_is_done_is_not_run_again_and_other_settings_are_refused(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path, "method=full_tuning")
     assert [job.cell.key.method for job in jobs] == ["full_tuning"]
@@ -77,8 +128,6 @@ def test_what_is_done_is_not_run_again_and_other_settings_are_refused(raw, tmp_p
 
 
 def test_data_or_model_that_changed_since_is_refused(raw, tmp_path, data_dir):
-    import shutil
-
     raw["data_dir"] = str(shutil.copytree(data_dir / "cb", tmp_path / "data" / "cb").parent)
     raw["methods"] = {"bitfit": {}}
     run(jobs_of(raw, tmp_path))
@@ -90,9 +139,28 @@ def test_data_or_model_that_changed_since_is_refused(raw, tmp_path, data_dir):
     assert f"input changed since the cell ran: {path};" in str(caught.value)
 
 
-def test_all_bad_inputs_come_before_anything_runs(raw, tmp_path, data_dir):
-    import shutil
+def test_the_path_of_a_model_does_not_count_and_its_content_does(raw, tmp_path, bert_dir):
+    raw["model"] = str(shutil.copytree(bert_dir, tmp_path / "one"))
+    raw["methods"] = {"bitfit": {}}
+    run(jobs_of(raw, tmp_path))
+    raw["model"] = str(shutil.copytree(bert_dir, tmp_path / "two"))
+    assert plan.states(jobs_of(raw, tmp_path)) == ["ok"]
+    (tmp_path / "two" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    with pytest.raises(InputError, match=f"input changed since the cell ran: {tmp_path}/two;"):
+        plan.states(jobs_of(raw, tmp_path))
 
+
+def test_an_input_that_changes_after_planning_fails_the_cell(raw, tmp_path, data_dir):
+    raw["data_dir"] = str(shutil.copytree(data_dir / "cb", tmp_path / "data" / "cb").parent)
+    (job,) = jobs_of(raw, tmp_path, "method=bitfit")
+    path = tmp_path / "data" / "cb" / "train.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:8]))
+    with pytest.raises(InputError, match="train.jsonl: changed since it was checked; start again"):
+        grid.run_here(job)
+    assert not job.directory.exists()
+
+
+def test_all_bad_inputs_come_before_anything_runs(raw, tmp_path, data_dir):
     copied = shutil.copytree(data_dir, tmp_path / "data")
     raw["data_dir"] = str(copied)
     raw["tasks"] = {"cb": {}, "rte": {}, "cola": {}}
@@ -123,6 +191,8 @@ def test_only_must_match_something_and_be_well_formed(raw, tmp_path):
 def test_each_seed_of_a_perturbation_has_its_own_training_set(raw, tmp_path, data_dir):
     raw |= {"seeds": [0, 1], "drop_train": 0.25, "split": "random", "methods": {"bitfit": {}}}
     one, two = jobs_of(raw, tmp_path)
+    assert not list(tmp_path.rglob("*.jsonl")), "planning writes nothing"
+    plan.write_data([one, two], tmp_path)
     assert one.inputs["train"] != two.inputs["train"]
     assert one.inputs["val"] == two.inputs["val"]
     assert one.data.paths["test"] == two.data.paths["test"] == data_dir / "cb" / "test.jsonl"

@@ -7,6 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "jiant_sparse"
 # From the ground up; a module may import its own floor and those below.
 FLOORS = [
     ("errors", "files", "seeds"),
+    ("benchmark.document",),
     ("benchmark.record", "benchmark.manifest", "benchmark.provenance", "benchmark.yaml_file"),
     ("sparse",),
     ("methods", "data"),

@@ -62,6 +62,9 @@ def test_rejects_unknown_keys_by_name(name):
 @every_method
 def test_rejects_bad_values_by_name(name):
     fields = {field.name for field in dataclasses.fields(base.find(name))}
+    for field in fields:
+        with pytest.raises(InputError, match=rf"methods.{name}.{field}: is \[\]; it should be"):
+            configure(name, {field: []})
     for field in fields & {"density", "burn_in"}:
         with pytest.raises(InputError, match=f"{field} is 0"):
             configure(name, {field: 0})
@@ -136,14 +139,31 @@ def test_penalty_is_finite_and_not_negative_and_scores_settle(name):
 
 
 @every_method
-def test_state_goes_round(name):
-    encoder = bert()
-    trainer = Trainer(encoder)
-    method = make_method(name)
-    method.attach(encoder, trainer.probe, rng)
-    trainer.train(method, 2)
-    method.load_state_dict(method.state_dict())
-    trainer.train(method, 2)
+def test_a_fresh_instance_goes_on_from_the_state_as_if_it_were_the_old_one(name):
+    def begin():
+        encoder = bert()
+        trainer, method = Trainer(encoder), make_method(name)
+        method.attach(encoder, trainer.probe, rng)
+        return trainer, method
+
+    (old, method), (new, fresh) = begin(), begin()
+    old.train(method, 2)
+    with torch.no_grad():
+        for part in ("encoder", "head"):
+            pairs = zip(
+                getattr(old, part).parameters(), getattr(new, part).parameters(), strict=True
+            )
+            for source, target in pairs:
+                target.copy_(source)
+    fresh.load_state_dict(method.state_dict())
+    new.batches.set_state(old.batches.get_state())
+    old.train(method, 3)
+    new.train(fresh, 3)
+    assert old.losses[-3:] == new.losses[-3:]
+    for trainer in (old, new):
+        surgery.fold(trainer.encoder)
+    one, two = state(old.encoder), state(new.encoder)
+    assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 @every_method

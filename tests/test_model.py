@@ -86,6 +86,10 @@ def test_weights_of_another_model(copy):
 def test_broken_files(copy):
     (copy / "model.safetensors").write_bytes(b"not at all")
     assert "not a readable safetensors file" in failure(copy)
+    original = json.loads((copy / "config.json").read_text())
+    for change in ({"num_attention_heads": 3}, {"hidden_act": "x"}, {"num_hidden_layers": "two"}):
+        (copy / "config.json").write_text(json.dumps(original | change))
+        assert "config.json: transformers cannot build a model of it: " in failure(copy)
     (copy / "config.json").write_text("{")
     assert "config.json: not JSON" in failure(copy)
     (copy / "config.json").unlink()
@@ -98,10 +102,22 @@ def test_a_roberta_vocabulary_that_jiant_would_pad_wrongly(roberta_dir, tmp_path
     vocabulary["<pad>"], vocabulary["<s>"] = vocabulary["<s>"], vocabulary["<pad>"]
     (copy / "vocab.json").write_text(json.dumps(vocabulary))
     assert "<pad> has id 0; jiant pads RoBERTa's input with 1" in failure(copy)
+    (copy / "vocab.json").write_text(json.dumps(vocabulary | {f"x{i}": i for i in range(900)}))
+    assert "config.json says vocab_size" in failure(copy)
+    (copy / "vocab.json").write_text("[1]")
+    assert "vocab.json: holds list; it must map tokens to ids" in failure(copy)
+    (copy / "vocab.json").write_text("{")
+    assert "vocab.json: cannot be read" in failure(copy)
 
 
 def test_the_digest_covers_weights_and_vocabulary(copy):
     first = model.resolve(str(copy)).sha256
-    with open(copy / "vocab.txt", "a") as stream:
-        stream.write("another\n")
+    settings = (copy / "tokenizer_config.json").read_text()
+    (copy / "tokenizer_config.json").write_text(settings.replace("true", "false"))
+    assert model.resolve(str(copy)).sha256 != first
+    (copy / "tokenizer_config.json").write_text(settings)
+    assert model.resolve(str(copy)).sha256 == first
+    tokens = (copy / "vocab.txt").read_text().splitlines()
+    tokens[-1], tokens[-2] = tokens[-2], tokens[-1]
+    (copy / "vocab.txt").write_text("\n".join(tokens) + "\n")
     assert model.resolve(str(copy)).sha256 != first

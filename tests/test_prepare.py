@@ -146,7 +146,7 @@ def test_a_missing_task_says_what_to_do(data_dir, tmp_path):
 
 
 def test_settings_are_checked(data_dir, tmp_path):
-    with pytest.raises(InputError, match="split is 'half'; allowed are published, random, files"):
+    with pytest.raises(InputError, match="split is 'half'; known: published, random, files"):
         prepare(CB, data_dir, tmp_path, split="half")
     with pytest.raises(InputError, match=r"drop_train is 1.0; it must be a number in \[0, 1\)"):
         prepare(CB, data_dir, tmp_path, drop_train=1.0)

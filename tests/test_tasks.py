@@ -117,7 +117,7 @@ def test_find_suggests():
     with pytest.raises(InputError) as caught:
         find("colla")
     assert str(caught.value) == (
-        "task 'colla' is unknown (did you mean \"cola\"?); known tasks: "
+        "task 'colla' is unknown; did you mean cola? known: "
         "cola, stsb, mrpc, rte, cb, copa, wsc, sst, qnli"
     )
 
@@ -135,14 +135,14 @@ def test_variant_has_its_own_folder_and_a_known_reader():
         ("x", "nli", None, "task 'nli' is unknown"),
         ("../x", "rte", None, "task name '../x' cannot be a folder name; allowed are ASCII"),
         ("cola", "rte", None, "task 'cola' is read like cola, got like: rte; choose another name"),
-        ("x", "mrpc", "acc_f1", "task 'x': metric is 'acc_f1' (did you mean \"acc_and_f1\"?); a"),
-        ("x", "mrpc", "F", "task 'x': metric is 'F'; a task like mrpc has acc_and_f1, acc, f1"),
+        ("x", "mrpc", "acc_f1", "did you mean acc_and_f1? known"),
+        ("x", "mrpc", "F", "metric is 'F', which a task like mrpc has not"),
     ],
 )
 def test_variant_refuses(name, like, metric, message):
     with pytest.raises(InputError) as caught:
         variant(name, like, metric)
-    assert str(caught.value).startswith(message)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

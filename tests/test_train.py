@@ -296,6 +296,59 @@ def test_a_loss_that_is_not_finite_ends_the_cell_and_names_the_step(make_job):
     assert not (job.directory / "delta.safetensors").exists()
 
 
+def test_weights_that_are_not_finite_after_the_last_step_are_no_result(make_job):
+    job = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0, "max_steps": 1})
+    result = grid.run_here(job)
+    assert result.status == "failed"
+    assert "NotFinite: the loss on val is nan at step 1" in result.error
+
+
+def test_a_delta_of_an_earlier_run_does_not_stay_beside_a_failure(make_job):
+    good = make_job()
+    train(good)
+    assert (good.directory / "delta.safetensors").exists()
+    (good.directory / "record.json").unlink()
+    bad = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0})
+    assert bad.directory == good.directory
+    assert grid.run_here(bad).status == "failed"
+    assert not (bad.directory / "delta.safetensors").exists()
+
+
+def test_seeds_give_other_heads_orders_and_choices(make_job):
+    jobs = [
+        make_job(method="random", fields={"density": 0.1}, seeds=[seed], train={"max_steps": 2})
+        for seed in (0, 1)
+    ]
+    for job in jobs:
+        train(job)
+    one, two = (delta.load(job.directory / "delta.safetensors") for job in jobs)
+    assert losses(jobs[0])[0] != losses(jobs[1])[0]
+    head = "head.dense.weight"
+    assert (one.new[head] - two.new[head]).abs().mean() > 0.05
+    name = "encoder.layer.0.output.dense.weight"
+    assert not torch.equal(one.entries[name][0], two.entries[name][0])
+    orders = [
+        features.Epochs(None, [0] * 24, 4, seed=derive(job.cell.seed, "train")).order(0).tolist()
+        for job in jobs
+    ]
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("change", [{"max_grad_norm": 1e-9}, {"adam_epsilon": 1e3}])
+def test_clipping_and_epsilon_reach_the_optimiser(make_job, change):
+    # Epsilon swallows the update, and so does a gradient far below epsilon: nothing moves.
+    settings = {"max_steps": 3, "warmup_fraction": 0.0, "weight_decay": 0.0, "adam_epsilon": 1e-4}
+    job = make_job(train=settings | change)
+    train(job)
+    base = {n: p.detach() for n, p in AutoModel.from_pretrained(job.source.path).named_parameters()}
+    tuned = delta.apply(delta.load(job.directory / "delta.safetensors"), base)
+    assert max((tuned[n] - p).abs().max().item() for n, p in base.items()) < 1e-4
+    free = make_job(train=settings, output="free")
+    train(free)
+    tuned = delta.apply(delta.load(free.directory / "delta.safetensors"), base)
+    assert max((tuned[n] - p).abs().max().item() for n, p in base.items()) > 1e-3
+
+
 def test_bf16_trains_and_scores(make_job):
     fp32, bf16 = (make_job(train={"precision": p}, output=p) for p in ("fp32", "bf16"))
     train(fp32), train(bf16)
@@ -308,7 +361,7 @@ def test_cuda_that_is_missing_is_an_error(make_job):
         assert train(make_job(device="cuda")).provenance.device != "cpu"
         return
     with pytest.raises(InputError, match="device is cuda, but torch sees no CUDA device"):
-        train(make_job(device="cuda"))
+        make_job(device="cuda")
 
 
 @pytest.mark.parametrize("pooling", ["first_token", "mean"])

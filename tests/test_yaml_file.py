@@ -22,6 +22,8 @@ def test_include_takes_a_file_and_changes_fields(tmp_path):
     [
         ("a: 1\nb: 2\na: 3\n", ":3: the key 'a' is given twice"),
         ("x: {a: 1, a: 2}\n", ":1: the key 'a' is given twice"),
+        ("? [a, b]\n: 1\n", "f"),
+        ("1: 2\n", ":1: the key 1 is int; keys are text"),
         ("- 1\n", "holds list; it must be a mapping"),
         ("", "holds NoneType; it must be a mapping"),
         ("a: [1\n", "not YAML"),
@@ -37,6 +39,11 @@ def test_bad_files_are_one_clear_error(tmp_path, text, expected):
         read_yaml(path)
     assert expected in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_anchors_and_merge_keys_work(tmp_path):
+    path = write(tmp_path / "top.yaml", "a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}\n")
+    assert read_yaml(path)["d"] == {"b": 1, "c": 3}
 
 
 def test_merge_leaves_its_arguments_alone():

@@ -80,7 +80,8 @@ class Cell:
 
     @property
     def settings_hash(self) -> str:
-        return settings_hash(self.settings)
+        """Hash of all settings but the model's name or path: its content counts as an input."""
+        return settings_hash({k: v for k, v in self.settings.items() if k != "model"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,5 +90,4 @@ class Benchmark:
 
     name: str
     model: str
-    data_dir: Path
     cells: tuple[Cell, ...]

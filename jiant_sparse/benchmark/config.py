@@ -4,7 +4,6 @@ Stands above `methods` and `data`, whose types the blocks of the file are bound 
 """
 
 import dataclasses
-import difflib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from jiant_sparse.benchmark.record import CellKey
 from jiant_sparse.benchmark.yaml_file import merge, read_yaml, set_key
 from jiant_sparse.data import tasks
 from jiant_sparse.data.tasks import Task
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, suggest
 from jiant_sparse.methods import base as methods
 
 # Names become folders, and a benchmark's may have levels.
@@ -53,12 +52,15 @@ class _TaskBlock(Block):
     train: dict[str, Any] = {}
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
-    """The benchmark of a YAML file, `overrides` like `train.learning_rate=3e-4` applied.
+def load(
+    path: Path, overrides: Sequence[str] = (), given: Mapping[str, Any] | None = None
+) -> Benchmark:
+    """The benchmark of a YAML file.
 
+    given: top-level keys to replace. overrides: changes like `train.learning_rate=3e-4`, last.
     Raises InputError with every problem of the file at once.
     """
-    raw = read_yaml(path)
+    raw = read_yaml(path) | dict(given or {})
     for override in overrides:
         set_key(raw, override)
     return parse(raw, str(path))
@@ -85,15 +87,21 @@ def check(path: Path) -> str:
 
 
 def single(
-    task: str, method: str, seed: int, path: Path | None = None, overrides: Sequence[str] = ()
+    task: str,
+    method: str,
+    seed: int,
+    path: Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    given: Mapping[str, Any] | None = None,
 ) -> Benchmark:
     """One cell: of the file's benchmark if there is a file, else of one called `run`.
 
-    Raises InputError as `load` does, and if the file has no such task or method.
+    See `load`. Raises InputError as `load` does, and if the file has no such task or method.
     """
     where = str(path) if path else "command line"
     raw = read_yaml(path) if path else {"benchmark": "run", "tasks": {task: {}}, "methods": {}}
-    raw = merge(raw, {"seeds": [seed]})
+    raw = raw | {"seeds": [seed]} | dict(given or {})
     if path is None:
         raw["methods"] = {method: {}}
     for override in overrides:
@@ -102,7 +110,7 @@ def single(
         block = raw.get(kind)
         if isinstance(block, dict):
             if label not in block:
-                raise InputError(f"{where}: {kind} has no {label!r}; {_suggest(label, [*block])}")
+                raise InputError(f"{where}: {kind} has no {label!r}; {suggest(label, [*block])}")
             raw[kind] = {label: block[label]}
     if isinstance(raw.get("tasks"), dict) and isinstance(raw["tasks"].get(task), dict):
         raw["tasks"][task].pop("seeds", None)
@@ -136,7 +144,7 @@ class _Binder:
         cells = self.cells(file)
         if self.problems:
             raise InputError(*dict.fromkeys(self.problems))
-        return Benchmark(file.benchmark, file.model, Path(file.data_dir), cells)
+        return Benchmark(file.benchmark, file.model, cells)
 
     def cells(self, file: _File) -> tuple[Cell, ...]:
         common = file.model_dump(
@@ -214,7 +222,7 @@ class _Binder:
         for name in values.keys() - set(known) if known else ():
             # A table of published values may name more tasks than a benchmark runs.
             if name not in tasks.TASKS:
-                self.problem(where, f"names {name!r}, which is not a task; {_suggest(name, known)}")
+                self.problem(where, f"names {name!r}, which is not a task; {suggest(name, known)}")
         if task is not None and task not in values:
             self.problem(where, f"has no value for task {task}; give one or a single value for all")
         return values.get(task, next(iter(values.values()), None))
@@ -266,7 +274,7 @@ class _Binder:
         path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
         if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             known = _fields(kind)
-            hint = _suggest(str(detail["loc"][-1]), known) if known else "it has no keys"
+            hint = suggest(detail["loc"][-1], known) if known else "it has no keys"
             self.problem(path, f"is not a known key; {hint}")
         elif detail["type"] == "missing":
             self.problem(path, "is missing")
@@ -284,8 +292,3 @@ def _fields(kind: type) -> tuple[str, ...]:
     if issubclass(kind, BaseModel):
         return tuple(kind.model_fields)
     return tuple(field.name for field in dataclasses.fields(kind))
-
-
-def _suggest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(known)}"

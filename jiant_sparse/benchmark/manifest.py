@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from jiant_sparse.errors import InputError
+from jiant_sparse.benchmark.document import read_document
 from jiant_sparse.files import write_text
 
 SCHEMA_VERSION = 1
@@ -60,15 +60,4 @@ class Manifest(_Part):
         Raises InputError naming the file and everything that is wrong with it, or that it is
         missing.
         """
-        path = directory / FILE_NAME
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValidationError as error:
-            raise InputError(
-                *(
-                    f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
-                    for e in error.errors()
-                )
-            ) from error
+        return read_document(cls, directory / FILE_NAME)

@@ -9,7 +9,7 @@ from jiant_sparse.benchmark.cell import Benchmark, Cell
 from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.data.prepare import TaskData, prepare
 from jiant_sparse.errors import InputError
-from jiant_sparse.host import compat, model
+from jiant_sparse.host import compat, device, model
 from jiant_sparse.host.job import Job
 
 _ONLY = ("task", "method", "seed")
@@ -31,9 +31,8 @@ def plan(
 ) -> list[Job]:
     """The benchmark's cells, or those of `only`'s tasks, methods and seeds, their inputs checked.
 
-    Writes nothing but, where the split or perturbation asks for it, the derived data files below
-    `<output>/<benchmark>/data`. Raises InputError with every problem of model and data, before
-    anything runs.
+    Writes nothing. Raises InputError with every problem of device, model and data, before anything
+    runs.
     """
     compat.require_jiant()
     cells = [cell for cell in benchmark.cells if _wanted(cell, only or {})]
@@ -41,16 +40,18 @@ def plan(
         raise InputError(f"--only {_shown(only)}: none of {len(benchmark.cells)} cells matches")
     source = model.resolve(benchmark.model)
     problems: dict[str, None] = {}
+    prepared: dict[Any, TaskData] = {}
     for cell in cells:
         if cell.train.max_seq_length > source.longest_sequence:
             problems[
                 f"train.max_seq_length is {cell.train.max_seq_length}; "
                 f"{benchmark.model} takes at most {source.longest_sequence}"
             ] = None
-    prepared: dict[Any, TaskData] = {}
-    for cell in cells:
         try:
-            _prepare(cell, output_dir / benchmark.name / "data", prepared)
+            device.pick(cell.common["device"])
+            key = _data_key(cell)
+            if key not in prepared:
+                prepared[key] = _prepare(cell, output_dir, write=False)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
@@ -61,27 +62,38 @@ def plan(
     ]
 
 
-def missing(jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
-    """The jobs that have no record yet, or a failed one with `retry_failed`.
+def states(jobs: Sequence[Job]) -> list[str]:
+    """`missing`, `ok` or `failed` for each job: what its record says, if there is one.
 
     Raises InputError naming, for every record made with other settings or from other data, what
     differs.
     """
-    wanted, problems = [], []
+    found, problems = [], []
     for job in jobs:
         path = job.directory / record.FILE_NAME
         if not path.exists():
-            wanted.append(job)
+            found.append("missing")
             continue
-        found = read_record(job)
-        difference = _difference(job, found)
+        result = read_record(job)
+        found.append(result.status)
+        difference = _difference(job, result)
         if difference:
             problems.append(f"{path}: {difference}; use another --output-dir or remove the record")
-        elif found.status == "failed" and retry_failed:
-            wanted.append(job)
     if problems:
         raise InputError(*problems)
-    return wanted
+    return found
+
+
+def missing(jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
+    """The jobs that have no record yet, or a failed one with `retry_failed`; raises as `states`."""
+    wanted = ("missing", "failed") if retry_failed else ("missing",)
+    return [job for job, state in zip(jobs, states(jobs), strict=True) if state in wanted]
+
+
+def write_data(jobs: Sequence[Job], output_dir: Path) -> None:
+    """Write the data files that a split or a perturbation derives, those that are not there yet."""
+    for job in {_data_key(job.cell): job for job in jobs}.values():
+        _prepare(job.cell, output_dir, write=True)
 
 
 def read_record(job: Job) -> record.Record:
@@ -102,18 +114,17 @@ def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
     return directory
 
 
-def _prepare(cell: Cell, cache_dir: Path, prepared: dict[Any, TaskData]) -> None:
-    key = _data_key(cell)
-    if key not in prepared:
-        prepared[key] = prepare(
-            cell.task,
-            cell.data_dir,
-            cache_dir,
-            split=cell.common["split"],
-            split_seed=cell.common["split_seed"],
-            drop_train=cell.common["drop_train"],
-            seed=cell.seed,
-        )
+def _prepare(cell: Cell, output_dir: Path, *, write: bool) -> TaskData:
+    return prepare(
+        cell.task,
+        cell.data_dir,
+        output_dir / cell.key.benchmark / "data",
+        split=cell.common["split"],
+        split_seed=cell.common["split_seed"],
+        drop_train=cell.common["drop_train"],
+        seed=cell.seed,
+        write=write,
+    )
 
 
 def _data_key(cell: Cell) -> tuple[Any, ...]:
@@ -136,13 +147,12 @@ def _difference(job: Job, found: record.Record) -> str:
     if found.settings_hash != job.cell.settings_hash:
         old, new = _flat(found.settings), _flat(job.cell.settings)
         keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+        keys = [key for key in keys if key != "model"]  # its content counts, below
         changes = (f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys)
         return "was made with other settings: " + "; ".join(changes)
     changed = [name for name, digest in job.inputs.items() if found.inputs.get(name) != digest]
     if changed:
-        paths = {name: str(path) for name, path in job.data.paths.items()}
-        paths["model"] = str(job.source.path)
-        return "input changed since the cell ran: " + ", ".join(paths[name] for name in changed)
+        return f"input changed since the cell ran: {', '.join(str(job.places[n]) for n in changed)}"
     return ""
 
 

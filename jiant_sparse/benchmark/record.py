@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from jiant_sparse.errors import InputError
+from jiant_sparse.benchmark.document import read_document
 from jiant_sparse.files import write_text
 
 SCHEMA_VERSION = 1
@@ -70,7 +70,7 @@ class Provenance(_Part):
     commit: str | None
     dirty: bool | None
     versions: dict[str, str]
-    device: str
+    device: str | None
     threads: int | None
     pooler: Literal["loaded", "initialised"] | None = Field(
         description="whether the encoder's pooler came with its weights; None = never loaded"
@@ -112,19 +112,8 @@ class Record(_Part):
 
 
 def read(path: Path) -> Record:
-    """The record in the file `path`.
-
-    Raises InputError naming the file and every field that is missing, unknown or of a wrong type.
-    """
-    try:
-        return Record.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise InputError(
-            *(
-                f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
-                for e in error.errors()
-            )
-        ) from error
+    """The record in the file `path`; raises as `read_document`."""
+    return read_document(Record, path)
 
 
 def describe(record: Record) -> str:

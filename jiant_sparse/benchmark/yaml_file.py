@@ -15,10 +15,14 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
+            where = f"{self.name}:{key_node.start_mark.line + 1}"
+            if not isinstance(key, str):
+                raise InputError(f"{where}: the key {key!r} is {type(key).__name__}; keys are text")
             if key in seen:
-                line = key_node.start_mark.line + 1
-                raise InputError(f"{self.name}:{line}: the key {key!r} is given twice")
+                raise InputError(f"{where}: the key {key!r} is given twice")
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -5,6 +5,7 @@ Imports stand inside the commands, because torch and jiant take seconds to load.
 """
 
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,10 +58,12 @@ def run(
     from jiant_sparse.benchmark.record import describe
 
     with input_errors():
-        overrides = _overrides(model, data_dir, set_)
-        benchmark = config_module.single(task, method, seed, config, overrides)
+        benchmark = config_module.single(
+            task, method, seed, config, overrides=set_ or (), given=_given(model, data_dir)
+        )
         (job,) = plan.plan(benchmark, output_dir)
         if plan.missing([job], retry_failed=True):
+            plan.write_data([job], output_dir)
             result = grid.run_here(job, verbose=sys.stderr.isatty())
         else:
             typer.echo("done before; nothing was run", err=True)
@@ -91,15 +94,16 @@ def grid_command(
     from jiant_sparse.benchmark.record import describe
 
     with input_errors():
-        benchmark = config_module.load(config, _overrides(model, data_dir, set_))
+        benchmark = config_module.load(config, set_ or (), _given(model, data_dir))
         jobs = plan.plan(benchmark, output_dir, plan.parse_only(only))
         todo = plan.missing(jobs, retry_failed=retry_failed)
         if dry_run:
             _print_plan(jobs, todo)
             return
         directory = plan.write_manifest(benchmark, output_dir)
-    if todo:
-        _run_grid(todo, workers)
+        plan.write_data(todo, output_dir)
+        if todo:
+            _run_grid(todo, workers)
     records = [plan.read_record(job) for job in jobs]
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
@@ -157,19 +161,16 @@ def methods() -> None:
             typer.echo(f"    {field.name}: {field.default!r}")
 
 
-def _overrides(model: str | None, data_dir: str | None, changes: list[str] | None) -> list[str]:
+def _given(model: str | None, data_dir: str | None) -> dict[str, str]:
     given = {"model": model, "data_dir": data_dir}
-    # Quoted: a path is a string even if YAML would read it as something else.
-    return [
-        *(f"{key}={value!r}" for key, value in given.items() if value is not None),
-        *(changes or []),
-    ]
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _print_plan(jobs: "list[Job]", todo: "list[Job]") -> None:
-    for job in jobs:
+    from jiant_sparse.benchmark import plan
+
+    for job, state in zip(jobs, plan.states(jobs), strict=True):
         key = job.cell.key
-        state = "to run" if job in todo else "done or failed"
         typer.echo(f"{key.task}/{key.method}/seed-{key.seed}: {state}")
     typer.echo(f"{len(jobs)} cells, {len(todo)} to run")
 
@@ -179,6 +180,7 @@ def _run_grid(todo: "list[Job]", workers: int | None) -> None:
     from jiant_sparse.benchmark.record import describe
 
     ended = 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
 
     def notify(record: "Record") -> None:
         nonlocal ended

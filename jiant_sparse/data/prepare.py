@@ -37,11 +37,13 @@ def prepare(
     split_seed: int = 0,
     drop_train: float = 0.0,
     seed: int = 0,
+    write: bool = True,
 ) -> TaskData:
     """Check the task's three files and derive from them what was asked for.
 
     split: see split.KINDS; "random" goes by `split_seed`.
     drop_train: fraction of the training rows, in [0, 1), left out at random by `seed`.
+    write: False only says what the derived files will be.
 
     Derived files lie below cache_dir/<task>/<hash of the sources and settings>, so that plain
     jiant can be given the same ones; what is not derived, such as test, keeps its own path.
@@ -65,7 +67,10 @@ def prepare(
     folder = Path(cache_dir).resolve() / task.name / _folder_name(task, digests, settings)
     for phase, phase_rows in derived.items():
         rows[phase], paths[phase] = phase_rows, folder / f"{phase}.jsonl"
-        digests[phase] = _write_once(paths[phase], to_text(phase_rows))
+        text = to_text(phase_rows)
+        digests[phase] = hashlib.sha256(text.encode()).hexdigest()
+        if write:
+            _write_once(paths[phase], text, digests[phase])
     examples = {phase: len(rows[phase]) for phase in PHASES}
     return TaskData(task=task, paths=paths, sha256=digests, examples=examples)
 
@@ -95,13 +100,11 @@ def _folder_name(task: Task, digests: dict[str, str], settings: dict) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _write_once(path: Path, text: str) -> str:
-    """Leave `text` at `path` and return its SHA-256.
+def _write_once(path: Path, text: str, digest: str) -> None:
+    """Leave `text` at `path`; digest: its SHA-256.
 
     A second process writes the same bytes and replaces the file atomically, so no lock is needed.
     A file with the right bytes is left alone: another cell may be reading it.
     """
-    wanted = hashlib.sha256(text.encode()).hexdigest()
-    if not path.exists() or files.sha256(path) != wanted:
+    if not path.exists() or files.sha256(path) != digest:
         files.write_text(path, text)
-    return wanted

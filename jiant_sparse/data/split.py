@@ -15,8 +15,8 @@ from fractions import Fraction
 from importlib import resources
 
 from jiant_sparse import seeds
-from jiant_sparse.data.tasks import Task, suggestion
-from jiant_sparse.errors import InputError
+from jiant_sparse.data.tasks import Task
+from jiant_sparse.errors import InputError, suggest
 
 # "files" takes train.jsonl and val.jsonl as they are and so never comes here.
 KINDS = ("published", "random", "files")
@@ -33,8 +33,7 @@ def published_dev_split() -> dict[str, tuple[int, ...]]:
 def check_split(kind: str, task: Task) -> None:
     """Raises InputError if `kind` is no way of splitting, or none that `task` has."""
     if kind not in KINDS:
-        near = suggestion(str(kind), list(KINDS))
-        raise InputError(f"split is {kind!r}{near}; allowed are {', '.join(KINDS)}")
+        raise InputError(f"split is {kind!r}; {suggest(kind, KINDS)}")
     if kind == "published" and task.like not in published_dev_split():
         raise InputError(
             f"task {task.name}: split is published, but the authors split only "

@@ -4,7 +4,6 @@ The known tasks are the rows of table.py. Everything that reads a task's file go
 `read_rows`, so that a bad file is an error before anything runs, not a KeyError inside jiant.
 """
 
-import difflib
 import json
 import math
 import re
@@ -13,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jiant_sparse.data.table import PHASES, TASKS, HubSource, Label, Task
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, suggest
 
 __all__ = [
     "PHASES",
@@ -24,18 +23,11 @@ __all__ = [
     "find",
     "read_rows",
     "row_problems",
-    "suggestion",
     "variant",
 ]
 
 # A file of the wrong task has a problem in every line; its first lines tell enough.
 PRINTED_PROBLEMS = 20
-
-
-def suggestion(got: str, known: list[str]) -> str:
-    """' (did you mean "cola"?)' for a near miss, else the empty string."""
-    near = difflib.get_close_matches(got, known, n=1)
-    return f' (did you mean "{near[0]}"?)' if near else ""
 
 
 def find(name: str) -> Task:
@@ -45,8 +37,7 @@ def find(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    near = suggestion(str(name), list(TASKS))
-    raise InputError(f"task {name!r} is unknown{near}; known tasks: {', '.join(TASKS)}")
+    raise InputError(f"task {name!r} is unknown; {suggest(name, TASKS)}")
 
 
 def variant(name: str, like: str, metric: str | None = None) -> Task:
@@ -67,10 +58,9 @@ def variant(name: str, like: str, metric: str | None = None) -> Task:
     if name in TASKS and name != like:
         problems.append(f"task {name!r} is read like {name}, got like: {like}; choose another name")
     if metric is not None and metric not in known.metrics:
-        near = suggestion(str(metric), list(known.metrics))
         problems.append(
-            f"task {name!r}: metric is {metric!r}{near}; a task like {like} has "
-            f"{', '.join(known.metrics)}"
+            f"task {name!r}: metric is {metric!r}, which a task like {like} has not; "
+            f"{suggest(metric, known.metrics)}"
         )
     if problems:
         raise InputError(*problems)

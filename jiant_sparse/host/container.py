@@ -7,14 +7,12 @@ from typing import Any
 
 import jiant.proj.main.components.container_setup as container_setup
 import jiant.proj.main.components.task_sampler as task_sampler
-import numpy as np
 from jiant.tasks.core import Task
 
 from jiant_sparse.benchmark.cell import Cell, Train
 from jiant_sparse.data.prepare import TaskData
 from jiant_sparse.files import write_text
 from jiant_sparse.host import features
-from jiant_sparse.seeds import derive
 
 
 def total_steps(train: Train, examples: int) -> int:
@@ -74,16 +72,14 @@ def write_configs(cell: Cell, data: TaskData, config: dict[str, Any], directory:
 
 
 def make_container(
-    cell: Cell, task: Task, config: dict[str, Any], examples: int
+    task: Task, config: dict[str, Any], examples: int
 ) -> container_setup.JiantTaskContainer:
-    """jiant's task container of that configuration, without caches and with a seeded sampler."""
+    """jiant's task container of that configuration, without caches."""
     sampler = task_sampler.create_task_sampler(
         sampler_config=config["sampler_config"],
         task_dict={task.name: task},
         task_to_num_examples_dict={task.name: examples},
     )
-    # jiant seeds it from the operating system.
-    sampler.rng = np.random.RandomState(derive(cell.seed, "sampler") & 0xFFFFFFFF)
     return container_setup.JiantTaskContainer(
         task_dict={task.name: task},
         task_sampler=sampler,

@@ -1,11 +1,13 @@
-"""A cell with its checked inputs: all that a worker needs. Light: imports no jiant."""
+"""A cell with its checked inputs: all that a worker needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from jiant_sparse.benchmark.cell import Cell
 from jiant_sparse.data.prepare import TaskData
-from jiant_sparse.host.model import ModelSource
+from jiant_sparse.errors import InputError
+from jiant_sparse.files import sha256
+from jiant_sparse.host import model
 
 
 @dataclass(frozen=True)
@@ -14,10 +16,23 @@ class Job:
 
     cell: Cell
     data: TaskData
-    source: ModelSource
+    source: model.ModelSource
     directory: Path
 
     @property
     def inputs(self) -> dict[str, str]:
         """sha256 of what the cell reads."""
         return {"model": self.source.sha256, **self.data.sha256}
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """Where each of the inputs lies."""
+        return {"model": self.source.path, **self.data.paths}
+
+    def check_unchanged(self) -> None:
+        """Raise InputError if an input is not what was checked: hours may lie between."""
+        now = {name: sha256(path) for name, path in self.data.paths.items()}
+        now["model"] = model.digest(self.source.path)
+        for name, expected in self.inputs.items():
+            if now[name] != expected:
+                raise InputError(f"{self.places[name]}: changed since it was checked; start again")

@@ -25,6 +25,16 @@ from jiant_sparse.sparse import delta
 # jiant builds these two from their slow tokenizers; its other architectures are not tested here.
 VOCABULARY_FILES = {"bert": ("vocab.txt",), "roberta": ("vocab.json", "merges.txt")}
 _WEIGHTS = "model.safetensors"
+_FILES = (
+    "config.json",
+    _WEIGHTS,
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -55,14 +65,18 @@ def resolve(name: str) -> ModelSource:
     for file in (_WEIGHTS, *VOCABULARY_FILES[kind]):
         if not (path / file).is_file():
             raise InputError(f"model {name}: {path} has no {file}{_hint(path, file)}")
-    if kind == "roberta":
-        _check_roberta_padding(path)
-    initialised = _check_weights(path, config)
-    files = ("config.json", _WEIGHTS, *VOCABULARY_FILES[kind])
-    digest = hashlib.sha256("".join(sha256(path / file) for file in files).encode()).hexdigest()
+    expected = _empty_model(path)
+    _check_vocabulary(path, kind, expected.config.vocab_size)
+    initialised = _check_weights(path, expected)
     # RoBERTa counts positions from padding_idx + 1 = 2.
-    longest = config["max_position_embeddings"] - (2 if kind == "roberta" else 0)
-    return ModelSource(path, digest, initialised, longest)
+    longest = expected.config.max_position_embeddings - (2 if kind == "roberta" else 0)
+    return ModelSource(path, digest(path), initialised, longest)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over names and bytes of the files that decide a model: weights and tokenizer."""
+    found = [file for file in _FILES if (path / file).is_file()]
+    return hashlib.sha256(repr([(f, sha256(path / f)) for f in found]).encode()).hexdigest()
 
 
 def export(delta_file: Path, name: str, output_dir: Path) -> None:
@@ -153,10 +167,8 @@ def _locate(name: str) -> Path:
 
 
 def _download(name: str) -> Path:
-    files = ["config.json", _WEIGHTS, *sum(VOCABULARY_FILES.values(), ())]
-    files += ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"]
     try:
-        return Path(snapshot_download(name, allow_patterns=files))
+        return Path(snapshot_download(name, allow_patterns=[*_FILES]))
     except Exception as error:  # the hub client's own errors, requests' and the system's
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -191,24 +203,43 @@ def _hint(path: Path, file: str) -> str:
     return ""
 
 
-def _check_roberta_padding(path: Path) -> None:
-    file = path / "vocab.json"
-    pad = json.loads(file.read_text(encoding="utf-8")).get("<pad>")
-    if pad != 1:
+def _empty_model(path: Path) -> Any:
+    """The encoder of a configuration, without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(path))
+    except Exception as error:  # whatever a wrong value sets off inside transformers
+        raise InputError(
+            f"{path / 'config.json'}: transformers cannot build a model of it: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_vocabulary(path: Path, kind: str, size: int) -> None:
+    file = path / VOCABULARY_FILES[kind][0]
+    try:
+        text = file.read_text(encoding="utf-8")
+        tokens = json.loads(text) if kind == "roberta" else text.splitlines()
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    if kind == "roberta" and not isinstance(tokens, dict):
+        raise InputError(f"{file}: holds {type(tokens).__name__}; it must map tokens to ids")
+    if len(tokens) > size:
+        raise InputError(f"{file}: has {len(tokens)} tokens; config.json says vocab_size {size}")
+    if kind == "roberta" and tokens.get("<pad>") != 1:
+        pad = tokens.get("<pad>")
         raise InputError(f"{file}: <pad> has id {pad}; jiant pads RoBERTa's input with 1")
 
 
-def _check_weights(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
+def _check_weights(path: Path, expected: Any) -> tuple[str, ...]:
     """The pooler's tensors if the file lacks them; InputError if any other tensor is amiss."""
     file = path / _WEIGHTS
     try:
         with safe_open(file, "pt") as weights:
-            keys = _encoder_keys(weights.keys(), config["model_type"])
+            keys = _encoder_keys(weights.keys(), expected.config.model_type)
             shapes = {name: weights.get_slice(key).get_shape() for name, key in keys.items()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: not a readable safetensors file: {error}") from error
-    with torch.device("meta"):
-        expected = transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(path))
     missing = [name for name, _ in expected.named_parameters() if name not in shapes]
     absent = [name for name in missing if not name.startswith("pooler.")]
     if absent:

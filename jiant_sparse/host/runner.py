@@ -24,19 +24,15 @@ import jiant.proj.main.runner as jiant_runner
 import torch
 from jiant.proj.main.metarunner import JiantMetarunner
 from jiant.proj.main.modeling.primary import wrap_jiant_forward
-from jiant.utils.zlog import BaseZLogger
 from scipy.stats import ConstantInputWarning
 from sklearn.exceptions import UndefinedMetricWarning
 from torch import Tensor
 
 from jiant_sparse.benchmark.cell import Train
+from jiant_sparse.errors import NotFinite
 from jiant_sparse.host.features import Epochs, Phase, batches
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
-
-
-class NotFinite(ArithmeticError):
-    """The training loss became NaN or infinite."""
 
 
 class SparseRunner(jiant_runner.JiantRunner):
@@ -117,6 +113,7 @@ class SparseRunner(jiant_runner.JiantRunner):
         """jiant's metrics (`.major`, `.minor`) on the first `limit` rows of a phase, or on all.
 
         Draws nothing from the global generators, so that evaluating does not change training.
+        Raises NotFinite if the loss is: the argmax of NaN would pass for a prediction.
         """
         data = self.phases[phase]
         with self._autocast(), warnings.catch_warnings():
@@ -134,6 +131,9 @@ class SparseRunner(jiant_runner.JiantRunner):
                 local_rank=self.rparams.local_rank,
                 verbose=False,
             )
+        if not math.isfinite(result["loss"]):
+            step = len(self.step_seconds)
+            raise NotFinite(f"the loss on {phase} is {result['loss']} at step {step}")
         return result["metrics"]
 
     def run_val(self, task_name_list: Any, use_subset: bool | None = None, **_: Any) -> dict:
@@ -161,7 +161,7 @@ class ModelProbe:
     ) -> Iterator[None]:
         model = self.runner.jiant_model
         epochs = self.runner.epochs("probe")
-        was_training = model.training
+        modes = {module: module.training for module in model.modules()}
         devices = [self.runner.device] if torch.device(self.runner.device).type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(derive(self.runner.seed, "probe"))
@@ -173,7 +173,8 @@ class ModelProbe:
                     yield
             finally:
                 model.zero_grad()
-                model.train(was_training)
+                for module, mode in modes.items():
+                    module.training = mode
 
     def _backward(self, batch: Any, max_grad_norm: float | None) -> None:
         loss = self.runner.backward(batch)
@@ -199,7 +200,7 @@ class Progress:
 class SparseMetarunner(JiantMetarunner):
     """jiant's loop with exact evaluation steps, one evaluation each, and the best state back."""
 
-    def __init__(self, runner: SparseRunner, *, verbose: bool, log_writer: BaseZLogger) -> None:
+    def __init__(self, runner: SparseRunner, *, verbose: bool) -> None:
         train = runner.train_settings
         super().__init__(
             runner=runner,
@@ -212,7 +213,7 @@ class SparseMetarunner(JiantMetarunner):
             verbose=verbose,
             save_best_model=False,
             save_last_model=False,
-            log_writer=log_writer,
+            log_writer=runner.log_writer,
         )
         self.progress = Progress()
 

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from jiant_sparse.benchmark import provenance
 from jiant_sparse.benchmark.record import Cost, Params, Primary, Provenance, Record
-from jiant_sparse.errors import InputError
-from jiant_sparse.host import compat, container, features, memory, model
+from jiant_sparse.host import compat, container, device, features, model
 from jiant_sparse.host.job import Job
 from jiant_sparse.host.runner import ModelProbe, Progress, SparseMetarunner, SparseRunner
 from jiant_sparse.seeds import derive
@@ -32,27 +31,19 @@ PHASES = {"dev": "val", "test": "test", "train": "train"}
 def train(job: Job, *, verbose: bool = False) -> Record:
     """Run one cell and write its files; `record.json` comes last.
 
-    Raises InputError for bad input and NotFinite for a loss that is not a number; then there is no
-    record.
+    Raises InputError for bad input, before anything is written, and NotFinite for a loss that is
+    not a number; then there is no record.
     """
     started = provenance.now()
-    with compat.shims(), _Log(job.directory / "log.jsonl") as log:
-        return _Run(job, log, verbose).execute(started)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises InputError if `cuda` is wanted and missing."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is cuda, but torch sees no CUDA device; allowed here: auto, cpu")
-    cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if cuda else "cpu")
+    job.check_unchanged()
+    with compat.shims():
+        return _Run(job, verbose).execute(started)
 
 
 class _Log(BaseZLogger):
-    """`log.jsonl`: one JSON object per entry."""
+    """`log.jsonl`: one JSON object per entry, there as soon as it is written."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = open(path, "w", 1, encoding="utf-8")  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "_Log":
@@ -84,52 +75,62 @@ class _Seconds:
 
 
 class _Run:
-    def __init__(self, job: Job, log: _Log, verbose: bool) -> None:
+    def __init__(self, job: Job, verbose: bool) -> None:
         self.job = job
         self.cell = job.cell
-        self.log = log
         self.verbose = verbose
         self.seconds = _Seconds()
-        self.device = pick_device(self.cell.common["device"])
+        self.device = device.pick(self.cell.common["device"])
 
     def execute(self, started: str) -> Record:
-        memory.reset_peak(self.device)
+        device.reset_peak(self.device)
         jiant_model, runner = self._build()
+        # Of an earlier run whose record was removed.
+        (self.job.directory / "delta.safetensors").unlink(missing_ok=True)
         base = _snapshot(jiant_model.encoder)
-        with self.seconds.on("select"):
-            self._attach(jiant_model.encoder, runner)
-        selected, added = surgery.count(jiant_model.encoder, base.keys())
-        trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
-        metarunner = SparseMetarunner(runner, verbose=self.verbose, log_writer=self.log)
-        progress = metarunner.run_train_loop()
+        with _Log(self.job.directory / "log.jsonl") as log:
+            runner.log_writer = log
+            with self.seconds.on("select"):
+                self._attach(jiant_model.encoder, runner)
+            selected, added = surgery.count(jiant_model.encoder, base.keys())
+            trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
+            metarunner = SparseMetarunner(runner, verbose=self.verbose)
+            progress = metarunner.run_train_loop()
         with self.seconds.on("final evaluation"):
             metrics = {name: _fractions(runner.score(phase)) for name, phase in PHASES.items()}
         changed, delta_bytes = self._save_delta(jiant_model, base)
+        params = Params(
+            eligible=sum(tensor.numel() for tensor in base.values()),
+            selected=selected,
+            added=added,
+            head=sum(p.numel() for p in _head(jiant_model).parameters()),
+            trainable=trainable,
+            changed=changed,
+        )
         record = Record(
-            cell=self.cell.key,
-            settings=self.cell.settings,
-            settings_hash=self.cell.settings_hash,
-            inputs=self.job.inputs,
+            **self._identity(started, runner),
             status="ok",
             metrics=metrics,
             primary=_primary(self.cell.task.metric, metrics),
             best_step=progress.best_step,
             steps=len(runner.step_seconds),
             stopped_by=progress.stopped_by,
-            params=Params(
-                eligible=sum(tensor.numel() for tensor in base.values()),
-                selected=selected,
-                added=added,
-                head=sum(p.numel() for p in _head(jiant_model).parameters()),
-                trainable=trainable,
-                changed=changed,
-            ),
+            params=params,
             cost=self._cost(runner, progress, delta_bytes),
             history=progress.history,
-            provenance=self._provenance(started, runner),
         )
         record.write(self.job.directory)
         return record
+
+    def _identity(self, started: str, runner: SparseRunner) -> dict[str, Any]:
+        """The fields of a record that say what was run, and where."""
+        return {
+            "cell": self.cell.key,
+            "settings": self.cell.settings,
+            "settings_hash": self.cell.settings_hash,
+            "inputs": self.job.inputs,
+            "provenance": self._provenance(started, runner),
+        }
 
     def _build(self) -> tuple[JiantModel, SparseRunner]:
         """Model, data and runner, with everything trainable and no optimiser yet."""
@@ -138,6 +139,7 @@ class _Run:
         # The head and a missing pooler depend on the seed alone: every method starts from the same.
         torch.manual_seed(derive(cell.seed, "model"))
         jiant_model = model.build(self.job.source, task, cell.common["pooling"]).to(self.device)
+        jiant_model.train()
         phases = {
             phase: features.load_phase(
                 task,
@@ -157,14 +159,14 @@ class _Run:
             phases=phases,
             train=cell.train,
             seed=cell.seed,
-            jiant_task_container=container.make_container(cell, task, config, examples),
+            jiant_task_container=container.make_container(task, config, examples),
             jiant_model=jiant_model,
             optimizer_scheduler=None,
             device=self.device,
             rparams=RunnerParameters(
                 local_rank=-1, n_gpu=1, fp16=False, max_grad_norm=cell.train.max_grad_norm
             ),
-            log_writer=self.log,
+            log_writer=None,
         )
         return jiant_model, runner
 
@@ -202,7 +204,7 @@ class _Run:
             eval_seconds=progress.eval_seconds + spent["final evaluation"],
             select_seconds=spent["select"],
             step_milliseconds_median=1000 * statistics.median(runner.step_seconds),
-            peak_memory_bytes=memory.peak_bytes(self.device),
+            peak_memory_bytes=device.peak_bytes(self.device),
             delta_bytes=delta_bytes,
         )
 

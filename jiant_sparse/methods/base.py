@@ -4,7 +4,6 @@ A new method is one new file in this folder with one dataclass derived from `Met
 is its key in a configuration and its fields are the keys below it. Nothing else has to be edited.
 """
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 import jiant_sparse.methods
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, suggest
 
 Rng = Callable[[str], torch.Generator]
 """rng(name): a fresh CPU generator of the stream (cell seed, method, name).
@@ -89,9 +88,7 @@ def names() -> tuple[str, ...]:
 def find(name: str) -> type[Method]:
     """The method class in `methods/<name>.py`. Raises InputError with the known names."""
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise InputError(f"unknown method {name!r}; {hint}known methods: {', '.join(names())}")
+        raise InputError(f"unknown method {name!r}; {suggest(name, names())}")
     module = importlib.import_module(f"{jiant_sparse.methods.__name__}.{name}")
     (found,) = (
         value

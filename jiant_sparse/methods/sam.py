@@ -6,8 +6,11 @@ loss by a multiple of (dL/dw_i)^2, so the best floor(m p) weights are those of l
 The gradient is estimated on `burn_in` batches while the model stays as it was.
 
 What the authors' program does differently, by field: per-tensor top-k (`scope`), dropout on
-(`dropout`), gradients clipped to norm 1 batch by batch (`clip`). Published burn-ins, chosen on the
-dev set: CoLA 600, MRPC 600, STS-B 1000, RTE 700, CB 700, COPA 700, WSC 2000.
+(`dropout`), gradients clipped to norm 1 batch by batch (`clip`). Without a field: it scores the
+first burn_in - 1 batches of the training order, replayed, where this file takes fresh ones from an
+order of their own; it clips the whole gradient before it masks; and weight decay moves what it has
+masked. Published burn-ins, chosen on the dev set: CoLA 600, MRPC 600, STS-B 1000, RTE 700, CB 700,
+COPA 700, WSC 2000.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,20 @@
-"""Peak memory of one cell, in a process that runs many."""
+"""The device of a cell, and the peak of its memory in a process that runs many."""
 
 import contextlib
 import gc
 from pathlib import Path
 
 import torch
+
+from jiant_sparse.errors import InputError
+
+
+def pick(wanted: str) -> torch.device:
+    """`auto` is CUDA where there is one. Raises InputError if `cuda` is wanted and missing."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("device is cuda, but torch sees no CUDA device; allowed here: auto, cpu")
+    cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if cuda else "cpu")
 
 
 def reset_peak(device: torch.device) -> None:
