@@ -57,7 +57,7 @@ def test_a_failed_cell_leaves_a_record_and_the_others_go_on(raw, tmp_path):
     assert plan.missing(jobs, retry_failed=True) == jobs[:1]
 
 
-def _die(job):
+def _die(job, started):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -88,7 +88,10 @@ def test_a_worker_ends_with_its_parent(raw, tmp_path):
         "    child = context.Process(target=grid._end_with, args=(multiprocessing.os.getpid(),))\n"
         "    child.start(); print(child.pid, flush=True); child.join()\n"
     )
-    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment
+    )
     child = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
