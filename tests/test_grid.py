@@ -81,11 +81,11 @@ def test_a_worker_ends_with_its_parent(raw, tmp_path):
     """A grid killed outright leaves nobody computing."""
     script = tmp_path / "parent.py"
     script.write_text(
-        "import sys, multiprocessing\n"
+        "import multiprocessing, os\n"
         "from jiant_sparse.benchmark import grid\n"
         "if __name__ == '__main__':\n"
         "    context = multiprocessing.get_context('spawn')\n"
-        "    child = context.Process(target=grid._end_with, args=(multiprocessing.os.getpid(),))\n"
+        "    child = context.Process(target=grid._end_with, args=(os.getpid(),))\n"
         "    child.start(); print(child.pid, flush=True); child.join()\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
