@@ -58,6 +58,11 @@ def test_grid_then_report_then_nothing_left_to_do(cli, config):
     assert shown.exit_code == 0
     assert "sam" in shown.stdout
     assert "Not comparable: model is " in shown.stdout
+    above = cli("report", "results")
+    assert above.exit_code == 2
+    assert above.stderr.strip() == (
+        "error: results: is no benchmark's directory; give one of results/small"
+    )
     changed = cli("grid", config, "--set", "train.weight_decay=0.3")
     assert changed.exit_code == 2
     assert "train.weight_decay was 0.01, is 0.3" in changed.stderr

@@ -54,11 +54,7 @@ def collect(directory: Path) -> Collection:
             got = f"cell.benchmark is {record.cell.benchmark!r}; this benchmark is {benchmark!r}"
             skipped.append(Skipped(path, (got,)))
     if not records:
-        raise InputError(
-            f"{directory}: no usable {schema.FILE_NAME}; expected "
-            f"<task>/<method>/seed-<k>/{schema.FILE_NAME}",
-            *(f"{directory / item.path}: {p}" for item in skipped for p in item.problems),
-        )
+        raise InputError(*_nothing_here(directory, skipped))
     return Collection(
         benchmark, manifest, tuple(records), tuple(sorted(skipped, key=lambda item: item.path))
     )
@@ -92,3 +88,15 @@ def _files(directory: Path) -> list[Path]:
         for folder, _, names in os.walk(directory)
         if schema.FILE_NAME in names
     )
+
+
+def _nothing_here(directory: Path, skipped: list[Skipped]) -> list[str]:
+    below = sorted(path.parent for path in directory.rglob(plan.FILE_NAME))
+    if below:
+        return [
+            f"{directory}: is no benchmark's directory; give one of {', '.join(map(str, below))}"
+        ]
+    lines = [f"{directory / item.path}: {p}" for item in skipped for p in item.problems]
+    more = [f"{directory}: and {len(lines) - 10} more"] if len(lines) > 10 else []
+    expected = f"<task>/<method>/seed-<k>/{schema.FILE_NAME}"
+    return [f"{directory}: no usable {schema.FILE_NAME}; expected {expected}", *lines[:10], *more]
