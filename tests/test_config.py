@@ -55,8 +55,8 @@ def test_published_protocol_is_what_the_paper_and_its_program_say():
     }  # fmt: skip
     train = sam["cb"].train
     assert (train.batch_size, train.learning_rate, train.patience) == (16, 1e-4, 40)
-    assert sam["cb"].common["model"] == "roberta-base"
-    assert sam["cb"].common["split"] == "published"
+    assert sam["cb"].setup.model == "roberta-base"
+    assert sam["cb"].setup.split == "published"
 
 
 def test_a_field_may_differ_by_task_and_train_by_task_and_method():

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +19,7 @@ class Block(BaseModel):
 
 
 class Train(Block):
-    """How a cell is trained. Defaults: the protocol of Fu et al. 2023 (METHODS: paper and program).
+    """How a cell is trained. Defaults: the protocol of Fu et al. 2023 (paper and program).
 
     Steps are optimiser steps. Fractions are in [0, 1].
     """
@@ -47,6 +46,22 @@ class Train(Block):
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
+class Setup(Block):
+    """What all cells of a benchmark have in common beside `train`."""
+
+    model: str = Field(
+        min_length=1, description="hub name, local directory or pkg://package/folder"
+    )
+    pooling: Literal["pooler", "first_token", "mean"] = Field(
+        "pooler", description="what the head reads; `pooler` is random in RoBERTa's hub weights"
+    )
+    data_dir: str = Field(min_length=1)
+    split: Literal["published", "random", "files"] = "published"
+    split_seed: int = Field(0, ge=0)
+    drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One method x task x seed, fully resolved."""
@@ -56,8 +71,7 @@ class Cell:
     method_name: str
     method_fields: Mapping[str, Any]
     train: Train
-    common: Mapping[str, Any]
-    data_dir: Path
+    setup: Setup
 
     @property
     def seed(self) -> int:
@@ -71,7 +85,7 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """All that decides the result; the place of the data does not, its content is hashed."""
         return {
-            **self.common,
+            **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
             "task": {"name": self.task.name, "like": self.task.reader, "metric": self.task.metric},
             "method": {"name": self.method_name, **self.method_fields},

@@ -8,11 +8,11 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from jiant_sparse.benchmark.cell import Benchmark, Block, Cell, Train
+from jiant_sparse.benchmark.cell import Benchmark, Block, Cell, Setup, Train
 from jiant_sparse.benchmark.record import CellKey
 from jiant_sparse.benchmark.yaml_file import merge, read_yaml, set_key
 from jiant_sparse.data import tasks
@@ -24,22 +24,11 @@ from jiant_sparse.methods import base as methods
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
-class _File(Block):
+class _File(Setup):
     """The whole file, its task and method blocks still unbound."""
 
     benchmark: str = Field(pattern=rf"^{_NAME}(/{_NAME})*$")
-    model: str = Field(
-        min_length=1, description="hub name, local directory or pkg://package/folder"
-    )
-    pooling: Literal["pooler", "first_token", "mean"] = Field(
-        "pooler", description="what the head reads; `pooler` is random in RoBERTa's hub weights"
-    )
-    data_dir: str = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
-    split: Literal["published", "random", "files"] = "published"
-    split_seed: int = Field(0, ge=0)
-    drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
     train: dict[str, Any] = {}
     tasks: dict[str, dict[str, Any] | None] = Field(min_length=1)
     methods: dict[str, dict[str, Any] | None] = Field(min_length=1)
@@ -147,9 +136,7 @@ class _Binder:
         return Benchmark(file.benchmark, file.model, cells)
 
     def cells(self, file: _File) -> tuple[Cell, ...]:
-        common = file.model_dump(
-            include={"model", "pooling", "split", "split_seed", "drop_train", "device"}
-        )
+        setup = Setup(**file.model_dump(include=set(Setup.model_fields)))
         cells = []
         for (label, task_raw), (name, method_raw) in itertools.product(
             file.tasks.items(), file.methods.items()
@@ -166,9 +153,7 @@ class _Binder:
             for seed in file.seeds if block.seeds is None else block.seeds:
                 if train is not None:
                     key = CellKey(benchmark=file.benchmark, task=label, method=name, seed=seed)
-                    cells.append(
-                        Cell(key, task, method_name, fields, train, common, Path(file.data_dir))
-                    )
+                    cells.append(Cell(key, task, method_name, fields, train, setup))
         return tuple(cells)
 
     def sub_block(self, kind: str, label: str, raw: Any, known: tuple[str, ...]) -> None:

@@ -48,7 +48,7 @@ def plan(
                 f"{benchmark.model} takes at most {source.longest_sequence}"
             ] = None
         try:
-            device.pick(cell.common["device"])
+            device.pick(cell.setup.device)
             key = _data_key(cell)
             if key not in prepared:
                 prepared[key] = _prepare(cell, output_dir, write=False)
@@ -117,11 +117,11 @@ def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
 def _prepare(cell: Cell, output_dir: Path, *, write: bool) -> TaskData:
     return prepare(
         cell.task,
-        cell.data_dir,
+        Path(cell.setup.data_dir),
         output_dir / cell.key.benchmark / "data",
-        split=cell.common["split"],
-        split_seed=cell.common["split_seed"],
-        drop_train=cell.common["drop_train"],
+        split=cell.setup.split,
+        split_seed=cell.setup.split_seed,
+        drop_train=cell.setup.drop_train,
         seed=cell.seed,
         write=write,
     )
@@ -129,7 +129,7 @@ def _prepare(cell: Cell, output_dir: Path, *, write: bool) -> TaskData:
 
 def _data_key(cell: Cell) -> tuple[Any, ...]:
     """Cells of equal keys read the same files: a perturbation is drawn anew for each seed."""
-    return (cell.task, cell.seed if cell.common["drop_train"] else None)
+    return (cell.task, cell.seed if cell.setup.drop_train else None)
 
 
 def _wanted(cell: Cell, only: Mapping[str, Sequence[str]]) -> bool:

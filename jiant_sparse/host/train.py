@@ -80,7 +80,7 @@ class _Run:
         self.cell = job.cell
         self.verbose = verbose
         self.seconds = _Seconds()
-        self.device = device.pick(self.cell.common["device"])
+        self.device = device.pick(self.cell.setup.device)
 
     def execute(self, started: str) -> Record:
         device.reset_peak(self.device)
@@ -138,7 +138,7 @@ class _Run:
         task = features.make_task(cell.task.reader, data.paths)
         # The head and a missing pooler depend on the seed alone: every method starts from the same.
         torch.manual_seed(derive(cell.seed, "model"))
-        jiant_model = model.build(self.job.source, task, cell.common["pooling"]).to(self.device)
+        jiant_model = model.build(self.job.source, task, cell.setup.pooling).to(self.device)
         jiant_model.train()
         phases = {
             phase: features.load_phase(
