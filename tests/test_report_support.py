@@ -103,6 +103,7 @@ def record(
 def failure(task: str, method: str, seed: int, error: str) -> Record:
     nothing = {"metrics": {}, "primary": None, "params": None, "history": [], "cost": Cost()}
     nothing |= {"best_step": None, "steps": None, "stopped_by": None}
+    nothing["provenance"] = provenance(device=None, threads=None, pooler=None)
     return record(task, method, seed, status="failed", error=error, **nothing)
 
 

@@ -31,8 +31,8 @@ PHASES = {"dev": "val", "test": "test", "train": "train"}
 def train(job: Job, *, verbose: bool = False) -> Record:
     """Run one cell and write its files; `record.json` comes last.
 
-    Raises InputError for bad input, before anything is written, and NotFinite for a loss that is
-    not a number; then there is no record.
+    Raises InputError for input that turns out to be bad, and NotFinite for a loss that is not a
+    number; then no record and no delta are left.
     """
     started = provenance.now()
     job.check_unchanged()

@@ -140,8 +140,8 @@ def facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
             (key, _counted(_shown(r.settings.get(key)) for r in records))
             for key in ("model", "split")
         ),
-        ("device", _counted(origin.device for origin in origins)),
-        ("threads", _counted(str(origin.threads) for origin in origins)),
+        ("device", _counted(origin.device or "unknown" for origin in origins)),
+        ("threads", _counted(str(origin.threads or "unknown") for origin in origins)),
         ("pooler", _counted(origin.pooler or "never loaded" for origin in origins)),
         ("commit", _counted(_commit(o.commit, o.dirty) for o in origins)),
         *((name, _counted(_shown(o.versions.get(name)) for o in origins)) for name in packages),
