@@ -8,7 +8,7 @@ class InputError(ValueError):
     """Bad input: a configuration, a data file, a model directory, a record or a command line.
 
     Each problem is one line that says what is wrong, what was got, what is allowed and where.
-    The command line prints them all and exits with 2; nothing has been written by then.
+    The command line prints them all and exits with 2; nothing half-written is left.
     """
 
     def __init__(self, *problems: str) -> None:
