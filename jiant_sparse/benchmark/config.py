@@ -125,7 +125,7 @@ class _Binder:
             for name in ("tasks", "methods"):
                 block = raw.get(name)
                 for label, fields in block.items() if isinstance(block, dict) else ():
-                    self.sub_block(name, str(label), fields or {}, known=())
+                    self.sub_block(name, str(label), fields or {})
             self.bind(Train, raw.get("train") or {}, "train")
             raise InputError(*self.problems)
         self.bind(Train, file.train, "train")
@@ -149,20 +149,21 @@ class _Binder:
                 continue
             task, block = bound
             method_name, fields, method_train = method
-            train = self.train(file.train, block.train, method_train, f"tasks.{label}", name)
+            changes = {f"tasks.{label}": block.train, f"methods.{name}": method_train}
+            train = self.train(file.train, changes)
             for seed in file.seeds if block.seeds is None else block.seeds:
                 if train is not None:
                     key = CellKey(benchmark=file.benchmark, task=label, method=name, seed=seed)
                     cells.append(Cell(key, task, method_name, fields, train, setup))
         return tuple(cells)
 
-    def sub_block(self, kind: str, label: str, raw: Any, known: tuple[str, ...]) -> None:
+    def sub_block(self, kind: str, label: str, raw: Any) -> None:
         if not isinstance(raw, dict):
             self.problem(f"{kind}.{label}", f"is {raw!r}; it must be a mapping")
         elif kind == "tasks":
             self.task(label, raw)
         else:
-            self.method(label, raw, None, known)
+            self.method(label, raw, None, ())
 
     def task(self, label: str, raw: Mapping[str, Any]) -> tuple[Task, _TaskBlock] | None:
         where = f"tasks.{label}"
@@ -213,18 +214,15 @@ class _Binder:
         return values.get(task, next(iter(values.values()), None))
 
     def train(
-        self,
-        common: Mapping[str, Any],
-        task: Mapping[str, Any],
-        method: Mapping[str, Any],
-        task_where: str,
-        method_label: str,
+        self, common: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
     ) -> Train | None:
-        """`train` with the task's changes, and then the method's."""
-        for block, where in ((task, task_where), (method, f"methods.{method_label}")):
-            if block and self.bind(Train, block, f"{where}.train") is None:
+        """`train` with the changes of each block, by the block's place, one after another."""
+        whole = common
+        for where, block in changes.items():
+            if self.bind(Train, block, f"{where}.train") is None:
                 return None
-        train = self.bind(Train, merge(merge(common, task), method), "train")
+            whole = merge(whole, block)
+        train = self.bind(Train, whole, "train")
         if train is not None and train.eval_offset >= train.eval_every:
             self.problem(
                 "train.eval_offset",

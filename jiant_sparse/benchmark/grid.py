@@ -152,10 +152,7 @@ def _told(error: Exception) -> str:
 def _failed(job: Job, error: str, started: str) -> Record:
     commit, dirty = provenance.commit()
     failed = Record(
-        cell=job.cell.key,
-        settings=job.cell.settings,
-        settings_hash=job.cell.settings_hash,
-        inputs=job.inputs,
+        **job.identity,
         status="failed",
         error=error,
         provenance=Provenance(

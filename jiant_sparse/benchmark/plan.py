@@ -92,8 +92,9 @@ def missing(jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
 
 def write_data(jobs: Sequence[Job], output_dir: Path) -> None:
     """Write the data files that a split or a perturbation derives, those that are not there yet."""
-    for job in {_data_key(job.cell): job for job in jobs}.values():
-        _prepare(job.cell, output_dir, write=True)
+    for cell in {_data_key(job.cell): job.cell for job in jobs}.values():
+        if cell.setup.split != "files" or cell.setup.drop_train:
+            _prepare(cell, output_dir, write=True)
 
 
 def read_record(job: Job) -> record.Record:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jiant_sparse.benchmark.cell import Cell
 from jiant_sparse.data.prepare import TaskData
@@ -28,6 +29,16 @@ class Job:
     def places(self) -> dict[str, Path]:
         """Where each of the inputs lies."""
         return {"model": self.source.path, **self.data.paths}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields of a record that say what was run."""
+        return {
+            "cell": self.cell.key,
+            "settings": self.cell.settings,
+            "settings_hash": self.cell.settings_hash,
+            "inputs": self.inputs,
+        }
 
     def check_unchanged(self) -> None:
         """Raise InputError if an input is not what was checked: hours may lie between."""

@@ -144,7 +144,7 @@ class SparseRunner(jiant_runner.JiantRunner):
     def _autocast(self) -> contextlib.AbstractContextManager:
         if self.train_settings.precision == "fp32":
             return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
 class ModelProbe:
@@ -162,7 +162,7 @@ class ModelProbe:
         model = self.runner.jiant_model
         epochs = self.runner.epochs("probe")
         modes = {module: module.training for module in model.modules()}
-        devices = [self.runner.device] if torch.device(self.runner.device).type == "cuda" else []
+        devices = [self.runner.device] if self.runner.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(derive(self.runner.seed, "probe"))
             try:

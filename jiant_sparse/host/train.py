@@ -24,6 +24,7 @@ from jiant_sparse.host.job import Job
 from jiant_sparse.host.runner import ModelProbe, Progress, SparseMetarunner, SparseRunner
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import delta, surgery
+from jiant_sparse.sparse.bits import differing
 
 PHASES = {"dev": "val", "test": "test", "train": "train"}
 
@@ -108,7 +109,7 @@ class _Run:
             changed=changed,
         )
         record = Record(
-            **self._identity(started, runner),
+            **self.job.identity,
             status="ok",
             metrics=metrics,
             primary=_primary(self.cell.task.metric, metrics),
@@ -118,19 +119,10 @@ class _Run:
             params=params,
             cost=self._cost(runner, progress, delta_bytes),
             history=progress.history,
+            provenance=self._provenance(started, runner),
         )
         record.write(self.job.directory)
         return record
-
-    def _identity(self, started: str, runner: SparseRunner) -> dict[str, Any]:
-        """The fields of a record that say what was run, and where."""
-        return {
-            "cell": self.cell.key,
-            "settings": self.cell.settings,
-            "settings_hash": self.cell.settings_hash,
-            "inputs": self.job.inputs,
-            "provenance": self._provenance(started, runner),
-        }
 
     def _build(self) -> tuple[JiantModel, SparseRunner]:
         """Model, data and runner, with everything trainable and no optimiser yet."""
@@ -186,15 +178,15 @@ class _Run:
         """(eligible entries that differ from their first values, bytes of the delta's file)."""
         surgery.fold(jiant_model.encoder)
         tuned = _snapshot(jiant_model.encoder)
-        changed = delta.changed(delta.extract(base, tuned))
         # A pooler drawn at random is in no pretrained model: the delta has to bring it whole.
-        pretrained = {
-            name: tensor for name, tensor in base.items() if name not in self.job.source.initialised
-        }
+        drawn = self.job.source.initialised
+        pretrained = {name: tensor for name, tensor in base.items() if name not in drawn}
+        changed = sum(differing(base[name], tuned[name]).numel() for name in drawn)
         tuned |= {f"head.{name}": tensor for name, tensor in _snapshot(_head(jiant_model)).items()}
         key = self.cell.key
         meta = {"benchmark": key.benchmark, "task": key.task, "method": key.method}
         found = delta.extract(pretrained, tuned, {**meta, "seed": str(key.seed)})
+        changed += delta.changed(found)
         return changed, delta.save(found, self.job.directory / "delta.safetensors")
 
     def _cost(self, runner: SparseRunner, progress: Progress, delta_bytes: int) -> Cost:

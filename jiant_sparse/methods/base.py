@@ -98,15 +98,3 @@ def find(name: str) -> type[Method]:
         and value.__module__ == module.__name__
     )
     return found
-
-
-def check_density(density: float) -> None:
-    """Raise InputError unless 0 < density <= 1."""
-    if not 0 < density <= 1:
-        raise InputError(f"density is {density}; it must be in (0, 1]")
-
-
-def check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise InputError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise InputError(f"{field} is {value!r}; it must be one of {', '.join(allowed)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from jiant_sparse.methods.base import Method, Probe, Rng, check_choice, check_density
+from jiant_sparse.methods.base import Method, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
 
 
@@ -25,8 +25,8 @@ class Random(Method):
     scope: str = "global"
 
     def __post_init__(self) -> None:
-        check_density(self.density)
-        check_choice("scope", self.scope, selection.SCOPES)
+        selection.check_density(self.density)
+        selection.check_scope(self.scope)
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Draw the weights and train only these."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Method, Probe, Rng, check_choice, check_density
+from jiant_sparse.methods.base import Method, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
 
 ACCUMULATE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -50,11 +50,13 @@ class SAM(Method):
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        check_density(self.density)
+        selection.check_density(self.density)
         if self.burn_in < 1:
             raise InputError(f"burn_in is {self.burn_in}; it must be at least 1 batch")
-        check_choice("score", self.score, tuple(ACCUMULATE))
-        check_choice("scope", self.scope, selection.SCOPES)
+        if self.score not in ACCUMULATE:
+            allowed = ", ".join(ACCUMULATE)
+            raise InputError(f"score is {self.score!r}; it must be one of {allowed}")
+        selection.check_scope(self.scope)
         if self.clip is not None and not self.clip > 0:
             raise InputError(f"clip is {self.clip}; it must be a positive norm or null")
 

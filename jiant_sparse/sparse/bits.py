@@ -16,6 +16,11 @@ def flat(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().reshape(-1)
 
 
+def differing(a: Tensor, b: Tensor) -> Tensor:
+    """(k,) int64, ascending: the flat positions at which two tensors of one form differ."""
+    return (bits(flat(a)) != bits(flat(b))).nonzero().view(-1)
+
+
 def bits(flat: Tensor) -> Tensor:
     """The same memory as integers."""
     return flat.view(_BITS[flat.element_size()])

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import replacing
-from jiant_sparse.sparse.bits import bits, flat, form
+from jiant_sparse.sparse.bits import bits, differing, flat, form
 
 FORMAT_VERSION = 1
 
@@ -65,10 +65,9 @@ def extract(
             raise InputError(f"tuned model lacks {name}, which the base has")
         if (got := form(tuned[name])) != form(old):
             raise InputError(f"tuned {name} is {got}; in the base it is {form(old)}")
-        before, after = flat(old), flat(tuned[name])
-        index = (bits(before) != bits(after)).nonzero().view(-1)
+        index = differing(old, tuned[name])
         if index.numel():
-            entries[name] = (index, after[index])
+            entries[name] = (index, flat(tuned[name])[index])
     new = {name: tuned[name].detach().cpu().clone() for name in tuned if name not in base}
     return Delta(entries, new, fingerprint(base), dict(meta or {}))
 

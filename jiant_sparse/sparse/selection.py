@@ -30,8 +30,7 @@ def budget(count: int, density: float) -> int:
     In binary floating point 100 * 0.29 is 28.999999999999996, one weight short.
     Raises InputError for a density outside (0, 1].
     """
-    if not 0 < density <= 1:
-        raise InputError(f"density is {density}; it must be in (0, 1]")
+    check_density(density)
     return int(count * Fraction(repr(float(density))))
 
 
@@ -49,7 +48,7 @@ def top_k(
     a non-contiguous tensor, one at a time.
     Raises InputError for NaN, another dtype, and a density or scope that is not allowed.
     """
-    _check_scope(scope)
+    check_scope(scope)
     for name, tensor in scores.items():
         _check_scores(name, tensor)
     if scope == "global":
@@ -74,7 +73,7 @@ def uniform(
     "per_tensor" it is the tensor's name, so that adding a layer moves no other tensor's index.
     Raises InputError for a density or scope that is not allowed.
     """
-    _check_scope(scope)
+    check_scope(scope)
     if scope == "global":
         count = sum(sizes.values())
         index = _draw(count, budget(count, density), rng("uniform"))
@@ -82,7 +81,14 @@ def uniform(
     return {name: _draw(n, budget(n, density), rng(name)) for name, n in sizes.items()}
 
 
-def _check_scope(scope: str) -> None:
+def check_density(density: float) -> None:
+    """Raise InputError unless 0 < density <= 1."""
+    if not 0 < density <= 1:
+        raise InputError(f"density is {density}; it must be in (0, 1]")
+
+
+def check_scope(scope: str) -> None:
+    """Raise InputError unless the scope is one of SCOPES."""
     if scope not in SCOPES:
         raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
 
