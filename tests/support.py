@@ -1,5 +1,6 @@
 """Tiny real models and a training loop without jiant, made on the spot for the tests."""
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import (
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.edits import Entries, Mixed
 
 SIZES = {
     "hidden_size": 16,
@@ -55,10 +57,14 @@ class Trainer:
         self.head = nn.Linear(SIZES["hidden_size"], 3)
         self.batches = torch.Generator().manual_seed(12)
         self.losses: list[float] = []
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.step = 0
 
-    def backward(self, generator: torch.Generator, penalty: Tensor | float = 0.0) -> None:
-        ids = torch.randint(4, 50, (4, 6), generator=generator)
-        labels = torch.randint(0, 3, (4,), generator=generator)
+    def backward(
+        self, generator: torch.Generator, penalty: Tensor | float = 0.0, size: int = 4
+    ) -> None:
+        ids = torch.randint(4, 50, (size, 6), generator=generator)
+        labels = torch.randint(0, 3, (size,), generator=generator)
         output = self.encoder(input_ids=ids)
         features = output.pooler_output if self.pooled else output.last_hidden_state[:, 0]
         loss = nn.functional.cross_entropy(self.head(features), labels) + penalty
@@ -66,31 +72,50 @@ class Trainer:
         self.losses.append(loss.item())
 
     def probe(
-        self, batches: int, *, dropout: bool = False, max_grad_norm: float | None = None
+        self,
+        batches: int,
+        *,
+        dropout: bool = False,
+        max_grad_norm: float | None = None,
+        batch_size: int | None = None,
     ) -> Iterator[None]:
         generator = torch.Generator().manual_seed(13)
         parts = nn.ModuleList([self.encoder, self.head])
         with torch.random.fork_rng([]):
             for _ in range(batches):
                 parts.train(dropout).zero_grad()
-                self.backward(generator)
+                self.backward(generator, size=batch_size or 4)
                 if max_grad_norm is not None:
                     nn.utils.clip_grad_norm_(parts.parameters(), max_grad_norm)
                 yield
         parts.zero_grad()
 
     def train(self, method: Method, steps: int, weight_decay: float = 0.1) -> None:
+        """Further steps; the optimiser is made at the first one and remembered."""
         parts = nn.ModuleList([self.encoder, self.head]).train()
-        groups = surgery.parameter_groups(parts, weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=1e-2)
-        torch.manual_seed(14)
-        for step in range(1, steps + 1):
+        if self.optimizer is None:
+            groups = surgery.parameter_groups(parts, weight_decay)
+            self.optimizer = torch.optim.AdamW(groups, lr=1e-2)
+        for _ in range(steps):
+            self.step += 1
+            torch.manual_seed(self.step)
             self.backward(self.batches, method.penalty())
-            method.before_step(step)
+            method.before_step(self.step)
             nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
-            optimizer.step()
-            method.after_step(step)
+            self.optimizer.step()
+            method.after_step(self.step, self.optimizer)
             parts.zero_grad()
+
+    def take_over(self, other: "Trainer", weight_decay: float = 0.1) -> None:
+        """Go on where `other`, whose weights these are, has come to."""
+        parts = nn.ModuleList([self.encoder, self.head])
+        self.optimizer = torch.optim.AdamW(surgery.parameter_groups(parts, weight_decay), lr=1e-2)
+        theirs = nn.ModuleList([other.encoder, other.head]).named_parameters()
+        for (_, old), new in zip(theirs, parts.parameters(), strict=True):
+            if old in other.optimizer.state:
+                self.optimizer.state[new] = copy.deepcopy(other.optimizer.state[old])
+        self.batches.set_state(other.batches.get_state())
+        self.step = other.step
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -99,7 +124,7 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def trained_masks(encoder: nn.Module, names: list[str]) -> dict[str, Tensor]:
-    """Which entries of each original tensor train, as bool tensors of its shape."""
+    """Which entries of each original tensor may change, as bool tensors of its shape."""
     masks = {}
     for name in names:
         path, _, leaf = name.rpartition(".")
@@ -109,9 +134,11 @@ def trained_masks(encoder: nn.Module, names: list[str]) -> dict[str, Tensor]:
             masks[name] = torch.full(whole.shape, whole.requires_grad)
             continue
         stack = module.parametrizations[leaf]
-        mask = torch.zeros(stack.original.shape, dtype=torch.bool)
-        mask.view(-1)[stack[0].index] = True
-        masks[name] = mask
+        index = {Entries: "index", Mixed: "kept"}.get(type(stack[0]))
+        index = index and getattr(stack[0], index)
+        masks[name] = torch.full(stack.original.shape, index is None)
+        if index is not None:
+            masks[name].view(-1)[index] = True
     return masks
 
 

@@ -40,6 +40,10 @@ class Train(Block):
     patience: int = Field(40, ge=0, description="evaluations without a better score; 0 = off")
     reshuffle: bool = Field(True, description="new order each epoch; jiant replays the first one")
     weight_decay: float = Field(0.01, ge=0)
+    decay_unselected: bool = Field(
+        False, description="decay frozen matrices of the encoder too, as masked gradients let it"
+    )
+    freeze_head: bool = Field(False, description="leave the task head at its random first values")
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)

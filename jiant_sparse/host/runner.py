@@ -5,7 +5,7 @@ The step, drawn once:
     for each micro-batch: forward, loss + method.penalty(), backward
     method.before_step
     clip, once, what trains
-    optimiser and scheduler step
+    optimiser and scheduler step (then, only if asked for, decay of what is frozen)
     method.after_step
     zero_grad
     evaluation on dev when due -> best state, history, patience
@@ -33,6 +33,7 @@ from jiant_sparse.errors import NotFinite
 from jiant_sparse.host.features import Epochs, Phase, batches
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
+from jiant_sparse.sparse import surgery
 
 
 class SparseRunner(jiant_runner.JiantRunner):
@@ -60,12 +61,12 @@ class SparseRunner(jiant_runner.JiantRunner):
         """Reshuffled endless batches in the place of jiant's replayed ones."""
         return {self.task.name: self.epochs("train")}
 
-    def epochs(self, stream: str) -> Epochs:
-        """An endless stream of training batches in an order of its own."""
+    def epochs(self, stream: str, batch_size: int | None = None) -> Epochs:
+        """An endless stream of training batches in an order of its own; None is train's size."""
         return Epochs(
             self.task,
             self.phases["train"].rows,
-            self.train_settings.batch_size,
+            batch_size or self.train_settings.batch_size,
             seed=derive(self.seed, stream),
             reshuffle=self.train_settings.reshuffle,
         )
@@ -96,17 +97,20 @@ class SparseRunner(jiant_runner.JiantRunner):
             if not math.isfinite(losses[-1]):
                 raise NotFinite(f"the training loss is {losses[-1]} at step {step}")
         learning_rate = self.optimizer_scheduler.scheduler.get_last_lr()[0]
-        self._update(step)
+        self._update(step, learning_rate)
         train_state.step(task_name=self.task.name)
         self.step_seconds.append(time.perf_counter() - started)
         entry = {"step": step, "loss": sum(losses) / parts, "learning_rate": learning_rate}
         self.log_writer.write_entry("train", entry)
 
-    def _update(self, step: int) -> None:
+    def _update(self, step: int, learning_rate: float) -> None:
+        train = self.train_settings
         self.method.before_step(step)
         torch.nn.utils.clip_grad_norm_(self.jiant_model.parameters(), self.rparams.max_grad_norm)
         self.optimizer_scheduler.step()
-        self.method.after_step(step)
+        if train.decay_unselected:
+            surgery.decay_frozen(self.jiant_model.encoder, 1 - learning_rate * train.weight_decay)
+        self.method.after_step(step, self.optimizer_scheduler.optimizer)
         self.jiant_model.zero_grad()
 
     def score(self, phase: str, limit: int | None = None) -> Any:
@@ -157,10 +161,15 @@ class ModelProbe:
         self.runner = runner
 
     def __call__(
-        self, batches: int, *, dropout: bool = False, max_grad_norm: float | None = None
+        self,
+        batches: int,
+        *,
+        dropout: bool = False,
+        max_grad_norm: float | None = None,
+        batch_size: int | None = None,
     ) -> Iterator[None]:
         model = self.runner.jiant_model
-        epochs = self.runner.epochs("probe")
+        epochs = self.runner.epochs("probe", batch_size)
         modes = {module: module.training for module in model.modules()}
         devices = [self.runner.device] if self.runner.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
@@ -274,7 +283,7 @@ class SparseMetarunner(JiantMetarunner):
         if progress.best_step is None or comparable > progress.best_score:
             progress.best_step, progress.best_score = self._step, comparable
             progress.best_state = {
-                name: parameter.detach().to("cpu", copy=True) for name, parameter in self._trained()
+                name: parameter.detach().to("cpu", copy=True) for name, parameter in self._moving()
             }
             progress.evaluations_since_best = 0
         else:
@@ -282,9 +291,10 @@ class SparseMetarunner(JiantMetarunner):
 
     def _restore_best(self) -> None:
         with torch.no_grad():
-            for name, parameter in self._trained():
-                if name in self.progress.best_state:
-                    parameter.copy_(self.progress.best_state[name])
+            for name, parameter in self._moving():
+                parameter.copy_(self.progress.best_state[name])
 
-    def _trained(self) -> Iterator[tuple[str, Tensor]]:
-        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+    def _moving(self) -> Iterator[tuple[str, Tensor]]:
+        """What a step may change. The same from the first score that competes to the end."""
+        leaks = self.runner.train_settings.decay_unselected
+        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad or leaks)

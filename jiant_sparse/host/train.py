@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from jiant_sparse.benchmark import provenance
 from jiant_sparse.benchmark.record import Cost, Params, Primary, Provenance, Record
+from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, container, device, features, model
 from jiant_sparse.host.job import Job
 from jiant_sparse.host.runner import ModelProbe, Progress, SparseMetarunner, SparseRunner
@@ -92,11 +93,12 @@ class _Run:
         with _Log(self.job.directory / "log.jsonl") as log:
             runner.log_writer = log
             with self.seconds.on("select"):
-                self._attach(jiant_model.encoder, runner)
-            selected, added = surgery.count(jiant_model.encoder, base.keys())
+                self._attach(jiant_model, runner)
             trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
             metarunner = SparseMetarunner(runner, verbose=self.verbose)
             progress = metarunner.run_train_loop()
+            # A method may choose in mid-training; what counts is what it chose.
+            selected, added = surgery.count(jiant_model.encoder, base.keys())
         with self.seconds.on("final evaluation"):
             metrics = {name: _fractions(runner.score(phase)) for name, phase in PHASES.items()}
         changed, delta_bytes = self._save_delta(jiant_model, base)
@@ -162,14 +164,26 @@ class _Run:
         )
         return jiant_model, runner
 
-    def _attach(self, encoder: nn.Module, runner: SparseRunner) -> None:
+    def _check_length(self, runner: SparseRunner) -> None:
+        needed = runner.method.shortest_run
+        steps = runner.jiant_task_container.global_train_config.max_steps
+        if steps < needed:
+            raise InputError(
+                f"{self.cell.method_name} comes to its first score at step {needed}; "
+                f"the run has {steps}. Change its burn_in or interval, or the training's length"
+            )
+
+    def _attach(self, jiant_model: JiantModel, runner: SparseRunner) -> None:
         """The method's choice, then the optimiser over what it left trainable."""
+        self._check_length(runner)
+        if self.cell.train.freeze_head:
+            surgery.freeze(_head(jiant_model))
 
         def rng(name: str) -> torch.Generator:
             seed = derive(self.cell.seed, self.cell.method_name, name)
             return torch.Generator().manual_seed(seed)
 
-        runner.method.attach(encoder, ModelProbe(runner), rng)
+        runner.method.attach(jiant_model.encoder, ModelProbe(runner), rng)
         runner.optimizer_scheduler = make_optimizer(runner)
         # Whatever was drawn so far, all methods go on with the same dropout stream.
         torch.manual_seed(derive(self.cell.seed, "train"))
@@ -221,7 +235,7 @@ class _Run:
 
 
 def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
-    """AdamW over what trains, linear warm-up from 0 and linear decay to 0."""
+    """AdamW over what trains, linear warm-up from 0 and linear decay to 0; gates may differ."""
     train = runner.train_settings
     optimizer = torch.optim.AdamW(
         surgery.parameter_groups(runner.jiant_model, train.weight_decay),
@@ -232,7 +246,15 @@ def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
     schedule = transformers.get_linear_schedule_with_warmup(
         optimizer, num_warmup_steps=steps.warmup_steps, num_training_steps=steps.max_steps
     )
+    for position, group in enumerate(optimizer.param_groups):
+        if group.get("constant"):
+            group["lr"] = group["initial_lr"]
+            schedule.lr_lambdas[position] = _one
     return OptimizerScheduler(optimizer, schedule)
+
+
+def _one(step: int) -> float:
+    return 1.0
 
 
 def _head(jiant_model: JiantModel) -> nn.Module:

@@ -12,10 +12,12 @@ from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 import jiant_sparse.methods
 from jiant_sparse.errors import InputError, suggest
+from jiant_sparse.sparse import surgery
 
 Rng = Callable[[str], torch.Generator]
 """rng(name): a fresh CPU generator of the stream (cell seed, method, name).
@@ -28,14 +30,20 @@ class Probe(Protocol):
     """Gradients of fresh training batches, before training."""
 
     def __call__(
-        self, batches: int, *, dropout: bool = False, max_grad_norm: float | None = None
+        self,
+        batches: int,
+        *,
+        dropout: bool = False,
+        max_grad_norm: float | None = None,
+        batch_size: int | None = None,
     ) -> Iterator[None]:
         """Yield `batches` times, each time with one more batch's mean gradient in `.grad`.
 
         dropout: model in train mode. max_grad_norm: clip the whole model's gradient to this norm,
-        head included; None leaves it as it is. A tensor that the loss does not reach has no
-        `.grad`. No optimiser step is taken; the training's data order, the global generators, the
-        gradients and the model's mode are afterwards as they were before.
+        head included; None leaves it as it is. batch_size: None is the training's. A tensor that
+        the loss does not reach has no `.grad`. No optimiser step is taken; the training's data
+        order, the global generators, the gradients and the model's mode are afterwards as they
+        were before.
         """
         ...
 
@@ -55,15 +63,23 @@ class Method:
         """
         raise NotImplementedError
 
-    def penalty(self) -> torch.Tensor | float:
+    def penalty(self) -> Tensor | float:
         """Added to the loss of every micro-batch; finite and not negative."""
         return 0.0
 
     def before_step(self, step: int) -> None:
         """Gradients of step `step`, from 1, are complete, not yet clipped; may change `.grad`."""
 
-    def after_step(self, step: int) -> None:
-        """Weights are new after step `step`; may change weights."""
+    def after_step(self, step: int, optimizer: Optimizer) -> None:
+        """Weights are new after step `step`; may change them, what trains, and `optimizer` alike.
+
+        Gradients are those of the step, clipped; they are dropped afterwards.
+        """
+
+    @property
+    def shortest_run(self) -> int:
+        """Steps that a run needs for the method to come to its first score; 0 if none."""
+        return 0
 
     @property
     def settled(self) -> bool:
@@ -75,7 +91,47 @@ class Method:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave: after `attach`, before weights and optimiser.
+
+        What trains is afterwards what trained when the state was taken.
+        """
+
+
+class LateChoice(Method):
+    """Base of methods that train every weight at first and the chosen entries from then on.
+
+    A subclass calls `begin` in `attach` and `fix` in `after_step`, once.
+    """
+
+    def begin(self, model: nn.Module) -> None:
+        """Remember the encoder; nothing is chosen yet."""
+        self.encoder = model
+        self.chosen: Mapping[str, Tensor] | None = None
+
+    def fix(
+        self, chosen: Mapping[str, Tensor], optimizer: Optimizer | None, *, keep_moments: bool
+    ) -> None:
+        """From now on only the chosen entries train: tensor name -> index."""
+        self.chosen = chosen
+        surgery.narrow(self.encoder, chosen, optimizer, keep_moments=keep_moments)
+
+    @property
+    def settled(self) -> bool:
+        return self.chosen is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {f"chosen.{name}": index for name, index in (self.chosen or {}).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        chosen = taken(state, "chosen")
+        if chosen and self.chosen is None:
+            self.fix(chosen, None, keep_moments=False)
+
+
+def taken(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries of a state whose keys begin with `prefix.`, by the rest of the key."""
+    start = f"{prefix}."
+    return {key.removeprefix(start): v for key, v in state.items() if key.startswith(start)}
 
 
 @cache

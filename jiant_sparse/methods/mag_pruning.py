@@ -1,34 +1,57 @@
 """MagPruning: the weights of largest pretrained magnitude train; Fu et al. 2023, after Han 2015.
 
-The authors' program scores the weights after a burn-in of full tuning and never resets them; the
-text chooses by the pretrained values, and so does this file, before step 0.
+The text chooses by the pretrained values, before step 0. The authors' program tunes everything for
+500 steps, chooses by the values of then, and leaves the others as they have become (`burn_in`); the
+result is not sparse.
 """
 
 from dataclasses import dataclass
 
 from torch import nn
+from torch.optim import Optimizer
 
-from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.base import LateChoice, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
 
 
 @dataclass
-class MagPruning(Method):
-    """Top-k of the pretrained magnitudes.
+class MagPruning(LateChoice):
+    """Top-k of the magnitudes.
 
     density: fraction of the encoder's weights that trains, in (0, 1].
     scope: `global` keeps the top floor(density m) of all m weights; `per_tensor` the top
         floor(density n) of each tensor's n (the authors' program).
+    burn_in: steps of full tuning before the choice; 0, the paper's text, or more.
     """
 
     density: float = 0.005
     scope: str = "global"
+    burn_in: int = 0
 
     def __post_init__(self) -> None:
         selection.check_density(self.density)
         selection.check_scope(self.scope)
+        if self.burn_in < 0:
+            raise InputError(f"burn_in is {self.burn_in}; it must be 0 steps or more")
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Rank |pretrained weight| and train the largest."""
-        scores = {name: weight.detach().abs() for name, weight in surgery.eligible(model).items()}
-        surgery.select(model, selection.top_k(scores, self.density, scope=self.scope))
+        """Rank |pretrained weight| and train the largest, unless that comes later."""
+        self.begin(model)
+        self.weights = surgery.eligible(model)
+        if self.burn_in == 0:
+            self._choose(None)
+
+    def after_step(self, step: int, optimizer: Optimizer) -> None:
+        """At the end of the burn-in: rank |weight| and go on with the largest."""
+        if step == self.burn_in:
+            self._choose(optimizer)
+
+    @property
+    def shortest_run(self) -> int:
+        return self.burn_in
+
+    def _choose(self, optimizer: Optimizer | None) -> None:
+        scores = {name: weight.detach().abs() for name, weight in self.weights.items()}
+        chosen = selection.top_k(scores, self.density, scope=self.scope)
+        self.fix(chosen, optimizer, keep_moments=True)

@@ -13,21 +13,13 @@ masked. Published burn-ins, chosen on the dev set: CoLA 600, MRPC 600, STS-B 100
 COPA 700, WSC 2000.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
-
-ACCUMULATE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "signed_sum": lambda total, gradient: total.add_(gradient),
-    "fisher": lambda total, gradient: total.addcmul_(gradient, gradient),
-    "absolute": lambda total, gradient: total.add_(gradient.abs()),
-}
 
 
 @dataclass
@@ -53,8 +45,8 @@ class SAM(Method):
         selection.check_density(self.density)
         if self.burn_in < 1:
             raise InputError(f"burn_in is {self.burn_in}; it must be at least 1 batch")
-        if self.score not in ACCUMULATE:
-            allowed = ", ".join(ACCUMULATE)
+        if self.score not in selection.SUMS:
+            allowed = ", ".join(selection.SUMS)
             raise InputError(f"score is {self.score!r}; it must be one of {allowed}")
         selection.check_scope(self.scope)
         if self.clip is not None and not self.clip > 0:
@@ -62,13 +54,7 @@ class SAM(Method):
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Accumulate gradients at the pretrained weights, choose once, train only the chosen."""
-        weights = surgery.eligible(model)
-        totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        accumulate = ACCUMULATE[self.score]
-        for _ in probe(self.burn_in, dropout=self.dropout, max_grad_norm=self.clip):
-            for name, weight in weights.items():
-                # A tensor that the loss does not reach (the pooler on WSC) scores zero.
-                if weight.grad is not None:
-                    accumulate(totals[name], weight.grad)
-        scores = {name: total.detach().abs_() for name, total in totals.items()}
+        batches = probe(self.burn_in, dropout=self.dropout, max_grad_norm=self.clip)
+        totals = selection.accumulate(surgery.eligible(model), batches, selection.SUMS[self.score])
+        scores = {name: total.abs_() for name, total in totals.items()}
         surgery.select(model, selection.top_k(scores, self.density, scope=self.scope))

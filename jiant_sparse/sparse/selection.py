@@ -44,6 +44,7 @@ def top_k(
     mapping and then of flat position.
     scope: "global" chooses budget(all entries, density) over all tensors together, "per_tensor"
     budget(n, density) in each tensor of n entries.
+    Scores on the meta device have no values and count as equal: the numbers chosen are right.
     Memory besides the result: 6 bytes per chosen entry and some MB. Scores are not copied, but for
     a non-contiguous tensor, one at a time.
     Raises InputError for NaN, another dtype, and a density or scope that is not allowed.
@@ -81,6 +82,21 @@ def uniform(
     return {name: _draw(n, budget(n, density), rng(name)) for name, n in sizes.items()}
 
 
+def bernoulli(
+    sizes: Mapping[str, int], density: float, rng: Callable[[str], torch.Generator]
+) -> dict[str, Tensor]:
+    """Every entry by itself with probability `density`: the count varies by sqrt(n p (1 - p)).
+
+    Arguments and streams as `uniform` with scope "per_tensor".
+    """
+    check_density(density)
+    chosen = {}
+    for name, size in sizes.items():
+        drawn = torch.rand(size, dtype=torch.float64, generator=rng(name)) < density
+        chosen[name] = drawn.nonzero().view(-1)
+    return chosen
+
+
 def check_density(density: float) -> None:
     """Raise InputError unless 0 < density <= 1."""
     if not 0 < density <= 1:
@@ -93,11 +109,39 @@ def check_scope(scope: str) -> None:
         raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
 
 
+# What `accumulate` can sum up, by the name of the score.
+SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "signed_sum": lambda total, gradient: total.add_(gradient),
+    "fisher": lambda total, gradient: total.addcmul_(gradient, gradient),
+    "absolute": lambda total, gradient: total.add_(gradient.abs()),
+}
+
+
+def accumulate(
+    weights: Mapping[str, Tensor],
+    batches: Iterable[None],
+    add: Callable[[Tensor, Tensor], object],
+) -> dict[str, Tensor]:
+    """Sums over batches of what `add(total, gradient)` adds in place, by tensor, from zeros.
+
+    batches: leaves a new gradient in the weights' `.grad` each time, as a probe does; a tensor
+    that the loss does not reach (the pooler on WSC) has none and adds nothing.
+    """
+    totals = {name: torch.zeros_like(weight).detach() for name, weight in weights.items()}
+    for _ in batches:
+        for name, weight in weights.items():
+            if weight.grad is not None:
+                add(totals[name], weight.grad)
+    return totals
+
+
 def _check_scores(name: str, tensor: Tensor) -> None:
     if tensor.dtype not in _SCORE_DTYPES:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _SCORE_DTYPES)
         got = str(tensor.dtype).removeprefix("torch.")
         raise InputError(f"scores of {name} are {got}; they must be one of {allowed}")
+    if tensor.is_meta:
+        return
     # The maximum is NaN exactly if an entry is, and costs a seventh of isnan().any().
     if tensor.numel() and tensor.detach().amax().isnan():
         position = int(tensor.detach().reshape(-1).isnan().nonzero()[0])
@@ -117,6 +161,8 @@ def _largest(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     """The k largest entries of all tensors together: find their threshold, then collect them."""
     if k == 0:
         return {name: torch.empty(0, dtype=torch.int64) for name in scores}
+    if any(tensor.is_meta for tensor in scores.values()):
+        return _split(torch.arange(k), {name: tensor.numel() for name, tensor in scores.items()})
     threshold, ties = _threshold(scores.values(), k)
     chosen = {}
     for name, tensor in scores.items():

@@ -5,54 +5,16 @@ for tuning. The task head lies outside of it and is never touched. Names are tho
 `encoder.named_parameters()` before the first edit; `fold` brings them back.
 """
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-
-# Where torch keeps the tensor under a parametrization.
-_ORIGINAL = re.compile(r"parametrizations\.([^.]+)\.original$")
-
-
-class _Scatter(torch.autograd.Function):
-    """The dense weight as a function of the few entries that train: gradient = gather."""
-
-    @staticmethod
-    def forward(ctx, values: Tensor, dense: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        return dense.view_as(dense)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (index,) = ctx.saved_tensors
-        return gradient.reshape(-1)[index], None, None
-
-
-class Entries(nn.Module):
-    """Parametrization of a frozen tensor: its entries at `index` are the leaf vector `values`.
-
-    The optimiser sees `values`, k numbers; the forward pass sees the dense tensor with these
-    written in place. No other entry is ever written, so frozen means bit-equal.
-
-    dense: any shape, frozen. index: (k,) int64, sorted, distinct flat positions.
-    """
-
-    def __init__(self, dense: Tensor, index: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("index", index.to(dense.device), persistent=False)
-        self.values = nn.Parameter(dense.detach().flatten()[self.index])
-        self.is_matrix = dense.dim() >= 2
-
-    def forward(self, dense: Tensor) -> Tensor:
-        # Through .data: within a step the same values are written again, so the weights that an
-        # earlier forward pass saved for its backward (COPA runs two) are still right, and the
-        # version counter must not say otherwise.
-        dense.data.view(-1).index_copy_(0, self.index, self.values.data)
-        return _Scatter.apply(self.values, dense, self.index)
+from jiant_sparse.sparse import moments
+from jiant_sparse.sparse.edits import Edit, Entries, Gated
 
 
 def eligible(encoder: nn.Module) -> dict[str, Tensor]:
@@ -72,16 +34,25 @@ def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
     Raises InputError if there is no such tensor, if it is not contiguous or edited already, or if
     the index is not of that form.
     """
-    module, leaf, dense = _find(encoder, name)
+    dense = _find(encoder, name)[2]
     _check_index(name, dense, index)
-    dense.requires_grad_(False)
     if index.numel():
-        parametrize.register_parametrization(module, leaf, Entries(dense, index))
+        edit(encoder, name, Entries(dense, index))
+    else:
+        dense.requires_grad_(False)
 
 
 def train_tensor(encoder: nn.Module, name: str) -> None:
     """Train the whole tensor `name`. Raises InputError if there is none or it is edited already."""
     _find(encoder, name)[2].requires_grad_(True)
+
+
+def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
+    """Let tensor `name` train as `edit` has it. Raises InputError as `train_tensor`."""
+    module, leaf, dense = _find(encoder, name)
+    dense.requires_grad_(edit.trains_original)
+    # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over the weights.
+    parametrize.register_parametrization(module, leaf, edit, unsafe=True)
 
 
 def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
@@ -91,61 +62,117 @@ def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
         train_entries(encoder, name, index)
 
 
+def narrow(
+    encoder: nn.Module,
+    chosen: Mapping[str, Tensor],
+    optimizer: Optimizer | None = None,
+    *,
+    keep_moments: bool = True,
+) -> None:
+    """In mid-training: go on with the chosen entries only, from the values that they have.
+
+    chosen: tensor name -> index, for tensors that train whole or through a `Gated`. The rest of a
+    whole tensor keeps its present values, that of a gated one its pretrained values, for ever.
+    optimizer: trains the entries instead of the tensors from now on; None if there is none yet.
+    keep_moments: whether it takes the entries' moments over.
+    """
+    for name, index in chosen.items():
+        module, leaf, dense = _find(encoder, name, allow=Gated)
+        old, values = [dense], dense.detach().flatten()[index.to(dense.device)]
+        if parametrize.is_parametrized(module, leaf):
+            gated = module.parametrizations[leaf][0].eval()
+            old = list(gated.parameters())
+            values = gated(dense).detach().flatten()[index.to(dense.device)]
+            parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
+        dense.grad = None
+        train_entries(encoder, name, index)
+        entries = module.parametrizations[leaf][0] if index.numel() else None
+        if entries is not None:
+            entries.values.data.copy_(values)
+        if optimizer is not None:
+            kept = index.to(dense.device) if keep_moments else None
+            moments.replace(optimizer, old, entries and entries.values, kept)
+
+
 def fold(encoder: nn.Module) -> None:
-    """Turn every reparametrised tensor into its final plain value under its own name."""
+    """Turn every edited tensor into its final plain value, as evaluated, under its own name."""
     for module in list(encoder.modules()):
         if parametrize.is_parametrized(module):
             for leaf in list(module.parametrizations):
+                module.parametrizations[leaf].eval()
                 parametrize.remove_parametrizations(module, leaf, leave_parametrized=True)
 
 
 def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
-    """(selected, added): eligible weights that train, and weights that an edit has put in.
+    """(tuned, added): eligible weights that may change, and trained weights of new modules.
 
     names: those of the eligible tensors, from before the edits. A tensor of which only some
-    entries train counts with these entries.
+    entries train counts with these entries; what an edit keeps beside (gates) counts nowhere.
     """
-    chosen = added = 0
+    tuned = added = 0
     for path, module in encoder.named_modules():
-        for leaf, parameter in module.named_parameters(recurse=False):
-            name = _ORIGINAL.sub(r"\1", f"{path}.{leaf}" if path else leaf)
-            if name in names or isinstance(module, Entries):
-                chosen += parameter.numel() if parameter.requires_grad else 0
-            else:
-                added += parameter.numel()
-    return chosen, added
+        if isinstance(module, Edit):
+            tuned += module.tuned
+        elif not isinstance(module, parametrize.ParametrizationList):
+            for leaf, parameter in module.named_parameters(recurse=False):
+                trained = parameter.numel() if parameter.requires_grad else 0
+                if (f"{path}.{leaf}" if path else leaf) in names:
+                    tuned += trained
+                else:
+                    added += trained
+    return tuned, added
+
+
+def decay_frozen(encoder: nn.Module, factor: float) -> None:
+    """Multiply every frozen entry of every matrix by `factor`: the leak of a masked gradient.
+
+    A program that zeroes gradients instead of freezing lets decoupled weight decay go on.
+    """
+    for parameter in encoder.parameters():
+        if parameter.dim() >= 2 and not parameter.requires_grad:
+            # The entries that train are written over these before anything reads them.
+            parameter.data.mul_(factor)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Optimiser groups over what trains: decay on entries of matrices, none on those of vectors.
 
     Vectors are the biases and LayerNorm weights of a transformer; this is the usual rule of full
-    tuning, and the entries of a tensor follow the tensor they come from.
+    tuning, and the entries of a tensor follow the tensor they come from. Parameters with a rate
+    of their own (gates) do not decay; their group has it as `lr`, and `"constant": True`.
     """
-    decayed: list[Tensor] = []
-    plain: list[Tensor] = []
-    for is_matrix, parameter in _trainable(model):
-        (decayed if is_matrix else plain).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+    groups: dict[tuple[float, float | None], list[Tensor]] = {}
+    for is_matrix, rate, parameter in _trainable(model):
+        decay = weight_decay if is_matrix and rate is None else 0.0
+        groups.setdefault((decay, rate), []).append(parameter)
+    own_rates_last = sorted(groups, key=lambda key: (key[1] is not None, -key[0]))
+    return [
+        {"params": groups[decay, rate], "weight_decay": decay}
+        | ({} if rate is None else {"lr": rate, "constant": True})
+        for decay, rate in own_rates_last
     ]
-    return [group for group in groups if group["params"]]
 
 
-def _trainable(model: nn.Module) -> Iterator[tuple[bool, nn.Parameter]]:
-    """(whether it is, or belongs to, a matrix; parameter) for everything that trains, once."""
+def _trainable(model: nn.Module) -> Iterator[tuple[bool, float | None, nn.Parameter]]:
+    """(whether it is, or belongs to, a matrix; rate of its own; parameter), each parameter once."""
     seen: set[nn.Parameter] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                matrix = parameter.dim() >= 2
-                yield module.is_matrix if isinstance(module, Entries) else matrix, parameter
+                if isinstance(module, Edit):
+                    yield module.is_matrix, module.rate(parameter), parameter
+                else:
+                    yield parameter.dim() >= 2, None, parameter
 
 
-def _find(encoder: nn.Module, name: str) -> tuple[nn.Module, str, nn.Parameter]:
-    """The module that owns tensor `name`, the tensor's own name there, and the tensor."""
+def _find(
+    encoder: nn.Module, name: str, allow: type[Edit] | None = None
+) -> tuple[nn.Module, str, nn.Parameter]:
+    """The module that owns tensor `name`, the tensor's own name there, and the stored tensor.
+
+    allow: the kind of edit that the tensor may have already.
+    """
     path, _, leaf = name.rpartition(".")
     try:
         module = encoder.get_submodule(path)
@@ -155,6 +182,9 @@ def _find(encoder: nn.Module, name: str) -> tuple[nn.Module, str, nn.Parameter]:
     if dense is not None:
         return module, leaf, dense
     if module is not None and parametrize.is_parametrized(module, leaf):
+        stack = module.parametrizations[leaf]
+        if allow is not None and isinstance(stack[0], allow):
+            return module, leaf, stack.original
         raise InputError(f"{name}: this tensor has been given a parametrization already")
     raise InputError(f"{name}: the encoder has no such weight tensor")
 

@@ -1,0 +1,120 @@
+"""ChildPruning: all weights train and are projected onto the k that moved most; Fu et al. 2023.
+
+Every `interval` steps the top k of |theta - theta0| stay and all others go back to theta0, bit for
+bit, their Adam moments to zero. After step `burn_in` the last choice is fixed and nothing else
+trains. The paper says "iteratively train the full model parameters and then calculates the
+projected mask" and gives no numbers. It cites Child-Tuning (Xu et al. 2021), which masks gradients
+and is another method: `child_tuning_f`, `child_tuning_d`.
+
+The authors' program (`sgpa`) projects after every step (`interval: 1`), per tensor (`scope`), for
+ever (`burn_in: null`), by default on 0.3 of the new distance and 0.7 of the old (`momentum: 0.7`),
+and never clears the moments. Its first step has rate 0, so its first choice is one among ties; here
+ties go to the first tensors, and nothing has moved that could be lost.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.base import LateChoice, Probe, Rng, taken
+from jiant_sparse.sparse import moments, selection, surgery
+
+
+@dataclass
+class ChildPruning(LateChoice):
+    """Projection onto the largest changes.
+
+    density: fraction of the encoder's weights that may differ, in (0, 1].
+    scope: `global` keeps the top floor(density m) of all m weights; `per_tensor` the top
+        floor(density n) of each tensor's n.
+    interval: steps from one projection to the next, at least 1.
+    burn_in: the step after which the choice is fixed, at least 1; null = never. Until then no
+        score competes for the best step; with null, those right after a projection do.
+    momentum: share of the former distances in those that are ranked, in [0, 1).
+    reset: whether the chosen weights start again from theta0 when the choice is fixed.
+    """
+
+    density: float = 0.005
+    scope: str = "global"
+    interval: int = 100
+    burn_in: int | None = 500
+    momentum: float = 0.0
+    reset: bool = False
+
+    def __post_init__(self) -> None:
+        selection.check_density(self.density)
+        selection.check_scope(self.scope)
+        if self.interval < 1:
+            raise InputError(f"interval is {self.interval}; it must be at least 1 step")
+        if self.burn_in is not None and self.burn_in < 1:
+            raise InputError(f"burn_in is {self.burn_in}; it must be at least 1 step, or null")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum is {self.momentum}; it must be in [0, 1)")
+        if self.reset and self.burn_in is None:
+            raise InputError("reset is true and burn_in null: the choice would never be fixed")
+
+    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
+        """Leave every weight trainable and remember the pretrained ones."""
+        self.begin(model)
+        self.weights = surgery.eligible(model)
+        self.pretrained = {name: w.detach().clone() for name, w in self.weights.items()}
+        self.distances: dict[str, Tensor] = {}
+        self.step = 0
+
+    def after_step(self, step: int, optimizer: Optimizer) -> None:
+        """Project when it is time; at the end of the burn-in for the last time."""
+        self.step = step
+        last = step == self.burn_in
+        if self.chosen is not None or not (last or step % self.interval == 0):
+            return
+        chosen = selection.top_k(self._moved(), self.density, scope=self.scope)
+        for name, index in chosen.items():
+            self._project(name, index.to(self.weights[name].device), optimizer)
+        if last:
+            self.fix(chosen, optimizer, keep_moments=not self.reset)
+            self.pretrained, self.distances = {}, {}
+
+    @property
+    def shortest_run(self) -> int:
+        return self.interval if self.burn_in is None else self.burn_in
+
+    @property
+    def settled(self) -> bool:
+        if self.burn_in is None:
+            return self.step > 0 and self.step % self.interval == 0
+        return super().settled
+
+    def state_dict(self) -> dict[str, Any]:
+        distances = {f"distances.{name}": value for name, value in self.distances.items()}
+        return super().state_dict() | {"step": self.step} | distances
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.step, self.distances = state["step"], taken(state, "distances")
+
+    def _moved(self) -> dict[str, Tensor]:
+        """|theta - theta0|, averaged over the projections if there is a momentum."""
+        moved = {
+            name: (weight.detach() - self.pretrained[name]).abs()
+            for name, weight in self.weights.items()
+        }
+        if not self.momentum:
+            return moved
+        for name, former in self.distances.items():
+            moved[name] = torch.lerp(moved[name], former, self.momentum)
+        self.distances = moved
+        return moved
+
+    @torch.no_grad()
+    def _project(self, name: str, index: Tensor, optimizer: Optimizer) -> None:
+        weight = self.weights[name]
+        values = weight.view(-1)[index]
+        weight.copy_(self.pretrained[name])
+        if not (self.reset and self.step == self.burn_in):
+            weight.view(-1)[index] = values
+        moments.forget(optimizer, weight, index)

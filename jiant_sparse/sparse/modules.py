@@ -1,0 +1,116 @@
+"""New modules beside or inside those of an encoder: low-rank updates and adapters.
+
+The encoder's own tensors keep their names and values, and are frozen.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from jiant_sparse.errors import InputError
+
+_ADAPTER = "jiant_sparse"
+
+
+def linear_weights(encoder: nn.Module) -> set[str]:
+    """Names of the weight matrices of all linear layers."""
+    return {
+        f"{path}.weight" if path else "weight"
+        for path, module in encoder.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+
+
+def matching(encoder: nn.Module, ends: Sequence[str]) -> list[str]:
+    """Names of the linear layers whose dotted name is, or ends in, one of `ends`.
+
+    Raises InputError for an end that no module has, and for one that another kind of module has.
+    """
+    found = {}
+    for end in ends:
+        named = {
+            name: module
+            for name, module in encoder.named_modules()
+            if f".{name}".endswith(f".{end}") and end
+        }
+        if not named:
+            linear = [name for name, m in encoder.named_modules() if isinstance(m, nn.Linear)]
+            last = ", ".join(sorted({name.split(".")[-1] for name in linear}))
+            raise InputError(
+                f"modules: no module's name ends in {end!r}; linear layers end in {last}"
+            )
+        for name, module in named.items():
+            if not isinstance(module, nn.Linear):
+                kind = type(module).__name__
+                raise InputError(f"modules: {end!r} matches {name}, a {kind}; it must be linear")
+        found |= named
+    return [name for name, _ in encoder.named_modules() if name in found]
+
+
+def add_low_rank(
+    encoder: nn.Module, name: str, *, rank: int, alpha: float, dropout: float
+) -> nn.Module:
+    """Replace a linear layer by loralib's, around the same weight and bias, and return it.
+
+    Its `lora_A` (rank, in) and `lora_B` (out, rank) are zero; nothing is ever merged.
+    Raises InputError if the rank is above the smaller side.
+    """
+    import loralib
+
+    old = encoder.get_submodule(name)
+    smaller = min(old.in_features, old.out_features)
+    if rank > smaller:
+        shape = f"{old.out_features}x{old.in_features}"
+        raise InputError(f"rank is {rank}; {name} is {shape}, so it must be at most {smaller}")
+    with torch.device("meta"):  # its constructor draws weights that nobody needs
+        new = loralib.Linear(
+            old.in_features,
+            old.out_features,
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            merge_weights=False,
+        )
+    new.weight, new.bias = old.weight, old.bias
+    for part in ("lora_A", "lora_B"):
+        empty = getattr(new, part)
+        setattr(new, part, nn.Parameter(torch.zeros_like(empty, device=old.weight.device)))
+    path, _, leaf = name.rpartition(".")
+    new.train(old.training)  # loralib's returns None
+    setattr(encoder.get_submodule(path), leaf, new)
+    return new
+
+
+def add_adapter(
+    encoder: nn.Module, config: str, reduction_factor: float | None, init: str | None
+) -> None:
+    """Insert AdapterHub modules of a named configuration into a transformers model; freeze it.
+
+    Draws from torch's global generator. The other arguments: `methods.adapter`; the default init
+    leaves the model's function as it was, where a configuration is a bottleneck.
+    Raises InputError if the configuration has no such setting or does not fit the model.
+    """
+    import adapters
+
+    device = next(encoder.parameters()).device
+    training = encoder.training
+    loaded = adapters.AdapterConfig.load(config)
+    asked = {"reduction_factor": reduction_factor, "init_weights": init}
+    for key, value in asked.items():
+        if value is not None and key not in loaded.to_dict():
+            field = "init" if key == "init_weights" else key
+            raise InputError(f"{field} is {value!r}; the configuration {config} has no {key}")
+    if isinstance(loaded, adapters.BnConfig) and init is None:
+        asked["init_weights"] = "mam_adapter"
+    hidden = encoder.config.hidden_size
+    if reduction_factor is not None and not hidden // reduction_factor:
+        raise InputError(f"reduction_factor is {reduction_factor}; the hidden size is {hidden}")
+    try:
+        adapters.init(encoder)
+        encoder.add_adapter(_ADAPTER, config=adapters.AdapterConfig.load(config, **asked))
+        encoder.train_adapter(_ADAPTER)
+    except (AttributeError, ValueError, TypeError, NotImplementedError, AssertionError) as error:
+        raise InputError(f"config {config} does not fit this encoder: {error}") from error
+    encoder.adapter_to(_ADAPTER, device=device)
+    encoder.train(training)

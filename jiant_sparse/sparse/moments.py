@@ -1,0 +1,51 @@
+"""An optimiser's memory of what it trains, when a method changes that in mid-training."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+def forget(optimizer: Optimizer, parameter: Tensor, kept: Tensor) -> None:
+    """Set the moments of all entries of `parameter` but those at the flat positions `kept` to zero.
+
+    A parameter that has none yet is left alone.
+    """
+    for moment in _moments(optimizer, parameter).values():
+        remembered = moment.reshape(-1)[kept]
+        moment.zero_().view(-1)[kept] = remembered
+
+
+def replace(
+    optimizer: Optimizer, old: Iterable[Tensor], new: Tensor | None, kept: Tensor | None = None
+) -> None:
+    """Take the parameters `old` out of the optimiser and put `new` in the place of the first.
+
+    new: None puts nothing in. kept: flat positions in the first whose moments go over to `new`,
+    step count included; None lets `new` begin without any.
+    """
+    old = list(old)
+    group = next(g for g in optimizer.param_groups if _within(old[0], g["params"]))
+    if new is not None:
+        group["params"].append(new)
+        if kept is not None and old[0] in optimizer.state:
+            taken = {key: m.reshape(-1)[kept] for key, m in _moments(optimizer, old[0]).items()}
+            optimizer.state[new] = optimizer.state[old[0]] | taken
+    for parameter in old:
+        optimizer.state.pop(parameter, None)
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if p is not parameter]
+
+
+def _moments(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """The tensors of the parameter's own shape in its state; the step count is not one."""
+    return {
+        key: value
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if key != "step" and torch.is_tensor(value) and value.shape == parameter.shape
+    }
+
+
+def _within(parameter: Tensor, parameters: Iterable[Tensor]) -> bool:
+    return any(parameter is other for other in parameters)
