@@ -14,6 +14,7 @@ setup(
     packages=find_packages(include=["jiant_sparse", "jiant_sparse.*"]),
     package_data={
         "jiant_sparse.data": ["*.json"],
+        "jiant_sparse.host": ["shapes/*.json"],
         "jiant_sparse.report": ["published/*", "templates/*"],
     },
     install_requires=[

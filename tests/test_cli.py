@@ -78,7 +78,12 @@ def test_run_prints_the_cell_and_takes_settings(cli, config, data_dir, bert_dir)
     assert line.startswith("cb/random/seed-3: acc test ")
     assert directory == "results/run/cb/random/seed-3"
     record = json.loads(Path(directory, "record.json").read_text())
-    assert record["settings"]["method"] == {"name": "random", "density": 0.1, "scope": "global"}
+    assert record["settings"]["method"] == {
+        "name": "random",
+        "density": 0.1,
+        "scope": "global",
+        "draw": "exact",
+    }
     assert "done before; nothing was run" in cli(*arguments).stderr
 
 
@@ -151,6 +156,19 @@ def test_data_commands(cli, data_dir):
             "nowhere/cb: there is no such folder for task cb",
         ),
         (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density is 1.5; it must be in"),
+        (
+            ["grid", "f.yaml", "--set", "methods.lora.modules=[kwery]"],
+            "methods.lora: modules: no module's name ends in 'kwery'; linear layers end in dense, "
+            "key, query, value",
+        ),
+        (
+            ["grid", "f.yaml", "--set", "methods.diff_pruning.burn_in=90"],
+            "methods.diff_pruning: diff_pruning comes to its first score at step 90; the run has",
+        ),
+        (
+            ["methods", "--model", "roberta-bass-config"],
+            "model roberta-bass-config: is no local directory and cannot be had from the hub",
+        ),
     ],
 )
 def test_bad_input_is_a_line_and_exit_code_2(
@@ -187,6 +205,19 @@ def test_check_and_methods(cli, config):
     listed = cli("methods").stdout
     assert "sam\n  SAM: the weights of largest squared gradient" in listed
     assert "    density: 0.005" in listed
+
+
+def test_methods_counts_for_a_model_beside_the_paper(cli, config):
+    shown = cli("methods", "--model", "roberta-base-config", "--config", config).stdout
+    rows = [line.split() for line in shown.splitlines()]
+    assert rows[1:3] == [
+        ["bitfit", "102,912", "0", "0.0826", "0.09"],
+        ["sam", "1,246,456", "0", "1.0000", "0.5"],
+    ]
+    assert shown.splitlines()[-1].startswith("percent of the encoder's 124,645,632 weights")
+    alone = cli("methods", "--config", config)
+    assert alone.exit_code == 2
+    assert "needs --model" in alone.stderr
 
 
 def test_help_does_not_load_torch():

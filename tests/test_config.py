@@ -6,6 +6,7 @@ import pytest
 
 from jiant_sparse.benchmark import config
 from jiant_sparse.errors import InputError
+from jiant_sparse.report import published
 
 ROOT = Path(__file__).parent.parent
 BASE = {
@@ -48,7 +49,7 @@ def test_every_shipped_configuration_binds():
 
 def test_published_protocol_is_what_the_paper_and_its_program_say():
     benchmark = config.load(ROOT / "run_configs/fu2023/table1.yaml")
-    assert len(benchmark.cells) == 7 * 5 * 10
+    assert len(benchmark.cells) == 7 * 10 * 10
     sam = {c.key.task: c for c in benchmark.cells if c.key.method == "sam"}
     assert {task: cell.method_fields["burn_in"] for task, cell in sam.items()} == {
         "cola": 600, "mrpc": 600, "stsb": 1000, "rte": 700, "cb": 700, "copa": 700, "wsc": 2000,
@@ -181,3 +182,19 @@ def test_one_cell_of_a_file_or_of_nothing(tmp_path):
     assert cell.method_fields["burn_in"] == 9
     with pytest.raises(InputError, match="command line: model: is missing"):
         config.single("cb", "sam", 0)
+
+
+def test_the_released_program_is_expressed_by_fields_alone():
+    benchmark = config.load(ROOT / "run_configs/fu2023/released_program.yaml")
+    cells = {c.key.method: c for c in benchmark.cells if c.key.task == "cb" and c.seed == 0}
+    text = config.load(ROOT / "run_configs/fu2023/table1.yaml")
+    same = {c.key.method: c for c in text.cells if c.key.task == "cb" and c.seed == 0}
+    assert cells.keys() == same.keys() == set(published.METHODS)
+    assert cells["full_tuning"].train.decay_unselected
+    assert cells["full_tuning"].train.eval_offset == 1
+    for name, cell in cells.items():
+        if name not in ("full_tuning", "bitfit"):
+            assert cell.method_fields != same[name].method_fields, name
+    assert [name for name, cell in cells.items() if cell.train.freeze_head] == ["lora"]
+    scopes = ("mag_pruning", "diff_pruning", "child_pruning", "sam")
+    assert all(cells[name].method_fields["scope"] == "per_tensor" for name in scopes)

@@ -30,7 +30,7 @@ def recorded(monkeypatch):
     def before_step(self, step):
         calls.append(("before_step", step, norm(self)))
 
-    def after_step(self, step):
+    def after_step(self, step, optimizer):
         self.step = step
         calls.append(("after_step", step, norm(self)))
 

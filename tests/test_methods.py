@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, rng, roberta, state, trained_masks
+from support import Trainer, bert, quick_fields, rng, roberta, state, trained_masks
 
 from jiant_sparse.benchmark import config
 from jiant_sparse.errors import InputError
@@ -22,14 +22,7 @@ STEPS = 20
 
 def make_method(name: str) -> base.Method:
     """The method as a configuration gives it, with a burn-in that a test can wait for."""
-    kind = base.find(name)
-    quick = {"burn_in": 4, "interval": 2, "samples": 3}
-    fields = {
-        field.name: quick[field.name]
-        for field in dataclasses.fields(kind)
-        if field.name in quick and field.default is not None and field.default > quick[field.name]
-    }
-    return kind(**fields)
+    return base.find(name)(**quick_fields(name))
 
 
 def configure(name: str, fields: dict) -> config.Benchmark:

@@ -375,7 +375,7 @@ def test_pooling_without_the_pooler_leaves_it_untrained(make_job, pooling):
 
 def test_the_record_can_be_recomputed_from_delta_and_data_without_us(make_job, tmp_path):
     """Exported, loaded by transformers, run by hand: the same test accuracy."""
-    from jiant_sparse.host.model import export
+    from jiant_sparse.host.export import export
 
     job = make_job("rte", "random", {"density": 0.1}, train={"max_steps": 20, "eval_every": 5})
     result = train(job)
@@ -396,7 +396,7 @@ def test_the_record_can_be_recomputed_from_delta_and_data_without_us(make_job, t
 
 
 def test_export_refuses_another_model_and_an_existing_directory(make_job, roberta_dir, tmp_path):
-    from jiant_sparse.host.model import export
+    from jiant_sparse.host.export import export
 
     job = make_job()
     train(job)

@@ -9,7 +9,7 @@ from jiant_sparse.benchmark.cell import Benchmark, Cell
 from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.data.prepare import TaskData, prepare
 from jiant_sparse.errors import InputError
-from jiant_sparse.host import compat, device, model
+from jiant_sparse.host import compat, device, fit, model
 from jiant_sparse.host.job import Job
 
 _ONLY = ("task", "method", "seed")
@@ -54,12 +54,30 @@ def plan(
                 prepared[key] = _prepare(cell, output_dir, write=False)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
+    problems |= _misfits(cells, source)
     if problems:
         raise InputError(*problems)
     return [
         Job(cell, prepared[_data_key(cell)], source, cell.key.directory(output_dir))
         for cell in cells
     ]
+
+
+def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None]:
+    """What keeps a method from being attached to the model, or the training from reaching it."""
+    problems: dict[str, None] = {}
+    attached = []
+    for cell in cells:
+        what = (cell.method_name, cell.method_fields)
+        try:
+            if what not in attached:
+                attached.append(what)
+                fit.count(cell.make_method(), model.empty_encoder(source.path))
+            if cell.train.max_steps is not None:
+                fit.check_length(cell.method_name, cell.make_method(), cell.train.max_steps)
+        except InputError as error:
+            problems |= {f"methods.{cell.key.method}: {text}": None for text in error.problems}
+    return problems
 
 
 def states(jobs: Sequence[Job]) -> list[str]:

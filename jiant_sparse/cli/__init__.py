@@ -4,7 +4,6 @@ Results go to stdout, progress to stderr. Exit codes: 0 done, 1 something failed
 Imports stand inside the commands, because torch and jiant take seconds to load.
 """
 
-import dataclasses
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jiant_sparse.cli import data, delta
+from jiant_sparse.cli import data, delta, methods
 from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
@@ -28,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(delta.app, name="delta")
+app.command("methods")(methods.methods)
 
 Config = Annotated[Path, typer.Argument(help="A benchmark's YAML file.")]
 Output = Annotated[Path, typer.Option("--output-dir", help="Where results go.")]
@@ -146,19 +146,6 @@ def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) ->
     with input_errors():
         if problems:
             raise InputError(*problems)
-
-
-@app.command()
-def methods() -> None:
-    """List the methods: what each tunes, its fields and their defaults."""
-    from jiant_sparse.methods import base
-
-    for name in base.names():
-        kind = base.find(name)
-        module = sys.modules[kind.__module__]
-        typer.echo(f"{name}\n  {(module.__doc__ or '').strip().splitlines()[0]}")
-        for field in dataclasses.fields(kind):
-            typer.echo(f"    {field.name}: {field.default!r}")
 
 
 def _given(model: str | None, data_dir: str | None) -> dict[str, str]:

@@ -32,12 +32,15 @@ def apply(
     file: Annotated[Path, typer.Argument()],
     model: Annotated[str, typer.Option("--model", help="The model the delta was made from.")],
     output_dir: Annotated[Path, typer.Option("--output-dir", help="A new model directory.")],
+    fold: Annotated[
+        bool, typer.Option("--fold", help="Add LoRA's updates to the weights themselves.")
+    ] = False,
 ) -> None:
     """Write the tuned model as a directory that transformers loads."""
-    from jiant_sparse.host.model import export
+    from jiant_sparse.host.export import export
 
     with input_errors():
-        export(file, model, output_dir)
+        export(file, model, output_dir, fold=fold)
     typer.echo(output_dir)
 
 

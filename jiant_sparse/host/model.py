@@ -5,8 +5,6 @@ import hashlib
 import importlib.util
 import json
 import re
-import shutil
-import tempfile
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,11 +14,9 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import sha256
-from jiant_sparse.sparse import delta
 
 # jiant builds these two from their slow tokenizers; its other architectures are not tested here.
 VOCABULARY_FILES = {"bert": ("vocab.txt",), "roberta": ("vocab.json", "merges.txt")}
@@ -65,7 +61,7 @@ def resolve(name: str) -> ModelSource:
     for file in (_WEIGHTS, *VOCABULARY_FILES[kind]):
         if not (path / file).is_file():
             raise InputError(f"model {name}: {path} has no {file}{_hint(path, file)}")
-    expected = _empty_model(path)
+    expected = empty_encoder(path)
     _check_vocabulary(path, kind, expected.config.vocab_size)
     initialised = _check_weights(path, expected)
     # RoBERTa counts positions from padding_idx + 1 = 2.
@@ -77,38 +73,6 @@ def digest(path: Path) -> str:
     """SHA-256 over names and bytes of the files that decide a model: weights and tokenizer."""
     found = [file for file in _FILES if (path / file).is_file()]
     return hashlib.sha256(repr([(f, sha256(path / f)) for f in found]).encode()).hexdigest()
-
-
-def export(delta_file: Path, name: str, output_dir: Path) -> None:
-    """Write the model of `name` with a delta applied, as a model directory that transformers loads.
-
-    The task head goes into `head.safetensors`. Raises InputError if the directory exists, or if
-    the delta belongs to another model.
-    """
-    if output_dir.exists():
-        raise InputError(f"{output_dir}: exists already; give a new directory")
-    source = resolve(name)
-    found = delta.load(delta_file)
-    encoder = transformers.AutoModel.from_pretrained(source.path)
-    parameters = dict(encoder.named_parameters())
-    base = {key: p.detach() for key, p in parameters.items() if key not in source.initialised}
-    try:
-        tuned = delta.apply(found, base)
-    except InputError as error:
-        raise InputError(f"{delta_file}: does not belong to model {name}: {error}") from error
-    head = {key.removeprefix("head."): t for key, t in tuned.items() if key.startswith("head.")}
-    with torch.no_grad():
-        for key, parameter in parameters.items():
-            parameter.copy_(tuned[key])
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:
-        made = Path(temporary) / "model"
-        encoder.save_pretrained(made)
-        save_file(head, made / "head.safetensors")
-        for file in (*VOCABULARY_FILES[encoder.config.model_type], "tokenizer_config.json"):
-            if (source.path / file).is_file():
-                shutil.copy(source.path / file, made / file)
-        made.rename(output_dir)
 
 
 def build(source: ModelSource, task: Any, pooling: str) -> Any:
@@ -203,8 +167,11 @@ def _hint(path: Path, file: str) -> str:
     return ""
 
 
-def _empty_model(path: Path) -> Any:
-    """The encoder of a configuration, without memory for its weights."""
+def empty_encoder(path: Path) -> Any:
+    """The encoder of a model directory, on the meta device: without its weights.
+
+    Raises InputError if transformers cannot build it.
+    """
     try:
         with torch.device("meta"):
             return transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(path))

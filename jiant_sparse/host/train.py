@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from jiant_sparse.benchmark import provenance
 from jiant_sparse.benchmark.record import Cost, Params, Primary, Provenance, Record
-from jiant_sparse.errors import InputError
-from jiant_sparse.host import compat, container, device, features, model
+from jiant_sparse.host import compat, container, device, features, fit, model
 from jiant_sparse.host.job import Job
 from jiant_sparse.host.runner import ModelProbe, Progress, SparseMetarunner, SparseRunner
 from jiant_sparse.seeds import derive
@@ -164,18 +163,10 @@ class _Run:
         )
         return jiant_model, runner
 
-    def _check_length(self, runner: SparseRunner) -> None:
-        needed = runner.method.shortest_run
-        steps = runner.jiant_task_container.global_train_config.max_steps
-        if steps < needed:
-            raise InputError(
-                f"{self.cell.method_name} comes to its first score at step {needed}; "
-                f"the run has {steps}. Change its burn_in or interval, or the training's length"
-            )
-
     def _attach(self, jiant_model: JiantModel, runner: SparseRunner) -> None:
         """The method's choice, then the optimiser over what it left trainable."""
-        self._check_length(runner)
+        steps = runner.jiant_task_container.global_train_config.max_steps
+        fit.check_length(self.cell.method_name, runner.method, steps)
         if self.cell.train.freeze_head:
             surgery.freeze(_head(jiant_model))
 
@@ -199,6 +190,7 @@ class _Run:
         tuned |= {f"head.{name}": tensor for name, tensor in _snapshot(_head(jiant_model)).items()}
         key = self.cell.key
         meta = {"benchmark": key.benchmark, "task": key.task, "method": key.method}
+        meta["settings"] = json.dumps(self.cell.settings["method"])
         found = delta.extract(pretrained, tuned, {**meta, "seed": str(key.seed)})
         changed += delta.changed(found)
         return changed, delta.save(found, self.job.directory / "delta.safetensors")

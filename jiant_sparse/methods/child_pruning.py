@@ -7,7 +7,7 @@ projected mask" and gives no numbers. It cites Child-Tuning (Xu et al. 2021), wh
 and is another method: `child_tuning_f`, `child_tuning_d`.
 
 The authors' program (`sgpa`) projects after every step (`interval: 1`), per tensor (`scope`), for
-ever (`burn_in: null`), by default on 0.3 of the new distance and 0.7 of the old (`momentum: 0.7`),
+ever (`burn_in: null`), optionally on 0.3 of the new distance and 0.7 of the old (`momentum: 0.7`),
 and never clears the moments. Its first step has rate 0, so its first choice is one among ties; here
 ties go to the first tensors, and nothing has moved that could be lost.
 """

@@ -80,6 +80,17 @@ def value(method: str | None, task: str | None, table: int = 1) -> Value | None:
     return _table(table).get((METHODS.get(method or "", ""), task or ""))
 
 
+def percent_tuned(method: str) -> float | None:
+    """Table 4: weights that a method's key tunes, in percent of RoBERTa-base's; None if not there.
+
+    BitFit's 0.09 is the share of BERT-base; LoRA's 0.91 cannot be traced to a setting.
+    """
+    with open(DIRECTORY / "table4_percent_parameters.csv", encoding="utf-8", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    name = METHODS.get(method)
+    return None if name is None else float(row[name])
+
+
 def table_of(settings: Mapping[str, Any]) -> int:
     """The table whose experiment is the one in `settings`: 2 if a tenth of the data is left out."""
     return TABLES.get(_drop_train(settings), 1)

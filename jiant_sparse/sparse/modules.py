@@ -3,10 +3,11 @@
 The encoder's own tensors keep their names and values, and are frozen.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
 
@@ -82,6 +83,17 @@ def add_low_rank(
     return new
 
 
+def fold_low_rank(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """W + scale B A in the place of every W that has `lora_A` and `lora_B` beside it."""
+    folded = {name: t for name, t in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
+    for name, a in tensors.items():
+        if name.endswith(".lora_A"):
+            path = name.removesuffix(".lora_A")
+            update = tensors[f"{path}.lora_B"] @ a
+            folded[f"{path}.weight"] = folded[f"{path}.weight"] + scale * update
+    return folded
+
+
 def add_adapter(
     encoder: nn.Module, config: str, reduction_factor: float | None, init: str | None
 ) -> None:
@@ -106,11 +118,20 @@ def add_adapter(
     hidden = encoder.config.hidden_size
     if reduction_factor is not None and not hidden // reduction_factor:
         raise InputError(f"reduction_factor is {reduction_factor}; the hidden size is {hidden}")
+    # Drawn on the CPU, the same on every device.
+    drawn_on = torch.device("meta" if device.type == "meta" else "cpu")
+    logger = logging.getLogger("adapters")
+    level = logger.level
     try:
-        adapters.init(encoder)
-        encoder.add_adapter(_ADAPTER, config=adapters.AdapterConfig.load(config, **asked))
+        # It warns that the adapter is not active, which the next line makes it.
+        logger.setLevel(logging.ERROR)
+        with drawn_on:
+            adapters.init(encoder)
+            encoder.add_adapter(_ADAPTER, config=adapters.AdapterConfig.load(config, **asked))
         encoder.train_adapter(_ADAPTER)
     except (AttributeError, ValueError, TypeError, NotImplementedError, AssertionError) as error:
         raise InputError(f"config {config} does not fit this encoder: {error}") from error
+    finally:
+        logger.setLevel(level)
     encoder.adapter_to(_ADAPTER, device=device)
     encoder.train(training)

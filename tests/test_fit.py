@@ -1,0 +1,120 @@
+"""Counts on real modules without weights, beside the paper's; and what does not fit."""
+
+import copy
+
+import pytest
+import torch
+from support import rng
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.host import fit
+from jiant_sparse.methods import base
+from jiant_sparse.report import published
+from jiant_sparse.sparse import surgery
+
+BASE, LARGE = "roberta-base-config", "roberta-large-config"
+SIX = ["query", "key", "value", "output.dense", "intermediate.dense"]
+# METHODS: the inventory of RoBERTa-base with its pooler, 199 tensors.
+WEIGHTS = 124_645_632
+
+
+def counts(name: str, shape: str = BASE, **fields) -> tuple[int, int]:
+    counted = fit.count(base.find(name)(**fields), fit.empty_encoder(shape))
+    return counted.tuned, counted.added
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "tuned", "added"),
+    [
+        ("full_tuning", {}, WEIGHTS, 0),
+        ("random", {}, 623_228, 0),
+        ("mixout", {}, 623_228, 0),
+        ("mixout", {"reset": False}, WEIGHTS, 0),
+        ("bitfit", {}, 102_912, 0),
+        ("mag_pruning", {}, 623_228, 0),
+        ("mag_pruning", {"scope": "per_tensor"}, 623_111, 0),
+        ("mag_pruning", {"burn_in": 500}, 623_228, 0),
+        ("adapter", {}, 0, 894_528),
+        ("adapter", {"config": "double_seq_bn"}, 0, 1_789_056),
+        ("lora", {}, 0, 294_912),
+        ("lora", {"modules": SIX, "rank": 4}, 0, 663_552),
+        ("lora", {"modules": SIX, "rank": 6}, 0, 995_328),
+        ("lora", {"modules": SIX, "rank": 7}, 0, 1_161_216),
+        ("lora", {"modules": SIX, "rank": 8}, 0, 1_327_104),
+        ("lora", {"modules": SIX, "rank": 16}, 0, 2_654_208),
+        ("diff_pruning", {}, 623_228, 0),
+        ("diff_pruning", {"scope": "per_tensor"}, 623_111, 0),
+        ("child_pruning", {}, 623_228, 0),
+        ("child_pruning", {"scope": "per_tensor"}, 623_111, 0),
+        ("sam", {}, 623_228, 0),
+        ("sam", {"scope": "per_tensor"}, 623_111, 0),
+        ("sam", {"scope": "per_tensor", "density": 0.0002}, 24_835, 0),
+        ("sam", {"density": 0.2}, 24_929_126, 0),
+        ("child_tuning_d", {}, 623_228, 0),
+        ("child_tuning_f", {}, WEIGHTS, 0),
+        ("fish", {}, 623_228, 0),
+    ],
+)
+def test_the_counts_of_roberta_base_are_exact(name, fields, tuned, added):
+    assert counts(name, **fields) == (tuned, added)
+
+
+def test_a_bernoulli_draw_is_near_its_mean():
+    tuned, _ = counts("random", draw="bernoulli")
+    assert tuned != 623_228
+    assert abs(tuned - 623_228) < 5 * 787
+
+
+def test_the_large_shape_has_its_known_weights():
+    encoder = fit.empty_encoder(LARGE)
+    assert sum(p.numel() for p in encoder.parameters()) == 355_359_744
+    # 271,360 without the pooler, whose bias has 1,024.
+    assert counts("bitfit", LARGE) == (271_360 + 1_024, 0)
+
+
+def test_the_paper_agrees_within_its_rounding_but_for_two():
+    off = set()
+    for name in published.METHODS:
+        counted = fit.count(base.find(name)(), fit.empty_encoder(BASE))
+        if abs(counted.percent - published.percent_tuned(name)) > 0.005:
+            off.add(name)
+    assert off == {"bitfit", "lora"}
+    assert published.percent_tuned("fish") is None
+
+
+@pytest.mark.parametrize("name", base.names())
+@pytest.mark.parametrize("make", ["bert_dir", "roberta_dir"])
+def test_the_count_without_weights_is_the_count_with_them(name, make, request):
+    from transformers import AutoModel
+
+    path = request.getfixturevalue(make)
+    method = base.find(name)(
+        **({"burn_in": 3} if name in ("diff_pruning", "child_pruning") else {})
+    )
+    expected = fit.count(copy.deepcopy(method), fit.empty_encoder(str(path)))
+    encoder = AutoModel.from_pretrained(path)
+    names = list(surgery.eligible(encoder))
+
+    def probe(batches, **options):
+        for parameter in encoder.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        yield
+        encoder.zero_grad()
+
+    method.attach(encoder, probe, rng)
+    if method.shortest_run:
+        trained = [p for p in encoder.parameters() if p.requires_grad]
+        method.after_step(method.shortest_run, torch.optim.AdamW(trained))
+    assert surgery.count(encoder, names) == (expected.tuned, expected.added)
+
+
+def test_an_unknown_model_is_an_error_that_names_it():
+    with pytest.raises(InputError, match="model no/such/model: there is no such directory"):
+        fit.empty_encoder("no/such/model")
+
+
+def test_a_run_that_is_just_long_enough_passes():
+    method = base.find("diff_pruning")(burn_in=7)
+    fit.check_length("diff_pruning", method, 7)
+    with pytest.raises(InputError, match="comes to its first score at step 7; the run has 6"):
+        fit.check_length("diff_pruning", method, 6)

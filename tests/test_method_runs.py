@@ -1,0 +1,222 @@
+"""Every method through the host: tasks, encoders, precision, accumulation, and what is scored."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support import quick_fields
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.host.export import export
+from jiant_sparse.host.train import train
+from jiant_sparse.methods import base
+from jiant_sparse.sparse import delta
+
+every_method = pytest.mark.parametrize("name", base.names())
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("task", "encoder", "settings"),
+    [
+        ("wsc", "roberta_dir", {"gradient_accumulation": 2}),
+        ("copa", "bert_dir", {"precision": "bf16"}),
+    ],
+)
+def test_the_state_that_was_scored_best_is_the_one_that_is_kept(
+    name, task, encoder, settings, make_job, request
+):
+    job = make_job(
+        task,
+        name,
+        quick_fields(name),
+        train={"max_steps": 8, "eval_every": 2, **settings},
+        model=str(request.getfixturevalue(encoder)),
+    )
+    record = train(job)
+    assert record.metrics["dev"]["major"] == dict(record.history)[record.best_step]
+    assert record.params.selected + record.params.added > 0
+    # An initialised pooler is part of the encoder, and counts as changed only where it is.
+    assert record.params.changed <= record.params.selected
+
+
+def losses(job) -> list[float]:
+    lines = map(json.loads, (job.directory / "log.jsonl").read_text().splitlines())
+    return [entry["loss"] for entry in lines if entry["event"] == "train"]
+
+
+def tuned(job) -> tuple[dict, dict]:
+    """(pretrained tensors, those after training) of the job's encoder."""
+    before = load_file(job.source.path / "model.safetensors")
+    names = delta.load(job.directory / "delta.safetensors").base
+    before = {name: before[name] for name in names}
+    return before, delta.apply(delta.load(job.directory / "delta.safetensors"), before)
+
+
+def test_frozen_matrices_decay_if_asked_and_only_they(make_job):
+    settings = {"max_steps": 5, "eval_every": 5, "weight_decay": 0.1, "decay_unselected": True}
+    job = make_job("cb", "random", {"density": 0.01}, train=settings)
+    record = train(job)
+    rates = [
+        entry["learning_rate"]
+        for entry in map(json.loads, (job.directory / "log.jsonl").read_text().splitlines())
+        if entry["event"] == "train"
+    ]
+    before, after = tuned(job)
+    moved = 0
+    for name, old in before.items():
+        expected = old.clone()
+        if old.dim() >= 2:
+            for rate in rates:
+                expected *= 1 - rate * 0.1
+        different = int((expected != after[name]).sum())
+        moved += different
+        assert different <= 0.2 * old.numel(), name
+    assert 0 < moved <= record.params.selected
+    assert record.params.changed > 10 * record.params.selected
+
+
+def test_the_best_step_brings_its_decayed_weights_back(make_job, monkeypatch):
+    scores = iter([0.9, 0.1, 0.1, 0.1])
+    from jiant_sparse.host import runner
+
+    plain = runner.task_sampler.compute_aggregate_major_metrics_from_results_dict
+    monkeypatch.setattr(
+        runner.task_sampler,
+        "compute_aggregate_major_metrics_from_results_dict",
+        lambda **options: next(scores, plain(**options)),
+    )
+    settings = {"max_steps": 8, "eval_every": 2, "decay_unselected": True, "weight_decay": 0.5}
+    long = make_job("cb", "bitfit", train=settings, output="long")
+    assert train(long).best_step == 2
+    # The same two steps of the same schedule, and nothing after them.
+    _, after = tuned(long)
+    before, _ = tuned(long)
+    matrix = "encoder.layer.0.intermediate.dense.weight"
+    rates = [
+        json.loads(line)["learning_rate"]
+        for line in (long.directory / "log.jsonl").read_text().splitlines()
+        if '"train"' in line
+    ]
+    expected = before[matrix].clone()
+    for rate in rates[:2]:
+        expected *= 1 - rate * 0.5
+    assert torch.equal(after[matrix], expected)
+
+
+def test_a_frozen_head_keeps_its_first_values(make_job):
+    frozen = make_job("cb", "lora", train={"freeze_head": True}, output="frozen")
+    free = make_job("cb", "lora", output="free")
+    record = train(frozen)
+    assert record.params.trainable == record.params.added
+    assert train(free).params.trainable == record.params.added + record.params.head
+    heads = [
+        {k: v for k, v in load_file(job.directory / "delta.safetensors").items() if "head." in k}
+        for job in (frozen, free)
+    ]
+    assert heads[0].keys() == heads[1].keys()
+    assert all(not torch.equal(heads[0][k], heads[1][k]) for k in heads[0])
+    zero = make_job("cb", "lora", train={"learning_rate": 1e-30}, output="zero")
+    train(zero)
+    first = load_file(zero.directory / "delta.safetensors")
+    for name, value in heads[0].items():
+        torch.testing.assert_close(value, first[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "needed"),
+    [
+        ("diff_pruning", {"burn_in": 9}, 9),
+        ("child_pruning", {"burn_in": None, "interval": 7}, 7),
+        ("mag_pruning", {"burn_in": 5}, 5),
+    ],
+)
+def test_a_run_too_short_for_the_method_is_refused_before_it_trains(name, fields, needed, make_job):
+    message = f"{name} comes to its first score at step {needed}; the run has 4"
+    with pytest.raises(InputError, match=f"methods.{name}: {message}"):
+        make_job("cb", name, fields)
+    # 24 examples in batches of 6: known only when the data is read.
+    epoch = {"max_steps": None, "max_epochs": 1, "batch_size": 6}
+    job = make_job("cb", name, fields, train=epoch)
+    with pytest.raises(InputError, match=f"^{message}"):
+        train(job)
+    assert not (job.directory / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("lora", {"modules": ["kwery"]}, "no module's name ends in 'kwery'; linear layers end in"),
+        ("lora", {"modules": ["LayerNorm"]}, "'LayerNorm' matches .* a LayerNorm; it must be"),
+        ("lora", {"rank": 17}, "rank is 17; .*query is 16x16, so it must be at most 16"),
+        ("adapter", {"reduction_factor": 40}, "reduction_factor is 40.0; the hidden size is 16"),
+        (
+            "adapter",
+            {"config": "prefix_tuning", "init": "bert"},
+            "init is 'bert'; the configuration prefix_tuning has no init_weights",
+        ),
+        ("adapter", {"config": "compacter"}, "config compacter does not fit this encoder: "),
+    ],
+)
+def test_what_does_not_fit_the_encoder_is_named_before_anything_runs(
+    name, fields, message, make_job
+):
+    with pytest.raises(InputError, match=f"methods.{name}: {message}|methods.{name}: .*{message}"):
+        make_job("cb", name, fields)
+
+
+def test_gates_keep_their_rate_and_the_weights_follow_the_schedule(make_job, monkeypatch):
+    seen = []
+    kind = base.find("diff_pruning")
+    plain = kind.after_step
+
+    def after_step(self, step, optimizer):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        plain(self, step, optimizer)
+
+    job = make_job("cb", "diff_pruning", {"burn_in": 3, "gate_learning_rate": 0.07})
+    monkeypatch.setattr(kind, "after_step", after_step)
+    train(job)
+    assert {rates[-1] for rates in seen} == {0.07}
+    assert len({rates[0] for rates in seen}) == 4
+
+
+def test_lora_can_be_applied_beside_the_base_or_folded_into_it(make_job, tmp_path):
+    job = make_job("cb", "lora", {"rank": 3, "alpha": 6})
+    train(job)
+    file, name = job.directory / "delta.safetensors", str(job.source.path)
+    export(file, name, tmp_path / "beside")
+    export(file, name, tmp_path / "folded", fold=True)
+    old = load_file(tmp_path / "beside" / "model.safetensors")
+    new = load_file(tmp_path / "folded" / "model.safetensors")
+    added = load_file(tmp_path / "beside" / "added.safetensors")
+    assert not (tmp_path / "folded" / "added.safetensors").exists()
+    assert len(added) == 8
+    for key, weight in new.items():
+        path = key.removesuffix(".weight")
+        if f"{path}.lora_A" in added:
+            a, b = (added[f"{path}.lora_{x}"].double() for x in "AB")
+            expected = old[key].double() + 2 * b @ a
+            torch.testing.assert_close(weight.double(), expected, rtol=0, atol=1e-6)
+            assert not torch.equal(weight, old[key])
+        else:
+            assert torch.equal(weight, old[key])
+
+
+def test_what_is_no_low_rank_update_cannot_be_folded(make_job, tmp_path):
+    job = make_job("cb", "adapter")
+    train(job)
+    with pytest.raises(InputError, match="nothing that can be folded: .*adapter"):
+        export(job.directory / "delta.safetensors", str(job.source.path), tmp_path / "m", fold=True)
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_method_of_a_label_is_in_the_deltas_text(make_job):
+    job = make_job("cb", "mine", {"method": "lora", "rank": 2})
+    train(job)
+    meta = delta.load(job.directory / "delta.safetensors").meta
+    assert meta["method"] == "mine"
+    fields = json.loads(meta["settings"])
+    assert fields == {"name": "lora", **dataclasses.asdict(base.find("lora")(rank=2))}
