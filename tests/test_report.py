@@ -35,7 +35,7 @@ def test_csv_holds_what_statistics_says(tmp_path: Path) -> None:
         assert row["n"] == str(len(found))
         assert float(row["mean"]) == pytest.approx(100 * statistics.mean(found), abs=1e-6)
         assert float(row["std"]) == pytest.approx(100 * statistics.pstdev(found), abs=1e-6)
-        assert float(row["selected_percent"]) == 0.5
+        assert float(row["tuned_percent"]) == 0.5
         assert float(row["changed_percent"]) == 0.499
     sam = rows["rte", "sam"]
     assert (sam["published_mean"], sam["published_std"]) == ("76.79", "1.72")
@@ -47,7 +47,7 @@ def test_csv_holds_what_statistics_says(tmp_path: Path) -> None:
 def test_unknown_is_empty_in_the_csv_and_never_zero(tmp_path: Path) -> None:
     lone = record("sst", "sam", 0, 0.9, params=None)
     row = rows_of(build(write(tmp_path, lone)))["sst", "sam"]
-    unknown = ("std", "published_mean", "published_std", "difference", "selected_percent")
+    unknown = ("std", "published_mean", "published_std", "difference", "tuned_percent")
     assert [row[name] for name in (*unknown, "changed_percent", "comparable", "missing")] == [
         ""
     ] * 8

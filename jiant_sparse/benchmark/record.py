@@ -43,7 +43,7 @@ class Primary(_Part):
 
 
 class Params(_Part):
-    """Counts of weights. The percentages of a report are `selected` and `changed` of `eligible`."""
+    """Counts of weights. The percentages of a report are `tuned` and `changed` of `eligible`."""
 
     eligible: int = Field(description="weights of the encoder")
     selected: int = Field(description="eligible weights that the method tunes")
@@ -51,6 +51,11 @@ class Params(_Part):
     head: int = Field(description="weights of the task head")
     trainable: int = Field(description="weights that the optimiser held")
     changed: int = Field(description="eligible weights that differ from the pretrained ones")
+
+    @property
+    def tuned(self) -> int:
+        """Selected and added weights: the count of the paper's Table 4."""
+        return self.selected + self.added
 
 
 class Cost(_Part):
@@ -123,10 +128,11 @@ def describe(record: Record) -> str:
     if record.status == "failed":
         return f"{name}: failed: {(record.error or 'no reason given').splitlines()[0]}"
     primary, params, cost = record.primary, record.params, record.cost
+    added = f" added {params.added:,}" if params.added else ""
     return (
         f"{name}: {primary.name} test {_percent(primary.test)} dev {_percent(primary.dev)}, "
         f"best step {record.best_step} of {record.steps}, "
-        f"selected {params.selected:,} changed {params.changed:,} of {params.eligible:,}, "
+        f"selected {params.selected:,} changed {params.changed:,} of {params.eligible:,}{added}, "
         f"{cost.train_seconds:.1f} s training"
     )
 

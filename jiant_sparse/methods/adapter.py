@@ -36,9 +36,12 @@ class Adapter(Method):
 
     config: name of an AdapterHub configuration.
     reduction_factor: hidden size over bottleneck size, above 0; None = the configuration's (16).
-    init: of a bottleneck: `mam_adapter` (its last layer is zero: step 0 is the pretrained model),
-        `bert` (N(0, 0.02^2), the library's default) or `houlsby` (N(0, 0.01^2), truncated). None =
-        `mam_adapter` for the bottlenecks, the configuration's own for all else.
+    init: of a bottleneck: `mam_adapter` (its last layer is zero: step 0 is the pretrained model,
+        but for the invertible part of the `_inv` configurations), `bert` (N(0, 0.02^2), the
+        library's default) or `houlsby` (N(0, 0.01^2), truncated). None = `mam_adapter` for plain
+        bottlenecks, the configuration's own for all else.
+
+    `unipelt`'s gates average over padding: its scores depend on how examples fall into batches.
     """
 
     config: str = "seq_bn"

@@ -53,7 +53,7 @@ class Method:
     """Base of all methods: tunes nothing by itself, and every hook does nothing."""
 
     # Read by pydantic when a configuration is bound to the fields of a subclass.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Choose, freeze and insert, through `sparse.surgery`; called once.

@@ -153,7 +153,7 @@ def test_percent(record: Record) -> float | None:
 
 
 def share_percent(records: Iterable[Record], count: str) -> float | None:
-    """Mean over the cells with counts of `count` ("selected" or "changed") of eligible weights."""
+    """Mean over the cells with counts of `count` (of `Params`) in percent of eligible weights."""
     shares = [
         100 * getattr(record.params, count) / record.params.eligible
         for record in records

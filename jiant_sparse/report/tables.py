@@ -16,7 +16,7 @@ WIDTH = 100
 MOST = 20
 COLUMNS = (
     *("benchmark", "task", "method", "n", "mean", "std", "rank", "published_mean"),
-    *("published_std", "difference", "selected_percent", "changed_percent", "comparable"),
+    *("published_std", "difference", "tuned_percent", "changed_percent", "comparable"),
     *("missing", "failed"),
 )
 
@@ -35,7 +35,7 @@ def as_csv(summary: Summary) -> str:
                 *(summary.benchmark, group.task.label, group.method, group.score.n),
                 *(_plain(group.score.mean), _plain(group.score.std), group.rank),
                 *_published(group.published),
-                *(_plain(group.difference), _plain(share_percent(group.ok, "selected"))),
+                *(_plain(group.difference), _plain(share_percent(group.ok, "tuned"))),
                 *(_plain(share_percent(group.ok, "changed")), comparable),
                 *(None if group.missing is None else len(group.missing), len(group.failed)),
             ]
@@ -130,7 +130,7 @@ def _results(summary: Summary, digits: int) -> tuple[list[list[str]], list[list[
             printable(row.label),
             *(_score(group, usual, digits) for group in row.groups),
             _average(row, digits),
-            percent(share_percent(row.ok, "selected")),
+            percent(share_percent(row.ok, "tuned")),
             percent(share_percent(row.ok, "changed")),
         ]
         for row in summary.rows

@@ -76,7 +76,7 @@ def add_low_rank(
     new.weight, new.bias = old.weight, old.bias
     for part in ("lora_A", "lora_B"):
         empty = getattr(new, part)
-        setattr(new, part, nn.Parameter(torch.zeros_like(empty, device=old.weight.device)))
+        setattr(new, part, nn.Parameter(old.weight.new_zeros(empty.shape)))
     path, _, leaf = name.rpartition(".")
     new.train(old.training)  # loralib's returns None
     setattr(encoder.get_submodule(path), leaf, new)
@@ -99,8 +99,7 @@ def add_adapter(
 ) -> None:
     """Insert AdapterHub modules of a named configuration into a transformers model; freeze it.
 
-    Draws from torch's global generator. The other arguments: `methods.adapter`; the default init
-    leaves the model's function as it was, where a configuration is a bottleneck.
+    Draws from torch's global generator. The other arguments: `methods.adapter`.
     Raises InputError if the configuration has no such setting or does not fit the model.
     """
     import adapters
@@ -113,7 +112,8 @@ def add_adapter(
         if value is not None and key not in loaded.to_dict():
             field = "init" if key == "init_weights" else key
             raise InputError(f"{field} is {value!r}; the configuration {config} has no {key}")
-    if isinstance(loaded, adapters.BnConfig) and init is None:
+    # A bottleneck of plain matrices; those of compacters are products, which only theirs fits.
+    if init is None and isinstance(loaded, adapters.BnConfig) and not loaded.phm_layer:
         asked["init_weights"] = "mam_adapter"
     hidden = encoder.config.hidden_size
     if reduction_factor is not None and not hidden // reduction_factor:

@@ -98,7 +98,9 @@ def fold(encoder: nn.Module) -> None:
     """Turn every edited tensor into its final plain value, as evaluated, under its own name."""
     for module in list(encoder.modules()):
         if parametrize.is_parametrized(module):
-            for leaf in list(module.parametrizations):
+            for leaf, stack in list(module.parametrizations.items()):
+                if not _holds_edit(stack):
+                    continue
                 module.parametrizations[leaf].eval()
                 parametrize.remove_parametrizations(module, leaf, leave_parametrized=True)
 
@@ -113,7 +115,7 @@ def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
     for path, module in encoder.named_modules():
         if isinstance(module, Edit):
             tuned += module.tuned
-        elif not isinstance(module, parametrize.ParametrizationList):
+        elif not _holds_edit(module):
             for leaf, parameter in module.named_parameters(recurse=False):
                 trained = parameter.numel() if parameter.requires_grad else 0
                 if (f"{path}.{leaf}" if path else leaf) in names:
@@ -121,6 +123,11 @@ def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
                 else:
                     added += trained
     return tuned, added
+
+
+def _holds_edit(module: nn.Module) -> bool:
+    """Whether it is torch's list around one of our edits; a library's own lists are no edits."""
+    return isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], Edit)
 
 
 def decay_frozen(encoder: nn.Module, factor: float) -> None:
