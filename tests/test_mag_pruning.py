@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
-from support import bert, rng, trained_masks
+import torch
+from support import Trainer, bert, rng, state, trained_masks
 
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.base import Method
 from jiant_sparse.methods.mag_pruning import MagPruning
 from jiant_sparse.sparse import selection, surgery
+
+BURN_IN = 5
 
 
 @pytest.mark.parametrize("scope", selection.SCOPES)
@@ -32,3 +37,85 @@ def test_before_the_first_step():
     assert surgery.count(encoder, names)[0] == selection.budget(
         sum(m.numel() for m in trained_masks(encoder, names).values()), 0.005
     )
+
+
+def as_computed(encoder, names) -> np.ndarray:
+    """The weights that the modules compute with, end to end."""
+    paths = [name.rpartition(".") for name in names]
+    values = [getattr(encoder.get_submodule(path), leaf) for path, _, leaf in paths]
+    return np.concatenate([value.detach().flatten().numpy() for value in values])
+
+
+def flat(tensors, names) -> np.ndarray:
+    return np.concatenate([tensors[name].detach().flatten().numpy() for name in names])
+
+
+def largest(scores: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """Per stretch of these sizes, the entries with the largest scores; among equals the earlier."""
+    mask, first = np.zeros(scores.size, bool), 0
+    for size in sizes:
+        order = np.argsort(-scores[first : first + size], kind="stable")
+        mask[first + order[: int(size * 0.02)]] = True
+        first += size
+    return mask
+
+
+def test_a_burn_in_tunes_everything_first():
+    encoder = bert()
+    before = state(encoder)
+    trainer, method = Trainer(encoder), MagPruning(density=0.02, burn_in=BURN_IN)
+    method.attach(encoder, None, rng)
+    trainer.train(method, BURN_IN - 1)
+    assert not method.settled
+    assert all(p.requires_grad for p in encoder.parameters())
+    plain = bert()
+    Trainer(plain).train(Method(), BURN_IN - 1)
+    after, expected = state(encoder), state(plain)
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], expected[name]) for name in before)
+    assert (flat(after, before) != flat(before, before)).mean() > 0.9
+    trainer.train(method, 1)
+    assert method.settled
+
+
+@pytest.mark.parametrize("scope", selection.SCOPES)
+def test_after_a_burn_in_the_largest_of_then_train_and_the_rest_stays_as_it_is(scope):
+    encoder, plain = bert(), bert()
+    pretrained = state(encoder)
+    sizes = [tensor.numel() for tensor in pretrained.values()]
+    sizes = [sum(sizes)] if scope == "global" else sizes
+    trainer, method = Trainer(encoder), MagPruning(density=0.02, scope=scope, burn_in=BURN_IN)
+    method.attach(encoder, None, rng)
+    trainer.train(method, BURN_IN)
+    Trainer(plain).train(Method(), BURN_IN)
+    then = flat(state(plain), pretrained)
+    start = flat(pretrained, pretrained)
+    chosen = largest(np.abs(then), sizes)
+    assert (chosen != largest(np.abs(start), sizes)).any(), "the burn-in makes no difference"
+    assert np.array_equal(flat(trained_masks(encoder, list(pretrained)), pretrained), chosen)
+    assert np.array_equal(as_computed(encoder, pretrained), then)
+    for _ in range(20):
+        last = as_computed(encoder, pretrained)
+        trainer.train(method, 1)
+        now = as_computed(encoder, pretrained)
+        assert np.array_equal(now[~chosen].view(np.int32), then[~chosen].view(np.int32))
+        assert (now[chosen] != last[chosen]).mean() > 0.9
+    assert (now[~chosen] != start[~chosen]).mean() > 0.9, "it is not put back"
+    surgery.fold(encoder)
+    assert np.array_equal(flat(state(encoder), pretrained), now)
+
+
+@pytest.mark.parametrize("burn_in", [0, 1, 3])
+def test_scores_compete_from_the_choice_on(burn_in):
+    encoder = bert()
+    trainer, method = Trainer(encoder), MagPruning(burn_in=burn_in)
+    method.attach(encoder, None, rng)
+    assert method.shortest_run == burn_in
+    for step in range(5):
+        assert method.settled == (step >= burn_in)
+        trainer.train(method, 1)
+
+
+def test_a_bad_burn_in_is_named():
+    with pytest.raises(InputError, match="^burn_in is -1; it must be 0 steps or more$"):
+        MagPruning(burn_in=-1)

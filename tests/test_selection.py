@@ -1,8 +1,9 @@
-"""`top_k` against a stable sort, `uniform` against the law that it promises."""
+"""`top_k` against a stable sort, the draws against the laws that they promise, sums in float64."""
 
 from itertools import combinations
 from math import comb
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import selection
-from jiant_sparse.sparse.selection import budget, top_k, uniform
+from jiant_sparse.sparse.selection import accumulate, bernoulli, budget, top_k, uniform
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INF = float("inf")
@@ -240,6 +241,30 @@ def test_both_refuse_a_bad_density_and_a_bad_scope():
             choose(density=0.5, scope="layer")
 
 
+@pytest.mark.parametrize("scope", selection.SCOPES)
+@pytest.mark.parametrize("density", [0.005, 0.01, 0.29, 0.5, 1.0])
+def test_top_k_on_the_meta_device_chooses_as_many_as_with_values(scope, density):
+    shapes = {"a": (3, 41), "b": (7,), "none": (0,), "c": (10, 10), "d": ()}
+    sizes = {name: torch.Size(shape).numel() for name, shape in shapes.items()}
+    scores = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    index = top_k(scores, density, scope=scope)
+    assert list(index) == list(scores)
+    for name, positions in index.items():
+        assert positions.dtype == torch.int64
+        assert positions.device.type == "cpu"
+        assert positions.tolist() == sorted({p for p in positions.tolist() if p < sizes[name]})
+    # The floor of the decimal, in whole numbers.
+    share = round(density * 1000)
+    if scope == "global":
+        assert sum(map(len, index.values())) == sum(sizes.values()) * share // 1000
+    else:
+        assert {n: len(i) for n, i in index.items()} == {
+            n: s * share // 1000 for n, s in sizes.items()
+        }
+    real = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    assert lists(index) == lists(top_k(real, density, scope=scope)), "they count as equal"
+
+
 # --- uniform
 
 
@@ -347,3 +372,112 @@ def test_uniform_draws_are_pinned():
     """A recorded cell is drawn again from its seed, by any later version of this program."""
     index = uniform({"a": 40, "b": 60}, 0.08, lambda _: torch.Generator().manual_seed(11))
     assert lists(index) == {"a": [8, 11, 15], "b": [4, 7, 25, 28, 55]}
+
+
+# --- bernoulli
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 60), max_size=5), density=densities, seed=st.integers(0, 2**40)
+)
+def test_bernoulli_gives_sorted_positions_in_range(sizes, density, seed):
+    sizes = {f"t{n}": size for n, size in enumerate(sizes)}
+    index = bernoulli(sizes, density, lambda _: torch.Generator().manual_seed(seed))
+    assert list(index) == list(sizes)
+    for name, positions in index.items():
+        assert positions.dtype == torch.int64
+        assert positions.dim() == 1
+        assert positions.tolist() == sorted({p for p in positions.tolist() if p < sizes[name]})
+        assert density < 1 or len(positions) == sizes[name]
+
+
+def test_bernoulli_chooses_every_subset_by_its_probability():
+    generator = torch.Generator().manual_seed(2)
+    p, trials = 0.3, 4000
+    seen = {subset: 0 for k in range(4) for subset in combinations(range(3), k)}
+    for _ in range(trials):
+        seen[tuple(bernoulli({"a": 3}, p, lambda _: generator)["a"].tolist())] += 1
+    expected = {s: trials * p ** len(s) * (1 - p) ** (3 - len(s)) for s in seen}
+    statistic = sum((n - expected[s]) ** 2 / expected[s] for s, n in seen.items())
+    assert statistic < chi_square_bound(len(seen) - 1)
+
+
+@pytest.mark.parametrize("density", [0.001, 0.005, 0.9])
+def test_bernoulli_counts_are_near_the_mean(density):
+    size = 400_000
+    count = len(bernoulli({"a": size}, density, stream)["a"])
+    assert abs(count - size * density) < 4 * (size * density * (1 - density)) ** 0.5
+    assert count != budget(size, density), "by chance, or it is the exact draw"
+
+
+def test_bernoulli_draws_each_tensor_from_its_own_stream():
+    asked = []
+
+    def rng(name):
+        asked.append(name)
+        return stream(name)
+
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    few = bernoulli({"a": 90, "bb": 70}, 0.3, rng)
+    assert asked == ["a", "bb"]
+    more = bernoulli({"new": 20, "bb": 70, "a": 90}, 0.3, rng)
+    assert lists(few) == {name: lists(more)[name] for name in few}
+    assert few["a"][few["a"] < 70].tolist() != few["bb"].tolist()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("density", [0, 1.5, float("nan")])
+def test_bernoulli_refuses_a_density_outside_its_range(density):
+    with pytest.raises(InputError, match=rf"^density is {density}; it must be in \(0, 1\]$"):
+        bernoulli({"a": 5}, density, stream)
+
+
+def test_bernoulli_draws_are_pinned():
+    """As for `uniform`: a recorded cell is drawn again by any later version."""
+    index = bernoulli({"a": 40, "b": 60}, 0.08, lambda _: torch.Generator().manual_seed(11))
+    assert lists(index) == {"a": [15, 17, 28, 33], "b": [15, 17, 28, 33, 43]}
+
+
+# --- accumulate
+
+SUMS = {
+    "signed_sum": lambda gradients: gradients.sum(0),
+    "fisher": lambda gradients: (gradients**2).sum(0),
+    "absolute": lambda gradients: np.abs(gradients).sum(0),
+}
+
+
+def test_every_sum_has_a_reference_here():
+    assert set(SUMS) == set(selection.SUMS)
+
+
+@pytest.mark.parametrize("score", SUMS)
+def test_accumulate_adds_up_what_each_batch_leaves(score):
+    drawn = np.random.default_rng(0).standard_normal((6, 4, 3)).astype(np.float32)
+    weights = {name: torch.nn.Parameter(torch.ones(4, 3)) for name in ("always", "odd", "never")}
+    seen = []
+
+    def batches():
+        for number, gradient in enumerate(drawn):
+            weights["always"].grad = torch.from_numpy(gradient.copy())
+            weights["odd"].grad = torch.from_numpy(2 * gradient) if number % 2 else None
+            yield
+            seen.append(weights["always"].grad.numpy().copy())
+
+    totals = accumulate(weights, batches(), selection.SUMS[score])
+    assert list(totals) == list(weights)
+    exact = drawn.astype(np.float64)
+    expected = {"always": SUMS[score](exact), "odd": SUMS[score](2 * exact[1::2]), "never": 0}
+    for name, total in totals.items():
+        assert not total.requires_grad
+        assert total.shape == (4, 3)
+        np.testing.assert_allclose(total, np.broadcast_to(expected[name], (4, 3)), atol=1e-5)
+    assert np.array_equal(seen, drawn), "the gradients are not written to"
+    assert all(torch.equal(weight, torch.ones(4, 3)) for weight in weights.values())
+
+
+def test_accumulate_of_no_batches_is_zero():
+    totals = accumulate({"a": torch.ones(2, 3)}, iter(()), selection.SUMS["fisher"])
+    assert torch.equal(totals["a"], torch.zeros(2, 3))

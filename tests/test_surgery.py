@@ -1,12 +1,16 @@
 """Edits of a module tree, against plain dense training."""
 
+import numpy as np
 import pytest
 import torch
-from support import bert, state
+from support import bert, rng, state
 from torch import nn
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.edits import Edit, Gated, Mixed, Noise
+
+STRETCH = (-1.5, 1.5)
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -22,6 +26,13 @@ def pick(model: nn.Module) -> dict[str, torch.Tensor]:
         name: torch.randperm(p.numel(), generator=generator)[: p.numel() // 2].sort().values
         for name, p in model.named_parameters()
     }
+
+
+def rest(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The mask of all entries but those at `index`."""
+    mask = torch.ones(tensor.numel(), dtype=torch.bool)
+    mask[index] = False
+    return mask.view(tensor.shape)
 
 
 def inputs(seed: int) -> torch.Tensor:
@@ -147,3 +158,255 @@ def test_entries_of_a_non_contiguous_tensor_are_refused():
     model.weight = nn.Parameter(torch.zeros(3, 2).t())
     with pytest.raises(InputError, match="non-contiguous"):
         surgery.train_entries(model, "weight", torch.tensor([0]))
+
+
+# --- edit
+
+
+class Doubled(Edit):
+    """Twice the stored tensor, three times in evaluation; notes how often it was asked."""
+
+    def __init__(self, weight: torch.Tensor, *, trains_original: bool) -> None:
+        super().__init__(weight, 2)
+        self.trains_original = trains_original
+        self.shift = nn.Parameter(torch.zeros(()))
+        self.calls = 0
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return (2 if self.training else 3) * weight + self.shift
+
+
+def gated(weight: torch.Tensor, name: str, **options) -> Gated:
+    """Gates of all degrees of openness, and a difference everywhere."""
+    settings = {"logit": torch.linspace(-3, 3, weight.numel()).view(weight.shape)}
+    settings |= {"group_logit": 0.4, "gate_rate": None} | options
+    gates = Gated(weight, name, Noise(rng), STRETCH, **settings)
+    generator = torch.Generator().manual_seed(4)
+    gates.difference.data = torch.randn(weight.shape, generator=generator)
+    return gates
+
+
+@pytest.mark.parametrize("trains_original", [True, False])
+def test_an_edit_is_what_the_forward_pass_sees_and_fold_leaves_it_as_evaluated(trains_original):
+    model = nn.Linear(3, 2)
+    model.weight.requires_grad_(not trains_original)
+    old = model.weight.detach().clone()
+    doubled = Doubled(model.weight, trains_original=trains_original)
+    surgery.edit(model, "weight", doubled)
+    assert doubled.calls == 0, "a trial run would draw noise"
+    assert torch.equal(model.weight, 2 * old)
+    assert model.parametrizations.weight.original.requires_grad == trains_original
+    assert doubled.shift.requires_grad
+    model(torch.ones(1, 3)).sum().backward()
+    assert doubled.shift.grad == 6
+    surgery.fold(model)
+    assert torch.equal(model.weight, 3 * old)
+    assert type(model.weight) is nn.Parameter
+
+
+def test_an_edit_of_no_tensor_or_of_an_edited_one_is_refused():
+    model = nn.Linear(3, 2)
+    doubled = Doubled(model.weight, trains_original=True)
+    with pytest.raises(InputError, match="^wieght: the encoder has no such weight tensor$"):
+        surgery.edit(model, "wieght", doubled)
+    surgery.edit(model, "weight", doubled)
+    for again in (
+        lambda: surgery.edit(model, "weight", Doubled(model.weight, trains_original=True)),
+        lambda: surgery.train_tensor(model, "weight"),
+    ):
+        with pytest.raises(InputError, match="^weight: this tensor has been given a parametriz"):
+            again()
+
+
+# --- narrow
+
+
+@pytest.mark.parametrize("keep_moments", [True, False])
+def test_narrowing_equals_dense_training_with_the_rest_put_back_from_then_on(keep_moments):
+    sparse, dense = network(), network()
+    chosen = pick(dense)
+    chosen["2.bias"] = torch.tensor([], dtype=torch.int64)
+    optimizers = [
+        torch.optim.AdamW(surgery.parameter_groups(model, 0.2), lr=0.03)
+        for model in (sparse, dense)
+    ]
+    for step in range(12):
+        if step == 4:
+            surgery.narrow(sparse, chosen, optimizers[0], keep_moments=keep_moments)
+            then = state(dense)
+            if not keep_moments:
+                optimizers[1].state.clear()
+        for model, optimizer in zip((sparse, dense), optimizers, strict=True):
+            model(inputs(step)).sin().sum().backward()
+            optimizer.step()
+            model.zero_grad()
+        for name, p in dense.named_parameters() if step >= 4 else ():
+            frozen = rest(p, chosen[name])
+            p.data[frozen] = then[name][frozen]
+    surgery.fold(sparse)
+    for name, p in dense.named_parameters():
+        found = sparse.get_parameter(name).detach()
+        torch.testing.assert_close(found, p.detach(), rtol=1e-5, atol=1e-6)
+        frozen = rest(p, chosen[name])
+        assert torch.equal(found[frozen], then[name][frozen])
+        assert torch.equal(found, then[name]) == bool(frozen.all())
+
+
+def test_a_narrowed_optimiser_trains_the_entries_and_what_was_not_narrowed():
+    model = network()
+    optimizer = torch.optim.AdamW(surgery.parameter_groups(model, 0.2))
+    model(inputs(0)).sum().backward()
+    optimizer.step()
+    old = model[1].weight
+    nothing = torch.tensor([], dtype=torch.int64)
+    chosen = {"1.weight": torch.tensor([3, 8]), "3.bias": nothing, "3.weight": nothing}
+    surgery.narrow(model, chosen, optimizer)
+    values = model[1].parametrizations.weight[0].values
+    decayed, plain = ([*group["params"]] for group in optimizer.param_groups)
+    assert {*decayed} == {model[0].weight, values}
+    assert {*plain} == {model[1].bias, model[2].weight, model[2].bias}
+    assert {*optimizer.state} == {*decayed, *plain}
+    assert {*decayed, *plain} == {p for p in model.parameters() if p.requires_grad}
+    assert old.grad is None
+    assert not model[3].weight.requires_grad
+    assert optimizer.state[values]["exp_avg"].shape == (2,)
+
+
+def test_narrowing_without_an_optimiser_keeps_the_present_values():
+    model = network()
+    before = state(model)
+    surgery.narrow(model, pick(model))
+    surgery.fold(model)
+    assert all(torch.equal(model.get_parameter(name), tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("group_logit", [1.2, None])
+def test_narrowing_gates_keeps_the_evaluated_values_of_the_chosen_alone(group_logit):
+    model = nn.Linear(4, 3)
+    start = model.weight.detach().clone()
+    gates = gated(model.weight, "weight", group_logit=group_logit, gate_rate=0.5)
+    surgery.edit(model, "weight", gates)
+    optimizer = torch.optim.AdamW(surgery.parameter_groups(model, 0.2))
+    model.train()(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    logit = gates.logit.detach().double().numpy().ravel()
+    difference = gates.difference.detach().double().numpy().ravel()
+    low, high = STRETCH
+    gate = np.clip(1 / (1 + np.exp(-logit)) * (high - low) + low, 0, 1)
+    if group_logit is not None:
+        group = gates.group_logit.item()
+        gate *= np.clip(1 / (1 + np.exp(-group)) * (high - low) + low, 0, 1)
+    expected = start.double().numpy().ravel() + gate * difference
+    index = torch.tensor([0, 5, 8, 11])
+    assert gate[0] == 0 < gate[8] < gate[11]
+    surgery.narrow(model, {"weight": index}, optimizer, keep_moments=False)
+    found, frozen = model.weight.detach(), rest(start, index)
+    np.testing.assert_allclose(found.flatten()[index], expected[index], rtol=1e-5)
+    assert torch.equal(found[frozen], start[frozen])
+    values = model.parametrizations.weight[0].values
+    assert {p for g in optimizer.param_groups for p in g["params"]} == {values, model.bias}
+    assert {*optimizer.state} == {model.bias}
+    (group,) = (g for g in optimizer.param_groups if any(p is values for p in g["params"]))
+    assert group["weight_decay"] == 0.2
+    assert "constant" not in group
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "expected"),
+    [
+        ("wieght", [0], "wieght: the encoder has no such weight tensor"),
+        ("a.weight", [0], "a.weight: the encoder has no such weight tensor"),
+        ("weight", [1, 0], "weight: the index must be strictly increasing within [0, 6)"),
+        ("weight", [-1], "weight: the index must be strictly increasing within [0, 6)"),
+        ("weight", [[0]], "weight: the index has dtype torch.int64 and shape (1, 1)"),
+    ],
+)
+def test_bad_requests_to_narrow_are_named(name, index, expected):
+    with pytest.raises(InputError) as caught:
+        surgery.narrow(nn.Linear(3, 2), {name: torch.tensor(index)})
+    assert expected in str(caught.value)
+
+
+def test_only_gates_are_narrowed_among_the_edits():
+    model, index = nn.Linear(3, 2), torch.tensor([0])
+    surgery.train_entries(model, "weight", index)
+    noise = Noise(rng)
+    surgery.edit(model, "bias", Mixed(model.bias, "bias", noise, 0.5, "elements", None))
+    for name in ("weight", "bias"):
+        with pytest.raises(InputError, match=f"^{name}: this tensor has been given a parametriz"):
+            surgery.narrow(model, {name: index})
+
+
+# --- count, groups, decay
+
+
+def test_edits_count_with_what_they_tune_and_new_modules_with_what_trains():
+    model = network()
+    names = list(state(model))
+    surgery.freeze(model)
+    noise, kept = Noise(rng), torch.tensor([0, 4, 9])
+    edits = {
+        "0.weight": (Mixed(model[0].weight, "0.weight", noise, 0.5, "elements", kept), 3),
+        "1.weight": (gated(model[1].weight, "1.weight"), 30),
+        "1.bias": (Mixed(model[1].bias, "1.bias", noise, 0.5, "none", None), 5),
+        "2.weight": (Doubled(model[2].weight, trains_original=False), 2),
+    }
+    tuned = 0
+    for name, (edit, entries) in edits.items():
+        surgery.edit(model, name, edit)
+        tuned += entries
+        assert surgery.count(model, names) == (tuned, 0)
+    surgery.train_entries(model, "3.weight", torch.tensor([1, 2]))
+    surgery.train_tensor(model, "3.bias")
+    assert surgery.count(model, names) == (tuned + 2 + 4, 0)
+    model.extra = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, bias=False))
+    model.extra[1].requires_grad_(False)
+    assert surgery.count(model, names) == (tuned + 2 + 4, 8)
+    surgery.edit(model, "extra.1.weight", Doubled(model.extra[1].weight, trains_original=False))
+    model.own = nn.Parameter(torch.zeros(7))
+    assert surgery.count(model, [*names, "own"])[0] == tuned + 2 + 4 + 2 + 7
+
+
+def test_decay_reaches_the_frozen_entries_of_matrices_and_nothing_else():
+    model, before = network(), state(network())
+    index = torch.tensor([0, 7, 29])
+    surgery.freeze(model)
+    surgery.train_entries(model, "1.weight", index)
+    surgery.train_entries(model, "2.weight", torch.tensor([2]))
+    surgery.train_tensor(model, "3.weight")
+    for _ in range(2):
+        surgery.decay_frozen(model, 0.5)
+    expected = before | {"0.weight": before["0.weight"] / 4, "1.weight": before["1.weight"] / 4}
+    expected["1.weight"].view(-1)[index] = before["1.weight"].view(-1)[index]
+    assert torch.equal(model[1].weight, expected["1.weight"])
+    surgery.fold(model)
+    for name, tensor in expected.items():
+        assert torch.equal(model.get_parameter(name), tensor), name
+
+
+def test_parameters_with_a_rate_of_their_own_do_not_decay_and_come_last():
+    model = network()
+    for name, rate in (("1.weight", 0.5), ("2.bias", 0.5), ("3.weight", 0.25), ("3.bias", None)):
+        weight = model.get_parameter(name)
+        surgery.edit(model, name, gated(weight, name, gate_rate=rate))
+    one, two, three, four = (
+        model[i].parametrizations[leaf][0]
+        for i, leaf in ((1, "weight"), (2, "bias"), (3, "weight"), (3, "bias"))
+    )
+    groups = surgery.parameter_groups(model, 0.1)
+    found = {(g["weight_decay"], g.get("lr"), g.get("constant")): {*g["params"]} for g in groups}
+    assert found == {
+        (0.1, None, None): {model[0].weight, one.difference, three.difference},
+        (0.0, None, None): {model[1].bias, model[2].weight, two.difference, *four.parameters()},
+        (0.0, 0.5, True): {one.logit, one.group_logit, two.logit, two.group_logit},
+        (0.0, 0.25, True): {three.logit, three.group_logit},
+    }
+    assert [g.get("lr") is None for g in groups] == [True, True, False, False]
+    assert [g["weight_decay"] for g in groups] == [0.1, 0.0, 0.0, 0.0]
+    assert sum(len(g["params"]) for g in groups) == len({p for g in groups for p in g["params"]})
+
+
+def test_without_decay_matrices_and_vectors_share_a_group():
+    (group,) = surgery.parameter_groups(network(), 0.0)
+    assert len(group["params"]) == len(state(network()))

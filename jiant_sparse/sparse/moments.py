@@ -25,17 +25,13 @@ def replace(
     new: None puts nothing in. kept: flat positions in the first whose moments go over to `new`,
     step count included; None lets `new` begin without any.
     """
-    old = list(old)
-    group = next(g for g in optimizer.param_groups if _within(old[0], g["params"]))
-    if new is not None:
-        group["params"].append(new)
-        if kept is not None and old[0] in optimizer.state:
-            taken = {key: m.reshape(-1)[kept] for key, m in _moments(optimizer, old[0]).items()}
-            optimizer.state[new] = optimizer.state[old[0]] | taken
-    for parameter in old:
-        optimizer.state.pop(parameter, None)
-        for group in optimizer.param_groups:
-            group["params"] = [p for p in group["params"] if p is not parameter]
+    first, *others = old
+    if new is not None and kept is not None and first in optimizer.state:
+        taken = {key: m.reshape(-1)[kept] for key, m in _moments(optimizer, first).items()}
+        optimizer.state[new] = optimizer.state[first] | taken
+    _put(optimizer, first, [] if new is None else [new])
+    for parameter in others:
+        _put(optimizer, parameter, [])
 
 
 def _moments(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
@@ -47,5 +43,8 @@ def _moments(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _within(parameter: Tensor, parameters: Iterable[Tensor]) -> bool:
-    return any(parameter is other for other in parameters)
+def _put(optimizer: Optimizer, old: Tensor, new: list[Tensor]) -> None:
+    """`new` where `old` stands in its group; its state is dropped."""
+    optimizer.state.pop(old, None)
+    for group in optimizer.param_groups:
+        group["params"] = [kept for p in group["params"] for kept in (new if p is old else [p])]

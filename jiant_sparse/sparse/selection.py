@@ -1,7 +1,8 @@
 """Which weights train: the entries with the largest scores, or entries drawn by chance.
 
-Both functions return an index per tensor: a sorted int64 vector of flat positions on the CPU. The
-count is exact, never "about p per cent", and the same scores give the same index on every run.
+An index per tensor: a sorted int64 vector of flat positions on the CPU. The count is exact, never
+"about p per cent" (but for `bernoulli`, which is there for comparison), and the same scores or the
+same seed give the same index on every run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

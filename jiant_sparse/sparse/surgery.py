@@ -75,7 +75,10 @@ def narrow(
     whole tensor keeps its present values, that of a gated one its pretrained values, for ever.
     optimizer: trains the entries instead of the tensors from now on; None if there is none yet.
     keep_moments: whether it takes the entries' moments over.
+    Raises InputError, and edits nothing, for a tensor or an index as `train_entries`.
     """
+    for name, index in chosen.items():
+        _check_index(name, _find(encoder, name, allow=Gated)[2], index)
     for name, index in chosen.items():
         module, leaf, dense = _find(encoder, name, allow=Gated)
         old, values = [dense], dense.detach().flatten()[index.to(dense.device)]
@@ -135,10 +138,13 @@ def decay_frozen(encoder: nn.Module, factor: float) -> None:
 
     A program that zeroes gradients instead of freezing lets decoupled weight decay go on.
     """
-    for parameter in encoder.parameters():
-        if parameter.dim() >= 2 and not parameter.requires_grad:
-            # The entries that train are written over these before anything reads them.
-            parameter.data.mul_(factor)
+    for module in encoder.modules():
+        if _holds_edit(module) and isinstance(module[0], Gated):
+            continue  # pretrained values that are part of a sum
+        for parameter in module.parameters(recurse=False):
+            if parameter.dim() >= 2 and not parameter.requires_grad:
+                # The entries that train are written over these before anything reads them.
+                parameter.data.mul_(factor)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:

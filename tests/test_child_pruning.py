@@ -1,0 +1,279 @@
+"""ChildPruning against NumPy: what a projection keeps, and what the optimiser remembers of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from support import Trainer, bert, rng, state, trained_masks
+from torch import nn
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.child_pruning import ChildPruning
+from jiant_sparse.sparse import selection, surgery
+
+DENSITY = 0.02
+RATE, DECAY, EPSILON, BETAS = 1e-2, 0.1, 1e-8, (0.9, 0.999)
+SHAPES = {name: p.shape for name, p in bert().named_parameters()}
+SIZES = {name: shape.numel() for name, shape in SHAPES.items()}
+
+
+@dataclass
+class Sight:
+    """All tensors' entries laid end to end; of a tensor that trains in part, its rest as 0."""
+
+    values: np.ndarray
+    gradients: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+
+def look(encoder: nn.Module, optimizer: torch.optim.Optimizer) -> Sight:
+    rows = []
+    for name, shape in SHAPES.items():
+        path, _, leaf = name.rpartition(".")
+        module = encoder.get_submodule(path)
+        row = np.zeros((4, shape.numel()), np.float32)
+        row[0] = getattr(module, leaf).detach().flatten().numpy()
+        where, p = slice(None), module._parameters.get(leaf)
+        if p is None:
+            entries = module.parametrizations[leaf][0]
+            where, p = entries.index.numpy(), entries.values
+        memory = optimizer.state.get(p, {})
+        found = p.grad, memory.get("exp_avg"), memory.get("exp_avg_sq")
+        for place, tensor in enumerate(found, 1):
+            if tensor is not None:
+                row[place, where] = tensor.flatten().numpy()
+        rows.append(row)
+    return Sight(*np.concatenate(rows, axis=1))
+
+
+class Watched:
+    """A method that is looked at right before and right after each `after_step`."""
+
+    def __init__(self, encoder: nn.Module, method: ChildPruning) -> None:
+        self.encoder, self.method = encoder, method
+        self.penalty, self.before_step = method.penalty, method.before_step
+        self.before: dict[int, Sight] = {}
+        self.after: dict[int, Sight] = {}
+        self.settled: list[int] = []
+
+    def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        self.before[step] = look(self.encoder, optimizer)
+        self.method.after_step(step, optimizer)
+        self.after[step] = look(self.encoder, optimizer)
+        if self.method.settled:
+            self.settled.append(step)
+
+
+def begin(**fields) -> tuple[Trainer, Watched, np.ndarray]:
+    """Before the first step; and the pretrained values, end to end."""
+    encoder = bert()
+    start = np.concatenate([p.detach().flatten().numpy() for p in encoder.parameters()]).copy()
+    trainer, method = Trainer(encoder), ChildPruning(density=DENSITY, **fields)
+    method.attach(encoder, None, rng)
+    return trainer, Watched(encoder, method), start
+
+
+def run(steps: int, **fields) -> tuple[Trainer, Watched, np.ndarray]:
+    trainer, watched, start = begin(**fields)
+    trainer.train(watched, steps, DECAY)
+    return trainer, watched, start
+
+
+def largest(scores: np.ndarray, scope: str = "global") -> np.ndarray:
+    """The entries with the largest scores as a mask; among equals the earlier."""
+    mask = np.zeros(scores.size, bool)
+    first = 0
+    for size in [scores.size] if scope == "global" else SIZES.values():
+        order = np.argsort(-scores[first : first + size], kind="stable")
+        mask[first + order[: int(size * DENSITY)]] = True
+        first += size
+    return mask
+
+
+def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.array_equal(one.view(np.int32), other.view(np.int32))
+
+
+@pytest.mark.parametrize("scope", selection.SCOPES)
+def test_a_projection_keeps_the_largest_changes_and_their_moments(scope):
+    _, watched, start = run(9, scope=scope, interval=3, burn_in=None)
+    for step in (3, 6, 9):
+        before, after = watched.before[step], watched.after[step]
+        kept = largest(np.abs(before.values - start), scope)
+        assert (before.values != start).mean() > 0.9
+        assert same_bits(after.values[kept], before.values[kept])
+        assert same_bits(after.values[~kept], start[~kept])
+        for moment in ("first", "second"):
+            old, new = getattr(before, moment), getattr(after, moment)
+            assert old[kept].all()
+            assert old[~kept].any()
+            assert same_bits(new[kept], old[kept])
+            assert not new[~kept].any()
+
+
+def test_between_projections_nothing_is_touched_and_every_tensor_trains():
+    _, watched, _ = run(5, interval=3, burn_in=None)
+    for step in (1, 2, 4, 5):
+        before, after = watched.before[step], watched.after[step]
+        for part in ("values", "first", "second"):
+            assert same_bits(getattr(before, part), getattr(after, part))
+    moved = watched.after[5].values != watched.after[3].values
+    assert moved.mean() > 0.9
+    borders = np.cumsum([0, *SIZES.values()])
+    assert np.logical_or.reduceat(moved, borders[:-1]).all()
+    assert all(p.requires_grad for p in watched.encoder.parameters())
+
+
+@pytest.mark.parametrize("momentum", [0.3, 0.7])
+def test_distances_are_averaged_over_the_projections(momentum):
+    _, watched, start = run(9, interval=2, burn_in=9, momentum=momentum)
+    average, unlike_momentary = None, 0
+    for step in (2, 4, 6, 8, 9):
+        moved = np.abs(watched.before[step].values.astype(np.float64) - start)
+        average = moved if average is None else (1 - momentum) * moved + momentum * average
+        kept = watched.after[step].values != start
+        assert kept.sum() == int(start.size * DENSITY)
+        # Averages in float32 may order two that agree to their last digits otherwise.
+        assert average[kept].min() >= average[~kept].max() * (1 - 1e-5)
+        unlike_momentary += (kept != largest(moved)).sum()
+    assert unlike_momentary, "the average makes no difference here"
+
+
+@pytest.mark.parametrize("scope", selection.SCOPES)
+@pytest.mark.parametrize(("interval", "burn_in"), [(2, 4), (2, 3), (100, 3)])
+def test_after_the_burn_in_only_the_last_choice_ever_differs(scope, interval, burn_in):
+    _, watched, start = run(burn_in + 22, scope=scope, interval=interval, burn_in=burn_in)
+    before = watched.before[burn_in]
+    kept = largest(np.abs(before.values - start), scope)
+    assert before.first[~kept].any(), "there is a momentum that could move what is frozen"
+    masks = trained_masks(watched.encoder, list(SHAPES)).values()
+    assert np.array_equal(np.concatenate([mask.flatten().numpy() for mask in masks]), kept)
+    for step in range(burn_in, burn_in + 23):
+        values = watched.after[step].values
+        assert same_bits(values[~kept], start[~kept])
+        last = watched.after.get(step - 1)
+        assert step == burn_in or (values[kept] != last.values[kept]).mean() > 0.9
+    surgery.fold(watched.encoder)
+    folded = state(watched.encoder)
+    folded = np.concatenate([folded[name].flatten().numpy() for name in SHAPES])
+    assert same_bits(folded, watched.after[burn_in + 22].values)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_step_after_the_choice_is_that_of_adamw_by_hand(reset):
+    burn_in = 4
+    _, watched, start = run(burn_in + 1, interval=2, burn_in=burn_in, reset=reset)
+    old, new = watched.before[burn_in], watched.before[burn_in + 1]
+    kept = largest(np.abs(old.values - start))
+    matrix = np.concatenate([np.full(s.numel(), len(s) >= 2) for s in SHAPES.values()])[kept]
+    gradient = new.gradients[kept].astype(np.float64)
+    assert gradient.any()
+    weight = (start if reset else old.values)[kept].astype(np.float64)
+    first, second, count = 0.0, 0.0, 1
+    if not reset:
+        first, second = (m[kept].astype(np.float64) for m in (old.first, old.second))
+        count = burn_in + 1
+    first = BETAS[0] * first + (1 - BETAS[0]) * gradient
+    second = BETAS[1] * second + (1 - BETAS[1]) * gradient**2
+    weight = weight * (1 - RATE * DECAY * matrix)
+    root = np.sqrt(second / (1 - BETAS[1] ** count)) + EPSILON
+    expected = weight - RATE * first / (1 - BETAS[0] ** count) / root
+    np.testing.assert_allclose(new.values[kept], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_reset_starts_the_chosen_ones_again_with_nothing_remembered():
+    trainer, watched, start = begin(interval=2, burn_in=4, reset=True)
+    trainer.train(watched, 4)
+    assert (watched.after[2].values != start).any(), "only the last projection resets"
+    assert same_bits(watched.after[4].values, start)
+    masks = trained_masks(watched.encoder, list(SHAPES)).values()
+    kept = largest(np.abs(watched.before[4].values - start))
+    assert np.array_equal(np.concatenate([mask.flatten().numpy() for mask in masks]), kept)
+    leaves = [p for p in watched.encoder.parameters() if p.requires_grad]
+    assert leaves
+    assert not any(leaf in trainer.optimizer.state for leaf in leaves)
+    assert set(trainer.optimizer.state) == set(trainer.head.parameters())
+
+
+@pytest.mark.parametrize(
+    ("fields", "settled"),
+    [
+        ({"interval": 3, "burn_in": None}, [3, 6]),
+        ({"interval": 1, "burn_in": None}, [1, 2, 3, 4, 5, 6, 7]),
+        ({"interval": 2, "burn_in": 5}, [5, 6, 7]),
+    ],
+)
+def test_scores_compete_only_where_the_model_is_projected(fields, settled):
+    trainer, watched, _ = begin(**fields)
+    assert not watched.method.settled
+    trainer.train(watched, 7)
+    assert watched.settled == settled
+    assert watched.method.shortest_run == settled[0]
+
+
+def test_a_first_step_at_rate_0_loses_nothing():
+    trainer, watched, start = begin(interval=1, burn_in=None)
+    parts = nn.ModuleList([trainer.encoder, trainer.head])
+    trainer.optimizer = torch.optim.AdamW(parts.parameters(), lr=0.0, weight_decay=DECAY)
+    trainer.train(watched, 1)
+    assert same_bits(watched.before[1].values, start)
+    assert same_bits(watched.after[1].values, start)
+    trainer.optimizer.param_groups[0]["lr"] = RATE
+    trainer.train(watched, 1)
+    assert (watched.before[2].values != start).mean() > 0.9
+    kept = largest(np.abs(watched.before[2].values - start))
+    assert not kept[: kept.sum()].all(), "the choice among ties was the first entries"
+    assert np.array_equal(watched.after[2].values != start, kept)
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_averaged_distances_survive_in_the_state(steps):
+    fields = {"interval": 2, "burn_in": None, "momentum": 0.7}
+    old, watched, _ = run(steps, **fields)
+    new, fresh, _ = begin(**fields)
+    fresh.method.load_state_dict(watched.method.state_dict())
+    assert fresh.method.settled == watched.method.settled == (steps == 4)
+    for part in ("encoder", "head"):
+        getattr(new, part).load_state_dict(getattr(old, part).state_dict())
+    new.take_over(old)
+    old.train(watched, 5)
+    new.train(fresh, 5)
+    for step in range(steps + 1, steps + 6):
+        assert same_bits(watched.after[step].values, fresh.after[step].values)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"density": 0}, "density is 0; it must be in (0, 1]"),
+        ({"scope": "layer"}, "scope is 'layer'; it must be one of global, per_tensor"),
+        ({"interval": 0}, "interval is 0; it must be at least 1 step"),
+        ({"burn_in": 0}, "burn_in is 0; it must be at least 1 step, or null"),
+        ({"momentum": 1.0}, "momentum is 1.0; it must be in [0, 1)"),
+        ({"momentum": -0.1}, "momentum is -0.1; it must be in [0, 1)"),
+        ({"momentum": float("nan")}, "momentum is nan; it must be in [0, 1)"),
+        (
+            {"burn_in": None, "reset": True},
+            "reset is true and burn_in null: the choice would never be fixed",
+        ),
+    ],
+)
+def test_bad_values_are_named(fields, message):
+    with pytest.raises(InputError) as caught:
+        ChildPruning(**fields)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [
+        ({}, 500),
+        ({"burn_in": 7, "interval": 100}, 7),
+        ({"burn_in": None, "interval": 9}, 9),
+        ({"burn_in": None}, 100),
+    ],
+)
+def test_the_shortest_run_comes_to_the_first_score(fields, steps):
+    assert ChildPruning(**fields).shortest_run == steps

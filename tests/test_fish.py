@@ -1,0 +1,91 @@
+"""FISH against float64 sums over the gradients of single examples."""
+
+import numpy as np
+import pytest
+from support import Trainer, bert, rng, roberta, trained_masks
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.fish import FISH
+
+COMBINE = {
+    "fisher": lambda gradients: (gradients**2).sum(0),
+    "absolute": lambda gradients: np.abs(gradients).sum(0),
+}
+
+
+def attach(encoder, *, pooled: bool = True, **fields):
+    """The mask of what trains, the gradients that the method saw, and what it asked for."""
+    names = [name for name, _ in encoder.named_parameters()]
+    trainer = Trainer(encoder, pooled=pooled)
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    asked = []
+
+    def probe(batches, *, dropout=False, max_grad_norm=None, batch_size=None):
+        asked.append((batches, dropout, max_grad_norm, batch_size))
+        for _ in trainer.probe(batches, dropout=dropout, batch_size=batch_size):
+            for name, p in encoder.named_parameters():
+                gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
+                seen[name].append(gradient.copy())
+            yield
+
+    FISH(**fields).attach(encoder, probe, rng)
+    masks = {name: mask.numpy() for name, mask in trained_masks(encoder, names).items()}
+    return masks, {name: np.stack(parts) for name, parts in seen.items()}, asked
+
+
+def end_to_end(parts) -> np.ndarray:
+    return np.concatenate([part.ravel() for part in parts])
+
+
+@pytest.mark.parametrize("score", COMBINE)
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("pooled", [True, False])
+def test_the_largest_sums_over_examples_train(score, make, pooled):
+    fields = {"density": 0.02, "samples": 12, "score": score}
+    masks, seen, asked = attach(make(), pooled=pooled, **fields)
+    assert asked == [(12, False, None, 1)]
+    scores = end_to_end(COMBINE[score](gradients) for gradients in seen.values())
+    chosen = end_to_end(masks.values())
+    assert chosen.sum() == int(scores.size * 0.02)
+    # Sums in float32 may order two scores that agree to their last digits otherwise.
+    assert scores[chosen].min() >= scores[~chosen].max() * (1 - 1e-4)
+    of_the_sum = end_to_end(np.abs(gradients.sum(0)) for gradients in seen.values())
+    assert of_the_sum[chosen].min() < of_the_sum[~chosen].max(), "the examples make no difference"
+    if not pooled:
+        assert not masks["pooler.dense.weight"].any(), "the loss does not reach it"
+
+
+def test_the_two_scores_choose_otherwise():
+    chosen = [
+        end_to_end(attach(bert(), density=0.02, samples=12, score=score)[0].values())
+        for score in COMBINE
+    ]
+    assert (chosen[0] != chosen[1]).any()
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+def test_the_probe_is_asked_for_single_examples_without_dropout(samples):
+    seen, asked = attach(bert(), samples=samples)[1:]
+    assert asked == [(samples, False, None, 1)]
+    assert len(seen["pooler.dense.bias"]) == samples
+
+
+@pytest.mark.parametrize("density", [0.0001, 0.003, 0.29, 1])
+def test_exactly_the_budget_trains(density):
+    masks = attach(bert(), density=density, samples=2)[0]
+    chosen = end_to_end(masks.values())
+    assert chosen.sum() == int(chosen.size * density)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"density": 0}, "density is 0; it must be in (0, 1]"),
+        ({"samples": 0}, "samples is 0; it must be at least 1 example"),
+        ({"score": "expected"}, "score is 'expected'; it must be one of fisher, absolute"),
+    ],
+)
+def test_bad_values_are_named(fields, message):
+    with pytest.raises(InputError) as caught:
+        FISH(**fields)
+    assert str(caught.value) == message

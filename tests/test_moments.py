@@ -1,0 +1,187 @@
+"""What an AdamW remembers after `forget` and `replace`, against steps by hand in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from jiant_sparse.sparse import moments
+
+RATE, EPSILON, BETAS = 0.01, 1e-8, (0.9, 0.999)
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+both_kinds = pytest.mark.parametrize("amsgrad", [False, True])
+
+
+def parameter(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(len(shape))))
+
+
+def step(optimizer: torch.optim.Optimizer, seed: int) -> None:
+    """One step; every parameter's gradient is drawn, larger for lower seeds."""
+    generator = torch.Generator().manual_seed(seed)
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            p.grad = torch.randn(p.shape, generator=generator) / (1 + seed)
+    optimizer.step()
+
+
+def trained(*, amsgrad: bool = False, steps: int = 3):
+    """An optimiser of two groups, and its matrix, other matrix, vector and number."""
+    parameters = parameter(4, 3), parameter(2, 3), parameter(5), parameter()
+    matrix, other, vector, number = parameters
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [matrix, other], "weight_decay": 0.1},
+            {"params": [vector, number], "weight_decay": 0.0},
+        ],
+        lr=RATE,
+        amsgrad=amsgrad,
+    )
+    for seed in range(steps):
+        step(optimizer, seed)
+    return optimizer, parameters
+
+
+def memory(optimizer: torch.optim.Optimizer, p: Tensor) -> dict[str, np.ndarray]:
+    """A copy of a parameter's state."""
+    return {key: value.double().numpy().copy() for key, value in optimizer.state[p].items()}
+
+
+def names(amsgrad: bool) -> tuple[str, ...]:
+    return (*MOMENTS, "max_exp_avg_sq") if amsgrad else MOMENTS
+
+
+def same(groups: list[list[Tensor]], optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimiser's groups hold these parameters and no others, in any order."""
+    found = [sorted(map(id, group["params"])) for group in optimizer.param_groups]
+    return found == [sorted(map(id, group)) for group in groups]
+
+
+@both_kinds
+def test_forget_zeroes_all_moments_but_the_kept_and_nothing_else(amsgrad):
+    optimizer, (matrix, *others) = trained(amsgrad=amsgrad)
+    values = matrix.detach().clone()
+    before = memory(optimizer, matrix)
+    others_before = [memory(optimizer, p) for p in others]
+    moments.forget(optimizer, matrix, torch.tensor([0, 4, 11]))
+    after = memory(optimizer, matrix)
+    assert set(after) == {"step", *names(amsgrad)}
+    assert after["step"] == before["step"] == 3
+    for name in names(amsgrad):
+        assert before[name].all()
+        expected = np.zeros(12)
+        expected[[0, 4, 11]] = before[name].ravel()[[0, 4, 11]]
+        assert np.array_equal(after[name], expected.reshape(4, 3))
+    assert torch.equal(matrix, values)
+    for p, old in zip(others, others_before, strict=True):
+        assert all(np.array_equal(old[key], value) for key, value in memory(optimizer, p).items())
+
+
+@pytest.mark.parametrize(("kept", "survives"), [([], False), ([0], True)])
+def test_forget_of_a_number_keeps_its_step_count(kept, survives):
+    optimizer, (_, _, _, number) = trained()
+    before = memory(optimizer, number)
+    moments.forget(optimizer, number, torch.tensor(kept, dtype=torch.int64))
+    after = memory(optimizer, number)
+    assert after["step"] == 3
+    for name in MOMENTS:
+        assert after[name] == (before[name] if survives else 0)
+
+
+def test_forget_leaves_a_parameter_without_moments_alone():
+    optimizer, parameters = trained(steps=0)
+    moments.forget(optimizer, parameters[0], torch.tensor([1]))
+    assert not optimizer.state
+
+
+@both_kinds
+def test_a_replacement_goes_on_as_the_kept_entries_would_have(amsgrad):
+    optimizer, (matrix, other, vector, number) = trained(amsgrad=amsgrad)
+    kept = torch.tensor([1, 5, 6])
+    old = memory(optimizer, matrix)
+    new = nn.Parameter(matrix.detach().flatten()[kept])
+    weight = new.detach().double().numpy()
+    moments.replace(optimizer, [matrix], new, kept)
+    assert same([[new, other], [vector, number]], optimizer)
+    assert matrix not in optimizer.state
+    step(optimizer, 8)
+    gradient = new.grad.double().numpy()
+    first, second = (old[name].ravel()[kept] for name in MOMENTS)
+    first = BETAS[0] * first + (1 - BETAS[0]) * gradient
+    second = BETAS[1] * second + (1 - BETAS[1]) * gradient**2
+    if amsgrad:
+        largest = np.maximum(old["max_exp_avg_sq"].ravel()[kept], second)
+        assert (largest > second).any(), "the maximum makes no difference"
+    root = np.sqrt((largest if amsgrad else second) / (1 - BETAS[1] ** 4)) + EPSILON
+    expected = weight * (1 - RATE * 0.1) - RATE * first / (1 - BETAS[0] ** 4) / root
+    np.testing.assert_allclose(new.detach().numpy(), expected, rtol=1e-6, atol=1e-7)
+    assert memory(optimizer, new)["step"] == 4
+
+
+def test_a_replacement_does_not_share_memory_with_what_it_replaces():
+    optimizer, (matrix, *_) = trained()
+    old = dict(optimizer.state[matrix])
+    copies = {name: old[name].clone() for name in MOMENTS}
+    new = nn.Parameter(matrix.detach().flatten().clone())
+    moments.replace(optimizer, [matrix], new, torch.arange(12))
+    step(optimizer, 7)
+    assert all(torch.equal(old[name], copies[name]) for name in MOMENTS)
+    assert not torch.equal(optimizer.state[new]["exp_avg"], copies["exp_avg"].flatten())
+
+
+def test_without_kept_a_replacement_begins_anew():
+    optimizer, (matrix, other, vector, number) = trained()
+    new = nn.Parameter(vector.detach()[[0, 3]])
+    start = new.detach().clone()
+    moments.replace(optimizer, [vector], new)
+    assert same([[matrix, other], [new, number]], optimizer)
+    assert set(optimizer.state) == {matrix, other, number}
+    step(optimizer, 7)
+    # The first step of Adam is the rate, whatever the gradient; this group has no decay.
+    torch.testing.assert_close(new.detach(), start - RATE * new.grad.sign(), rtol=0, atol=1e-6)
+    assert memory(optimizer, new)["step"] == 1
+    assert memory(optimizer, matrix)["step"] == 4
+
+
+def test_several_are_taken_out_of_all_groups_and_the_first_decides_where_the_new_one_goes():
+    optimizer, (matrix, other, vector, number) = trained()
+    new, kept = nn.Parameter(torch.zeros(2)), torch.tensor([0, 4])
+    old = memory(optimizer, vector)
+    moments.replace(optimizer, iter([vector, matrix, number]), new, kept)
+    assert same([[other], [new]], optimizer)
+    assert set(optimizer.state) == {other, new}
+    for name in MOMENTS:
+        assert np.array_equal(memory(optimizer, new)[name], old[name][[0, 4]])
+    step(optimizer, 7)
+    assert new.any()
+
+
+def test_with_nothing_new_the_old_are_only_taken_out():
+    optimizer, (matrix, other, vector, number) = trained()
+    frozen = [p.detach().clone() for p in (matrix, other)]
+    moments.replace(optimizer, [matrix, other], None, torch.tensor([], dtype=torch.int64))
+    assert same([[], [vector, number]], optimizer)
+    assert set(optimizer.state) == {vector, number}
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+    step(optimizer, 7)
+    assert all(map(torch.equal, frozen, (matrix, other)))
+    assert memory(optimizer, vector)["step"] == 4
+
+
+def test_a_parameter_that_has_not_stepped_has_no_moments_to_hand_over():
+    optimizer, (matrix, other, vector, number) = trained(steps=0)
+    new = nn.Parameter(matrix.detach().flatten()[[2, 3]])
+    moments.replace(optimizer, [matrix], new, torch.tensor([2, 3]))
+    assert same([[other, new], [vector, number]], optimizer)
+    assert not optimizer.state
+    step(optimizer, 7)
+    assert memory(optimizer, new)["step"] == 1
+
+
+def test_equal_values_are_not_taken_for_the_same_parameter():
+    twins = [nn.Parameter(torch.ones(2)) for _ in range(3)]
+    optimizer = torch.optim.AdamW(twins, lr=RATE)
+    new = nn.Parameter(torch.ones(2))
+    moments.replace(optimizer, [twins[1]], new)
+    assert same([[twins[0], twins[2], new]], optimizer)
