@@ -173,7 +173,7 @@ def test_a_parameter_that_has_not_stepped_has_no_moments_to_hand_over():
     optimizer, (matrix, other, vector, number) = trained(steps=0)
     new = nn.Parameter(matrix.detach().flatten()[[2, 3]])
     moments.replace(optimizer, [matrix], new, torch.tensor([2, 3]))
-    assert same([[other, new], [vector, number]], optimizer)
+    assert same([[new, other], [vector, number]], optimizer)
     assert not optimizer.state
     step(optimizer, 7)
     assert memory(optimizer, new)["step"] == 1
@@ -184,4 +184,4 @@ def test_equal_values_are_not_taken_for_the_same_parameter():
     optimizer = torch.optim.AdamW(twins, lr=RATE)
     new = nn.Parameter(torch.ones(2))
     moments.replace(optimizer, [twins[1]], new)
-    assert same([[twins[0], twins[2], new]], optimizer)
+    assert same([[twins[0], new, twins[2]]], optimizer)
