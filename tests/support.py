@@ -3,9 +3,10 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor, nn
@@ -128,6 +129,25 @@ def quick_fields(name: str) -> dict[str, int]:
         for field in dataclasses.fields(methods.find(name))
         if field.name in quick and field.default is not None and field.default > quick[field.name]
     }
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """The bits of float32 values, as integers: 0.0 and -0.0 differ."""
+    return tensor.detach().contiguous().view(torch.int32)
+
+
+def sigmoid(x: object) -> np.ndarray:
+    """In float64."""
+    return 1 / (1 + np.exp(-np.asarray(x, dtype=np.float64)))
+
+
+def effective(encoder: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """What the modules compute with at this moment, by the tensors' first names."""
+    found = {}
+    for name in names:
+        path, _, leaf = name.rpartition(".")
+        found[name] = getattr(encoder.get_submodule(path), leaf).detach().clone()
+    return found
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:

@@ -11,11 +11,12 @@ and all others go back to zero, while all go on training. Fu et al. 2023 change 
 steps in Figure 3 (CB); how is not stated, and their program cannot.
 
 Guo et al. train in three runs (gates, cut, fixed mask) with an optimiser and a clipping norm for
-each of w and the gates; here the stages share one schedule and one norm. They cut at the last drawn
-gates, here at the deterministic ones, which are scored. The program of Fu et al. stretches to
-(-3, 3), has no group gate, a mean instead of a sum (`l0_weight: 8.02e-9` for RoBERTa-base), logits
-that begin as sigmoid(N(0, 1)) (`random_gates`) and train at the weights' rate
-(`gate_learning_rate: null`), and cuts by |logit|, per tensor.
+each of w and the gates, and without decay; here the stages share one schedule and one norm, and
+weight decay draws the differences to zero before the cut, afterwards, as in every method, the
+weights that train. They cut at the last drawn gates, here at the deterministic ones, which are
+scored. The program of Fu et al. stretches to (-3, 3), has no group gate, a mean instead of a sum
+(`l0_weight: 8.02e-9` for RoBERTa-base), logits that begin as sigmoid(N(0, 1)) (`random_gates`) and
+train at the weights' rate (`gate_learning_rate: null`), and cuts by |logit|, per tensor.
 """
 
 from collections.abc import Mapping
@@ -48,7 +49,8 @@ class DiffPruning(LateChoice):
     l0_weight: factor of the expected number of open gates, at least 0.
     structured: whether every tensor has a gate of its own.
     gate_init: first value of the logits. random_gates: sigmoid(N(0, 1)) instead.
-    gate_learning_rate: of the logits, constant, above 0; null = rate and schedule of the weights.
+    gate_learning_rate: of the logits, constant, above 0, without decay; null = rate, schedule and
+        decay of the weights.
     """
 
     density: float = 0.005
@@ -75,6 +77,10 @@ class DiffPruning(LateChoice):
                 raise InputError(f"{field} is {steps}; it must be at least 1 step, or null")
         if self.burn_in is None and self.mask_interval is None:
             raise InputError("burn_in and mask_interval are null: nothing would ever be cut")
+        if None not in (self.burn_in, self.mask_interval) and self.mask_interval >= self.burn_in:
+            raise InputError(
+                f"mask_interval is {self.mask_interval}; it must be below burn_in ({self.burn_in})"
+            )
         if not self.stretch_low < 0:
             raise InputError(f"stretch_low is {self.stretch_low}; it must be below 0")
         if not self.stretch_high > 1:

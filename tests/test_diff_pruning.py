@@ -1,0 +1,283 @@
+"""DiffPruning against NumPy in float64: penalty, gates, projection and cut."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from support import Trainer, bert, bits, effective, rng, roberta, sigmoid, state, trained_masks
+from torch import Tensor, nn
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.diff_pruning import DiffPruning
+from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.edits import Entries, Gated
+
+COUNT = 7664  # weights of the tiny BERT
+IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))
+
+
+def edits(encoder: nn.Module, kind: type) -> dict:
+    """The edits of one kind, by the tensors' first names."""
+    return {
+        path.replace("parametrizations.", "").removesuffix(".0"): module
+        for path, module in encoder.named_modules()
+        if isinstance(module, kind)
+    }
+
+
+def differing(encoder: nn.Module, before: dict[str, Tensor]) -> Tensor:
+    """(m,) where the weights of this moment differ from the earlier ones in a bit."""
+    weights = effective(encoder, before)
+    return torch.cat([(bits(weights[n]) != bits(old)).flatten() for n, old in before.items()])
+
+
+def gate(logit: Tensor | None, low: float, high: float) -> np.ndarray:
+    """The deterministic gate; 1 where there is none."""
+    logit = np.inf if logit is None else logit.detach().numpy()
+    return np.clip(sigmoid(logit) * (high - low) + low, 0, 1)
+
+
+def changes(encoder: nn.Module, low: float = -1.5, high: float = 1.5) -> dict[str, np.ndarray]:
+    """g z w of every tensor."""
+    return {
+        name: gate(edit.group_logit, low, high)
+        * gate(edit.logit, low, high)
+        * edit.difference.detach().double().numpy()
+        for name, edit in edits(encoder, Gated).items()
+    }
+
+
+def gated(steps: int = 0, make=bert, **fields) -> tuple[DiffPruning, Trainer, dict]:
+    """A model after some steps, its biases' zeros being negative ones before; and what it was."""
+    encoder = make()
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.fill_(-0.0)
+    before, trainer = state(encoder), Trainer(encoder)
+    method = DiffPruning(**fields)
+    method.attach(encoder, trainer.probe, rng)
+    trainer.train(method, steps)
+    return method, trainer, before
+
+
+def scramble(encoder: nn.Module) -> None:
+    """Random differences and gates, some of them closed."""
+    generator = torch.Generator().manual_seed(31)
+    with torch.no_grad():
+        for edit in edits(encoder, Gated).values():
+            edit.difference.normal_(generator=generator)
+            edit.logit.normal_(0.5, 2, generator=generator)
+            if edit.group_logit is not None:
+                edit.group_logit.uniform_(-0.2, 2, generator=generator)
+
+
+def assert_largest(scores: dict[str, np.ndarray], masks: dict, density: float, scope: str) -> None:
+    """The masks hold as many of the largest magnitudes as the density says."""
+    for group in [list(scores)] if scope == "global" else [[name] for name in scores]:
+        values = np.abs(np.concatenate([scores[name].ravel() for name in group]))
+        chosen = np.concatenate([masks[name].numpy().ravel() for name in group])
+        assert chosen.sum() == int(len(values) * density)
+        if chosen.any():
+            # Scores in float32 may order two that agree to their last digits otherwise.
+            assert values[chosen].min() >= values[~chosen].max() * (1 - 1e-5)
+
+
+@pytest.mark.parametrize("structured", [True, False])
+@pytest.mark.parametrize("stretch", [(-1.5, 1.5), (-0.3, 2.0)])
+def test_the_penalty_is_the_weighted_expected_number_of_open_gates(structured, stretch):
+    (low, high), l0 = stretch, 3e-3
+    fields = {"stretch_low": low, "stretch_high": high, "l0_weight": l0}
+    method, trainer, before = gated(structured=structured, **fields)
+    scramble(trainer.encoder)
+    open_gates = count = 0
+    for edit in edits(trainer.encoder, Gated).values():
+        for logit in [edit.logit] + ([edit.group_logit] if structured else []):
+            open_gates += sigmoid(logit.detach().numpy() - np.log(-low / high)).sum()
+            count += logit.numel()
+    assert count == COUNT + (len(before) if structured else 0)
+    (penalty := method.penalty()).backward()
+    assert penalty.item() == pytest.approx(l0 * open_gates, rel=1e-5)
+    assert edit.difference.grad is None
+    shifted = sigmoid(edit.logit.detach().numpy() - np.log(-low / high))
+    np.testing.assert_allclose(edit.logit.grad, l0 * shifted * (1 - shifted), rtol=1e-4)
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_gates_have_a_constant_rate_of_their_own_and_no_decay(structured):
+    _, trainer, before = gated(structured=structured, gate_learning_rate=0.25)
+    matrices, vectors, gates = surgery.parameter_groups(trainer.encoder, 0.1)
+    assert (gates["lr"], gates["constant"], gates["weight_decay"]) == (0.25, True, 0.0)
+    found = edits(trainer.encoder, Gated).values()
+    expected = {edit.logit for edit in found} | {edit.group_logit for edit in found} - {None}
+    assert set(gates["params"]) == expected and all((p == 5).all() for p in expected)
+    assert len(expected) == len(before) * (2 if structured else 1)
+    for group, is_matrix in ((matrices, True), (vectors, False)):
+        assert group.keys() == {"params", "weight_decay"}
+        assert group["weight_decay"] == 0.1 * is_matrix
+        assert set(group["params"]) == {e.difference for e in found if e.is_matrix == is_matrix}
+
+
+def test_gates_without_a_rate_join_the_differences():
+    _, trainer, _ = gated(gate_learning_rate=None)
+    matrices, vectors = surgery.parameter_groups(trainer.encoder, 0.1)
+    found = edits(trainer.encoder, Gated).values()
+    for group, is_matrix in ((matrices, True), (vectors, False)):
+        joined = [p for edit in found if edit.is_matrix == is_matrix for p in edit.parameters()]
+        assert set(group["params"]) == set(joined) and len(joined) % 3 == 0
+        assert group.keys() == {"params", "weight_decay"}
+
+
+@pytest.mark.parametrize("scope", ["global", "per_tensor"])
+@pytest.mark.parametrize("score", ["delta", "logit"])
+@pytest.mark.parametrize("structured", [True, False])
+def test_the_cut_keeps_the_largest_and_puts_all_others_back(scope, score, structured):
+    fields = {"density": 0.05, "scope": scope, "score": score, "structured": structured}
+    method, trainer, before = gated(2, burn_in=3, **fields)
+    encoder, head = trainer.encoder, list(trainer.head.parameters())
+    scramble(encoder)
+    scores = change = changes(encoder)
+    if score == "logit":
+        scores = {n: e.logit.detach().numpy() for n, e in edits(encoder, Gated).items()}
+    evaluated = effective(encoder.eval(), before)
+    method.after_step(3, trainer.optimizer)
+    masks = trained_masks(encoder, list(before))
+    assert_largest(scores, masks, 0.05, scope)
+    for name, after in effective(encoder, before).items():
+        mask, pretrained = masks[name], before[name]
+        expected = (pretrained.double().numpy() + change[name])[mask]
+        np.testing.assert_allclose(after[mask], expected, rtol=1e-5, atol=1e-6)
+        assert torch.equal(bits(after)[mask], bits(evaluated[name])[mask])
+        assert torch.equal(bits(after)[~mask], bits(pretrained)[~mask]), name
+    decays = {p: g["weight_decay"] for g in trainer.optimizer.param_groups for p in g["params"]}
+    left = {e.values: 0.1 * e.is_matrix for e in edits(encoder, Entries).values()}
+    assert decays == left | {p: 0.1 * (p.dim() == 2) for p in head}
+    assert set(trainer.optimizer.state) == set(head)
+    assert method.settled and method.penalty() == 0 and not edits(encoder, Gated)
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("density", [0.005, 0.2])
+def test_only_the_chosen_differ_after_further_steps_with_decay(make, density):
+    method, trainer, before = gated(3, make, burn_in=3, density=density)
+    budget = int(sum(tensor.numel() for tensor in before.values()) * density)
+    chosen, kept = differing(trainer.encoder, before), effective(trainer.encoder, before)
+    assert chosen.sum() == budget
+    trainer.train(method, 6)
+    for earlier in (before, kept):
+        assert torch.equal(differing(trainer.encoder, earlier), chosen)
+    surgery.fold(trainer.encoder)
+    assert torch.equal(differing(trainer.encoder, before), chosen)
+
+
+@pytest.mark.parametrize("burn_in", [None, 100])
+def test_a_projection_forgets_all_but_the_largest_differences(burn_in):
+    fields = {"density": 0.1, "random_gates": True, "burn_in": burn_in}
+    method, trainer, _ = gated(4, mask_interval=4, **fields)
+    _, twin, _ = gated(4, mask_interval=99, **fields)
+    masks, originals = {}, edits(twin.encoder, Gated)
+    for name, edit in edits(trainer.encoder, Gated).items():
+        old = originals[name]
+        masks[name] = mask = edit.difference.detach() != 0
+        assert torch.equal(edit.difference[mask], old.difference[mask])
+        memory, theirs = trainer.optimizer.state[edit.difference], twin.optimizer.state
+        for key in ("exp_avg", "exp_avg_sq"):
+            assert torch.equal(memory[key][mask], theirs[old.difference][key][mask]), name
+            assert not memory[key][~mask].any(), name
+        assert memory["step"] == 4
+        for gates, before in ((edit.logit, old.logit), (edit.group_logit, old.group_logit)):
+            assert torch.equal(gates, before)
+            assert torch.equal(trainer.optimizer.state[gates]["exp_avg"], theirs[before]["exp_avg"])
+    assert_largest(changes(twin.encoder), masks, 0.1, "global")
+
+
+@pytest.mark.parametrize(
+    ("burn_in", "interval", "settled"), [(3, 2, "00011111"), (None, 3, "00010010")]
+)
+def test_scores_count_from_the_cut_on_or_right_after_each_projection(burn_in, interval, settled):
+    method, trainer, before = gated(burn_in=burn_in, mask_interval=interval, density=0.1)
+    assert method.shortest_run == 3
+    for step in range(8):
+        trainer.train(method, min(step, 1))
+        assert method.settled == (settled[step] == "1")
+        few = bool(differing(trainer.encoder.eval(), before).sum() <= 766)
+        assert few == (method.settled or step % interval == 0)
+        is_cut = method.settled and burn_in is not None
+        assert bool(method.penalty() == 0) == is_cut
+        assert bool(edits(trainer.encoder, Gated)) != is_cut
+
+
+@pytest.mark.parametrize("structured", [True, False])
+@pytest.mark.parametrize("stretch", [(-1.5, 1.5), (-0.3, 2.0)])
+def test_evaluation_uses_the_gates_without_noise_and_the_newest_weights(structured, stretch):
+    fields = {"stretch_low": stretch[0], "stretch_high": stretch[1], "random_gates": True}
+    method, trainer, before = gated(structured=structured, **fields)
+    encoder = trainer.encoder
+    for _ in range(3):
+        trainer.train(method, 1)
+        evaluated, change = effective(encoder.eval(), before), changes(encoder, *stretch)
+        for name, weight in evaluated.items():
+            expected = before[name].double().numpy() + change[name]
+            np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-6)
+            zero = change[name] == 0
+            assert torch.equal(bits(weight)[zero], bits(before[name])[zero]), name
+    generator = torch.get_rng_state()
+    with torch.no_grad():
+        outputs = [encoder(input_ids=IDS).pooler_output]
+        drawn = effective(encoder.train(), before)
+        assert differing(encoder, evaluated).any() and not differing(encoder, drawn).any()
+        method.after_step(4, trainer.optimizer)
+        assert differing(encoder, drawn).any()
+        outputs.append(encoder.eval()(input_ids=IDS).pooler_output)
+        surgery.fold(encoder)
+        outputs.append(encoder(input_ids=IDS).pooler_output)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(bits(outputs[0]), bits(output)) for output in outputs)
+    assert not differing(encoder, evaluated).any()
+
+
+@pytest.mark.parametrize("burn_in", [2, 100])
+def test_a_restored_checkpoint_is_evaluated_with_its_own_weights(burn_in):
+    method, trainer, before = gated(2, burn_in=burn_in, density=0.1)
+    saved = copy.deepcopy(trainer.encoder.state_dict())
+    best = effective(trainer.encoder.eval(), before)
+    trainer.train(method, 1)
+    assert differing(trainer.encoder.eval(), best).sum() >= 766
+    trainer.encoder.load_state_dict(saved)
+    assert not differing(trainer.encoder, best).any()
+
+
+def test_random_gates_are_sigmoids_of_normal_draws_from_the_runs_stream():
+    def logits(streams):
+        encoder = bert()
+        DiffPruning(random_gates=True).attach(encoder, None, streams)
+        return torch.cat([e.logit.detach().flatten() for e in edits(encoder, Gated).values()])
+
+    one, other = logits(rng), logits(lambda name: rng(f"other/{name}"))
+    assert torch.equal(one, logits(rng)) and not torch.equal(one, other)
+    assert one.min() > 0 and one.max() < 1
+    normal = torch.special.logit(one.double())
+    assert abs(normal.mean()) < 4 / COUNT**0.5 and abs(normal.std() - 1) < 3 / COUNT**0.5
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"density": 0.0}, "density is 0.0; it must be in (0, 1]"),
+        ({"density": 1.5}, "density is 1.5; it must be in (0, 1]"),
+        ({"scope": "all"}, "scope is 'all'; it must be one of global, per_tensor"),
+        ({"score": "abs"}, "score is 'abs'; it must be one of delta, logit"),
+        ({"burn_in": 0}, "burn_in is 0; it must be at least 1 step, or null"),
+        ({"mask_interval": 500}, "mask_interval is 500; it must be below burn_in (500)"),
+        ({"mask_interval": -2}, "mask_interval is -2; it must be at least 1 step, or null"),
+        ({"burn_in": None}, "burn_in and mask_interval are null: nothing would ever be cut"),
+        ({"stretch_low": 0.0}, "stretch_low is 0.0; it must be below 0"),
+        ({"stretch_high": 1.0}, "stretch_high is 1.0; it must be above 1"),
+        ({"l0_weight": -1.0}, "l0_weight is -1.0; it must be 0 or more"),
+        ({"gate_learning_rate": 0.0}, "gate_learning_rate is 0.0; it must be above 0, or null"),
+    ],
+)
+def test_bad_values_are_named(fields, message):
+    with pytest.raises(InputError) as caught:
+        DiffPruning(**fields)
+    assert str(caught.value) == message

@@ -1,0 +1,239 @@
+"""Mixout on a tiny encoder: what is mixed, what survives the reset, what is evaluated."""
+
+import pytest
+import torch
+from support import Trainer, bert, bits, effective, rng, roberta, state, trained_masks
+from torch import Tensor, nn
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.full_tuning import FullTuning
+from jiant_sparse.methods.mixout import Mixout
+from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.edits import Mixed
+
+IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))
+
+
+def stored(encoder: nn.Module) -> dict[str, Tensor]:
+    """The tensors that train, by their first names."""
+    return {
+        name.replace("parametrizations.", "").removesuffix(".original"): value
+        for name, value in state(encoder).items()
+    }
+
+
+def attached(method: Mixout, make=bert, streams=rng, **options) -> tuple[nn.Module, dict]:
+    """A model under Mixout and its pretrained tensors."""
+    encoder = make(**options)
+    before = state(encoder)
+    method.attach(encoder, None, streams)
+    return encoder, before
+
+
+def raise_all(encoder: nn.Module) -> None:
+    """Move every weight by one, so that what is pretrained again shows."""
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(1)
+
+
+def linear(names) -> set[str]:
+    """In these encoders: the matrices that are no embeddings."""
+    return {n for n in names if n.endswith("weight") and not ("embeddings" in n or "Norm" in n)}
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("tensors", ["linear", "all"])
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("mix", ["rows", "elements"])
+def test_the_named_tensors_are_mixed_and_no_others(make, tensors, reset, mix):
+    encoder, before = attached(Mixout(q=0.75, mix=mix, tensors=tensors, reset=reset), make)
+    assert len(linear(before)) == 13
+    raise_all(encoder.train())
+    mixed = linear(before) if tensors == "linear" else set(before)
+    weights = stored(encoder)
+    for name, value in effective(encoder, before).items():
+        if name not in mixed:
+            assert torch.equal(value, weights[name]), name
+            continue
+        b = value != before[name]
+        assert not torch.equal(value, weights[name]), name
+        expected = before[name].double() + b * (weights[name] - before[name]).double() / 0.25
+        torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-5)
+        if value.dim() == 2 and len(b) > 1:
+            assert bool((b == b[0]).all()) == (mix == "rows"), name
+
+
+def test_without_mixing_training_sees_the_weights_as_they_are():
+    encoder, before = attached(Mixout(mix="none"))
+    raise_all(encoder.train())
+    weights = stored(encoder)
+    for name, value in effective(encoder, before).items():
+        assert torch.equal(bits(value), bits(weights[name])), name
+
+
+def test_the_draw_is_one_all_through_a_step_and_another_in_the_next():
+    method = Mixout(q=0.5)
+    encoder, before = attached(method)
+    raise_all(encoder.train())
+    first, again = (effective(encoder, before) for _ in range(2))
+    with torch.no_grad():
+        encoder(input_ids=IDS)
+    encoder.eval(), encoder.train()
+    later = effective(encoder, before)
+    method.after_step(1, None)
+    second = effective(encoder, before)
+    for name in linear(before):
+        assert torch.equal(first[name], again[name]) and torch.equal(first[name], later[name])
+        share = (first[name] != second[name]).float().mean()
+        assert 0.1 < share < 0.9, name
+
+
+@pytest.mark.parametrize("thousandths", [1, 5, 100, 300, 500, 700, 900, 990])
+@pytest.mark.parametrize("mix", ["rows", "none"])
+def test_the_reset_leaves_exactly_the_budget(thousandths, mix):
+    method = Mixout(q=(1000 - thousandths) / 1000, mix=mix)
+    # 7,680 weights: a tenth of them, 768, is one that 1 - 0.9 in binary would miss.
+    encoder, before = attached(method, vocabulary=51)
+    count = sum(tensor.numel() for tensor in before.values())
+    assert count == 7680
+    names = list(before)
+    raise_all(encoder)
+    evaluated = effective(encoder.eval(), names)
+    changed = sum(int((evaluated[name] != before[name]).sum()) for name in names)
+    assert changed == count * thousandths // 1000
+    assert surgery.count(encoder, names) == (changed, 0)
+
+
+@pytest.mark.parametrize("side", [10, 100])
+def test_nine_tenths_leave_one_tenth(side):
+    encoder = nn.Sequential(nn.Linear(side, side, bias=False))
+    Mixout(q=0.9).attach(encoder, None, rng)
+    raise_all(encoder)
+    before = encoder[0].parametrizations.weight.original - 1
+    assert int((encoder.eval()[0].weight - before > 0.5).sum()) == side * side // 10
+
+
+def test_the_survivors_are_drawn_once_from_the_runs_stream():
+    def kept(streams):
+        encoder, before = attached(Mixout(q=0.9), streams=streams)
+        masks = trained_masks(encoder, list(before))
+        return torch.cat([mask.flatten() for mask in masks.values()])
+
+    def other(name):
+        return torch.Generator().manual_seed(rng(name).initial_seed() + 1)
+
+    one, again, another = kept(rng), kept(rng), kept(other)
+    assert torch.equal(one, again)
+    overlap = int((one & another).sum())
+    # 766 of 7,664 twice: about a tenth of them in common, 76.6 with a deviation of 7.9.
+    assert 76.6 - 4 * 7.9 < overlap < 76.6 + 4 * 7.9
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("mix", ["rows", "elements", "none"])
+@pytest.mark.parametrize("thousandths", [5, 300])
+def test_after_training_with_decay_all_others_have_the_pretrained_bits(make, mix, thousandths):
+    method = Mixout(q=(1000 - thousandths) / 1000, mix=mix)
+    encoder, before = attached(method, make)
+    masks = trained_masks(encoder, list(before))
+    Trainer(encoder).train(method, 20)
+    surgery.fold(encoder)
+    after = state(encoder)
+    budget = sum(tensor.numel() for tensor in before.values()) * thousandths // 1000
+    assert sum(int(mask.sum()) for mask in masks.values()) == budget
+    changed = 0
+    for name, mask in masks.items():
+        assert torch.equal(bits(after[name])[~mask], bits(before[name])[~mask]), name
+        changed += int((bits(after[name]) != bits(before[name])).sum())
+    assert 0.9 * budget < changed <= budget
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("mix", ["rows", "elements"])
+def test_evaluation_sees_the_trained_weights(reset, mix):
+    method = Mixout(q=0.9, mix=mix, reset=reset)
+    encoder, before = attached(method)
+    masks = trained_masks(encoder, list(before))
+    Trainer(encoder).train(method, 3)
+    weights, evaluated = stored(encoder), effective(encoder.eval(), before)
+    surgery.fold(encoder)
+    for name, folded in state(encoder).items():
+        mask = masks[name] if reset else torch.ones_like(masks[name])
+        expected = torch.where(mask, weights[name], before[name])
+        assert torch.equal(bits(evaluated[name]), bits(expected)), name
+        assert torch.equal(bits(folded), bits(expected)), name
+    assert any(not torch.equal(weights[name], before[name]) for name in linear(before))
+
+
+def test_without_mixing_it_is_full_tuning_until_it_is_evaluated():
+    encoders = bert(), bert()
+    before = state(encoders[0])
+    methods = FullTuning(), Mixout(q=0.9, mix="none")
+    trainers = [Trainer(encoder) for encoder in encoders]
+    for method, trainer in zip(methods, trainers, strict=True):
+        method.attach(trainer.encoder, trainer.probe, rng)
+        trainer.train(method, 6)
+    assert trainers[0].losses == trainers[1].losses
+    full, mixout = (stored(encoder) for encoder in encoders)
+    masks = trained_masks(encoders[1], list(before))
+    evaluated = effective(encoders[1].eval(), before)
+    for name in before:
+        assert torch.equal(bits(full[name]), bits(mixout[name])), name
+        expected = torch.where(masks[name], full[name], before[name])
+        assert torch.equal(bits(evaluated[name]), bits(expected)), name
+    with torch.no_grad():
+        outputs = [encoder.eval()(input_ids=IDS).pooler_output for encoder in encoders]
+    assert not torch.allclose(*outputs)
+
+
+@pytest.mark.parametrize("mix", ["rows", "elements", "none"])
+def test_two_evaluations_are_one(mix):
+    method = Mixout(q=0.9, mix=mix, tensors="all")
+    encoder, _ = attached(method)
+    trainer = Trainer(encoder)
+    trainer.train(method, 2)
+    generator = torch.get_rng_state()
+    with torch.no_grad():
+        first, second = (encoder.eval()(input_ids=IDS).pooler_output for _ in range(2))
+        assert torch.equal(torch.get_rng_state(), generator)
+        encoder.train()(input_ids=IDS)
+        method.after_step(3, trainer.optimizer)
+        third = encoder.eval()(input_ids=IDS).pooler_output
+    surgery.fold(encoder)
+    with torch.no_grad():
+        folded = encoder(input_ids=IDS).pooler_output
+    assert all(torch.equal(bits(first), bits(output)) for output in (second, third, folded))
+
+
+def test_biases_and_norms_do_not_decay_under_mixout():
+    encoder, before = attached(Mixout(tensors="all"))
+    decayed, plain = surgery.parameter_groups(encoder, 0.1)
+    assert sum(p.dim() for p in decayed["params"]) == 2 * sum(t.dim() == 2 for t in before.values())
+    assert {p.dim() for p in plain["params"]} == {1}
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+
+
+def test_what_is_neither_mixed_nor_reset_is_not_edited():
+    encoder, before = attached(Mixout(reset=False))
+    assert sum(isinstance(module, Mixed) for module in encoder.modules()) == 13
+    assert surgery.count(encoder, list(before)) == (7664, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"q": 0.0}, "q is 0.0; it must be in (0, 1)"),
+        ({"q": 1.0}, "q is 1.0; it must be in (0, 1)"),
+        ({"q": -1.0}, "q is -1.0; it must be in (0, 1)"),
+        ({"q": 2.0}, "q is 2.0; it must be in (0, 1)"),
+        ({"q": float("nan")}, "q is nan; it must be in (0, 1)"),
+        ({"mix": "row"}, "mix is 'row'; it must be one of rows, elements, none"),
+        ({"tensors": "any"}, "tensors is 'any'; it must be one of linear, all"),
+        ({"mix": "none", "reset": False}, "mix is 'none' and reset is false: that is full_tuning"),
+    ],
+)
+def test_bad_values_are_named(fields, message):
+    with pytest.raises(InputError) as caught:
+        Mixout(**fields)
+    assert str(caught.value) == message
