@@ -62,7 +62,7 @@ class Watched:
         self.before[step] = look(self.encoder, optimizer)
         self.method.after_step(step, optimizer)
         self.after[step] = look(self.encoder, optimizer)
-        if self.method.settled:
+        if self.method.scores_at(step):
             self.settled.append(step)
 
 
@@ -207,10 +207,8 @@ def test_reset_starts_the_chosen_ones_again_with_nothing_remembered():
 )
 def test_scores_compete_only_where_the_model_is_projected(fields, settled):
     trainer, watched, _ = begin(**fields)
-    assert not watched.method.settled
     trainer.train(watched, 7)
     assert watched.settled == settled
-    assert watched.method.shortest_run == settled[0]
 
 
 def test_a_first_step_at_rate_0_loses_nothing():
@@ -234,7 +232,6 @@ def test_averaged_distances_survive_in_the_state(steps):
     old, watched, _ = run(steps, **fields)
     new, fresh, _ = begin(**fields)
     fresh.method.load_state_dict(watched.method.state_dict())
-    assert fresh.method.settled == watched.method.settled == (steps == 4)
     for part in ("encoder", "head"):
         getattr(new, part).load_state_dict(getattr(old, part).state_dict())
     new.take_over(old)
@@ -264,16 +261,3 @@ def test_bad_values_are_named(fields, message):
     with pytest.raises(InputError) as caught:
         ChildPruning(**fields)
     assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("fields", "steps"),
-    [
-        ({}, 500),
-        ({"burn_in": 7, "interval": 100}, 7),
-        ({"burn_in": None, "interval": 9}, 9),
-        ({"burn_in": None}, 100),
-    ],
-)
-def test_the_shortest_run_comes_to_the_first_score(fields, steps):
-    assert ChildPruning(**fields).shortest_run == steps

@@ -163,7 +163,8 @@ def test_data_commands(cli, data_dir):
         ),
         (
             ["grid", "f.yaml", "--set", "methods.diff_pruning.burn_in=90"],
-            "methods.diff_pruning: diff_pruning comes to its first score at step 90; the run has",
+            "methods.diff_pruning: diff_pruning can be scored after step 90 for the first time, "
+            "and at none of the run's evaluations (every",
         ),
         (
             ["methods", "--model", "roberta-bass-config"],

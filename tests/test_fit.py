@@ -6,8 +6,10 @@ import pytest
 import torch
 from support import rng
 
+from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import fit
+from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
 from jiant_sparse.report import published
 from jiant_sparse.sparse import surgery
@@ -102,9 +104,9 @@ def test_the_count_without_weights_is_the_count_with_them(name, make, request):
         encoder.zero_grad()
 
     method.attach(encoder, probe, rng)
-    if method.shortest_run:
-        trained = [p for p in encoder.parameters() if p.requires_grad]
-        method.after_step(method.shortest_run, torch.optim.AdamW(trained))
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    for step in range(1, 4):
+        method.after_step(step, torch.optim.AdamW(trained))
     assert surgery.count(encoder, names) == (expected.tuned, expected.added)
 
 
@@ -113,8 +115,40 @@ def test_an_unknown_model_is_an_error_that_names_it():
         fit.empty_encoder("no/such/model")
 
 
-def test_a_run_that_is_just_long_enough_passes():
-    method = base.find("diff_pruning")(burn_in=7)
-    fit.check_length("diff_pruning", method, 7)
-    with pytest.raises(InputError, match="comes to its first score at step 7; the run has 6"):
-        fit.check_length("diff_pruning", method, 6)
+@pytest.mark.parametrize(
+    ("name", "fields", "settings", "steps", "first"),
+    [
+        ("diff_pruning", {"burn_in": 7}, {"eval_every": 3}, 6, 7),
+        ("child_pruning", {"burn_in": None, "interval": 7}, {"eval_every": 10}, 60, 7),
+        ("child_pruning", {"burn_in": None, "interval": 10}, {"eval_offset": 1}, 499, 10),
+    ],
+)
+def test_a_run_without_a_score_that_counts_is_refused(name, fields, settings, steps, first):
+    method = base.find(name)(**fields)
+    with pytest.raises(InputError, match=f"{name} can be scored after step {first} for the first"):
+        fit.check_scores(name, method, Train(**settings), steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "settings", "steps"),
+    [
+        ("diff_pruning", {"burn_in": 7}, {"eval_every": 5}, 7),
+        ("child_pruning", {"burn_in": None, "interval": 7}, {"eval_every": 10}, 70),
+        ("child_pruning", {"burn_in": None, "interval": 7}, {"eval_every": 10}, 63),
+        ("child_pruning", {"burn_in": None, "interval": 1}, {"eval_offset": 1}, 600),
+        ("full_tuning", {}, {"eval_every": 500}, 1),
+    ],
+)
+def test_a_run_with_one_passes(name, fields, settings, steps):
+    fit.check_scores(name, base.find(name)(**fields), Train(**settings), steps)
+
+
+def test_a_method_that_looks_at_values_cannot_be_counted_but_runs(make_job, monkeypatch):
+    def attach(self, model, probe, rng):
+        for _ in probe(1):
+            self.scale = float(model.pooler.dense.weight.grad.abs().max())
+
+    monkeypatch.setattr(base.find("full_tuning"), "attach", attach)
+    with pytest.raises(fit.NeedsWeights, match="cannot be counted without weights"):
+        counts("full_tuning")
+    assert train(make_job()).status == "ok"

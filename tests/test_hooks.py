@@ -11,11 +11,13 @@ from jiant_sparse.methods.full_tuning import FullTuning
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """FullTuning whose hooks note what they see; attributes of the returned list change it."""
+    """recorded(): from then on FullTuning's hooks note what they see in the returned list, whose
+    attributes change them. Jobs are made before, for planning attaches a method as well.
+    """
 
     class Calls(list):
         penalty = 0.0
-        settled_from = 0
+        scores_from = 0
 
     calls = Calls()
 
@@ -34,14 +36,15 @@ def recorded(monkeypatch):
         self.step = step
         calls.append(("after_step", step, norm(self)))
 
-    monkeypatch.setattr(FullTuning, "attach", attach)
-    monkeypatch.setattr(FullTuning, "before_step", before_step)
-    monkeypatch.setattr(FullTuning, "after_step", after_step)
-    monkeypatch.setattr(FullTuning, "penalty", lambda self: calls.penalty)
-    monkeypatch.setattr(
-        FullTuning, "settled", property(lambda self: self.step >= calls.settled_from)
-    )
-    return calls
+    def install():
+        monkeypatch.setattr(FullTuning, "attach", attach)
+        monkeypatch.setattr(FullTuning, "before_step", before_step)
+        monkeypatch.setattr(FullTuning, "after_step", after_step)
+        monkeypatch.setattr(FullTuning, "penalty", lambda self: calls.penalty)
+        monkeypatch.setattr(FullTuning, "scores_at", lambda self, step: step >= calls.scores_from)
+        return calls
+
+    return install
 
 
 def losses(job) -> list[float]:
@@ -50,29 +53,33 @@ def losses(job) -> list[float]:
 
 
 def test_hooks_come_in_order_around_the_clip(make_job, recorded):
-    train(make_job(train={"max_steps": 2, "max_grad_norm": 1e-3}))
-    assert [call[0] for call in recorded] == [
+    job = make_job(train={"max_steps": 2, "max_grad_norm": 1e-3})
+    calls = recorded()
+    train(job)
+    assert [call[0] for call in calls] == [
         "attach", "before_step", "after_step", "before_step", "after_step",
     ]  # fmt: skip
-    assert [call[1] for call in recorded[1:]] == [1, 1, 2, 2]
-    for before, after in (recorded[1:3], recorded[3:5]):
+    assert [call[1] for call in calls[1:]] == [1, 1, 2, 2]
+    for before, after in (calls[1:3], calls[3:5]):
         assert before[2] > 1e-2, "not yet clipped"
         assert after[2] <= 1.001e-3, "clipped, and not yet zeroed"
-    assert len(set(recorded[0][1])) == 2, "streams of different names differ"
+    assert len(set(calls[0][1])) == 2, "streams of different names differ"
 
 
 def test_a_penalty_is_added_to_the_loss(make_job, recorded):
-    plain = make_job(train={"max_steps": 2, "gradient_accumulation": 2}, output="plain")
+    settings = {"max_steps": 2, "gradient_accumulation": 2}
+    plain, punished = (make_job(train=settings, output=o) for o in ("plain", "punished"))
+    calls = recorded()
     train(plain)
-    recorded.penalty = 3.0
-    punished = make_job(train={"max_steps": 2, "gradient_accumulation": 2}, output="punished")
+    calls.penalty = 3.0
     train(punished)
     assert losses(punished) == pytest.approx([loss + 3.0 for loss in losses(plain)], rel=1e-5)
 
 
-def test_scores_do_not_compete_before_the_method_has_settled(make_job, recorded):
-    recorded.settled_from = 3
-    result = train(make_job(train={"max_steps": 4, "eval_every": 1}))
+def test_scores_do_not_compete_before_the_method_says_so(make_job, recorded):
+    job = make_job(train={"max_steps": 4, "eval_every": 1})
+    recorded().scores_from = 3
+    result = train(job)
     assert [step for step, _ in result.history] == [1, 2, 3, 4]
     assert result.best_step >= 3
 
@@ -93,8 +100,9 @@ def test_the_probe_clips_and_drops_out_as_asked_and_leaves_modes_alone(make_job,
         assert not model.training
         model.train()
 
+    job = make_job()
     monkeypatch.setattr(FullTuning, "attach", attach)
-    train(make_job())
+    train(job)
     assert all(map(torch.equal, seen["plain"], seen["again"]))
     assert not torch.equal(seen["plain"][0], seen["plain"][1])
     assert not torch.equal(seen["plain"][0], seen["dropout"][0])

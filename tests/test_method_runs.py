@@ -134,7 +134,7 @@ def test_a_frozen_head_keeps_its_first_values(make_job):
     ],
 )
 def test_a_run_too_short_for_the_method_is_refused_before_it_trains(name, fields, needed, make_job):
-    message = f"{name} comes to its first score at step {needed}; the run has 4"
+    message = f"{name} can be scored after step {needed} for the first time, and at none of the run"
     with pytest.raises(InputError, match=f"methods.{name}: {message}"):
         make_job("cb", name, fields)
     # 24 examples in batches of 6: known only when the data is read.

@@ -1,5 +1,6 @@
 """Which cells there are, whether their inputs are good, and which are done."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,12 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
         try:
             if what not in attached:
                 attached.append(what)
-                fit.count(cell.make_method(), model.empty_encoder(source.path))
+                # A method that needs the weights is attached to them in its cell, and fails there.
+                with contextlib.suppress(fit.NeedsWeights):
+                    fit.count(cell.make_method(), model.empty_encoder(source.path))
             if cell.train.max_steps is not None:
-                fit.check_length(cell.method_name, cell.make_method(), cell.train.max_steps)
+                steps = cell.train.max_steps
+                fit.check_scores(cell.method_name, cell.make_method(), cell.train, steps)
         except InputError as error:
             problems |= {f"methods.{cell.key.method}: {text}": None for text in error.problems}
     return problems

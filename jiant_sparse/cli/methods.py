@@ -62,19 +62,19 @@ def _counted(model: str, asked: Mapping[str, tuple[str, Mapping[str, Any]]]) -> 
 
     rows = [("method", "tuned", "added", "percent", "published (RoBERTa-base)")]
     for label, (name, fields) in asked.items():
-        counts = fit.count(base.find(name)(**fields), fit.empty_encoder(model))
-        percent = published.percent_tuned(name)
-        rows.append(
-            (
-                label,
-                f"{counts.tuned:,}",
-                f"{counts.added:,}",
-                f"{counts.percent:.4f}",
-                "-" if percent is None else f"{percent:g}",
-            )
-        )
+        encoder = fit.empty_encoder(model)
+        eligible = sum(weight.numel() for weight in encoder.parameters())
+        published_percent = published.percent_tuned(name)
+        beside = "-" if published_percent is None else f"{published_percent:g}"
+        try:
+            counts = fit.count(base.find(name)(**fields), encoder)
+        except fit.NeedsWeights:
+            rows.append((label, "needs weights", "-", "-", beside))
+        else:
+            numbers = f"{counts.tuned:,}", f"{counts.added:,}", f"{counts.percent:.4f}"
+            rows.append((label, *numbers, beside))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for label, *numbers in rows:
         cells = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
         yield "  ".join([label.ljust(widths[0]), *cells])
-    yield f"percent of the encoder's {counts.eligible:,} weights; the task head comes on top"
+    yield f"percent of the encoder's {eligible:,} weights; the task head comes on top"

@@ -4,6 +4,7 @@ The encoder is built on torch's meta device, from its configuration, without wei
 attached to its real modules, with a probe whose gradients have no values.
 """
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 import transformers
 from torch import nn
 
+from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import model
 from jiant_sparse.methods.base import Method
@@ -37,6 +39,10 @@ class Counts:
         return 100 * (self.tuned + self.added) / self.eligible
 
 
+class NeedsWeights(Exception):
+    """A method looks at the values of weights or gradients, not at their order alone."""
+
+
 def shapes() -> tuple[str, ...]:
     """Names of the configurations that are shipped."""
     return tuple(sorted(path.stem for path in SHAPES.glob("*.json")))
@@ -58,28 +64,40 @@ def empty_encoder(name: str) -> nn.Module:
 def count(method: Method, encoder: nn.Module) -> Counts:
     """What a method tunes of an encoder without weights, which it edits.
 
-    A method that chooses in mid-training is taken to that point. Raises InputError if the method
-    does not fit the encoder.
+    It is taken to its first score, for it may choose in mid-training. Raises InputError if it does
+    not fit the encoder, NeedsWeights if it cannot be told.
     """
     sizes = {name: weight.numel() for name, weight in surgery.eligible(encoder).items()}
-    method.attach(encoder, _probe, _rng)
-    if method.shortest_run:
+
+    def probe(batches: int, **options: Any) -> Iterator[None]:
+        for weight in encoder.parameters():
+            weight.grad = torch.zeros_like(weight)
+        yield None
+        encoder.zero_grad()
+
+    try:
+        method.attach(encoder, probe, _rng)
         trained = [p for p in encoder.parameters() if p.requires_grad]
-        method.after_step(method.shortest_run, torch.optim.AdamW(trained))
+        method.after_step(_first_score(method), torch.optim.AdamW([{"params": trained}]))
+    except (NotImplementedError, RuntimeError) as error:  # torch's, of tensors without data
+        raise NeedsWeights(f"cannot be counted without weights: {error}") from error
     return Counts(sum(sizes.values()), *surgery.count(encoder, sizes.keys()))
 
 
-def check_length(name: str, method: Method, steps: int) -> None:
-    """Raise InputError unless a run of `steps` brings the method to its first score."""
-    if steps < method.shortest_run:
+def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
+    """Raise InputError if in a run of `steps` no evaluation has a score that counts."""
+    evaluated = range(train.eval_every - train.eval_offset, steps + 1, train.eval_every)
+    if not any(map(method.scores_at, (*evaluated, steps))):
+        first = _first_score(method)
         raise InputError(
-            f"{name} comes to its first score at step {method.shortest_run}; the run has {steps}. "
-            "Change its burn_in or interval, or the training's length"
+            f"{name} can be scored after step {first} for the first time, and at none of the run's "
+            f"evaluations (every {train.eval_every} of {steps} steps); change its burn_in or "
+            "interval, train.eval_every or the training's length"
         )
 
 
-def _probe(batches: int, **options: Any) -> Iterator[None]:
-    yield None
+def _first_score(method: Method) -> int:
+    return next(step for step in itertools.count(1) if method.scores_at(step))
 
 
 def _rng(name: str) -> torch.Generator:

@@ -277,7 +277,7 @@ class SparseMetarunner(JiantMetarunner):
         progress = self.progress
         progress.history.append((self._step, score))
         self.log_writer.write_entry("dev", {"step": self._step, "score": score})
-        if not self.runner.method.settled:
+        if not self.runner.method.scores_at(self._step):
             return
         comparable = -math.inf if score is None else score
         if progress.best_step is None or comparable > progress.best_score:

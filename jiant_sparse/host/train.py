@@ -166,7 +166,7 @@ class _Run:
     def _attach(self, jiant_model: JiantModel, runner: SparseRunner) -> None:
         """The method's choice, then the optimiser over what it left trainable."""
         steps = runner.jiant_task_container.global_train_config.max_steps
-        fit.check_length(self.cell.method_name, runner.method, steps)
+        fit.check_scores(self.cell.method_name, runner.method, self.cell.train, steps)
         if self.cell.train.freeze_head:
             surgery.freeze(_head(jiant_model))
 

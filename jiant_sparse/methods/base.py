@@ -76,14 +76,11 @@ class Method:
         Gradients are those of the step, clipped; they are dropped afterwards.
         """
 
-    @property
-    def shortest_run(self) -> int:
-        """Steps that a run needs for the method to come to its first score; 0 if none."""
-        return 0
+    def scores_at(self, step: int) -> bool:
+        """Whether a score after step `step` competes for the best checkpoint.
 
-    @property
-    def settled(self) -> bool:
-        """False while scores must not compete for the best checkpoint."""
+        Of the fields alone, so that a run without any is found before it begins.
+        """
         return True
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,13 +97,25 @@ class Method:
 class LateChoice(Method):
     """Base of methods that train every weight at first and the chosen entries from then on.
 
-    A subclass calls `begin` in `attach` and `fix` in `after_step`, once.
+    A subclass calls `begin` in `attach`, and where a choice is `due` after a step makes it; after
+    step `burn_in` it hands it to `fix`, once.
+
+    burn_in: the step after which the choice is fixed; None = never.
+    interval: steps from one passing choice to the next; None = there are none.
     """
+
+    burn_in: int | None
+    interval: int | None = None
 
     def begin(self, model: nn.Module) -> None:
         """Remember the encoder; nothing is chosen yet."""
         self.encoder = model
         self.chosen: Mapping[str, Tensor] | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether a choice is to be made after step `step`."""
+        passing = self.interval is not None and step % self.interval == 0
+        return self.chosen is None and (passing or step == self.burn_in)
 
     def fix(
         self, chosen: Mapping[str, Tensor], optimizer: Optimizer | None, *, keep_moments: bool
@@ -115,9 +124,9 @@ class LateChoice(Method):
         self.chosen = chosen
         surgery.narrow(self.encoder, chosen, optimizer, keep_moments=keep_moments)
 
-    @property
-    def settled(self) -> bool:
-        return self.chosen is not None
+    def scores_at(self, step: int) -> bool:
+        """From the fixed choice on; if it is never fixed, right after each passing one."""
+        return step % self.interval == 0 if self.burn_in is None else step >= self.burn_in
 
     def state_dict(self) -> dict[str, Any]:
         return {f"chosen.{name}": index for name, index in (self.chosen or {}).items()}

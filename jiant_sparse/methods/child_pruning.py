@@ -64,38 +64,28 @@ class ChildPruning(LateChoice):
         self.weights = surgery.eligible(model)
         self.pretrained = {name: w.detach().clone() for name, w in self.weights.items()}
         self.distances: dict[str, Tensor] = {}
-        self.step = 0
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
         """Project when it is time; at the end of the burn-in for the last time."""
-        self.step = step
-        last = step == self.burn_in
-        if self.chosen is not None or not (last or step % self.interval == 0):
+        if not self.due(step):
             return
+        last = step == self.burn_in
         chosen = selection.top_k(self._moved(), self.density, scope=self.scope)
         for name, index in chosen.items():
-            self._project(name, index.to(self.weights[name].device), optimizer)
+            weight = self.weights[name]
+            self._project(name, index.to(weight.device), back=last and self.reset)
+            moments.forget(optimizer, weight, index.to(weight.device))
         if last:
             self.fix(chosen, optimizer, keep_moments=not self.reset)
             self.pretrained, self.distances = {}, {}
 
-    @property
-    def shortest_run(self) -> int:
-        return self.interval if self.burn_in is None else self.burn_in
-
-    @property
-    def settled(self) -> bool:
-        if self.burn_in is None:
-            return self.step > 0 and self.step % self.interval == 0
-        return super().settled
-
     def state_dict(self) -> dict[str, Any]:
         distances = {f"distances.{name}": value for name, value in self.distances.items()}
-        return super().state_dict() | {"step": self.step} | distances
+        return super().state_dict() | distances
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.step, self.distances = state["step"], taken(state, "distances")
+        self.distances = taken(state, "distances")
 
     def _moved(self) -> dict[str, Tensor]:
         """|theta - theta0|, averaged over the projections if there is a momentum."""
@@ -111,10 +101,10 @@ class ChildPruning(LateChoice):
         return moved
 
     @torch.no_grad()
-    def _project(self, name: str, index: Tensor, optimizer: Optimizer) -> None:
+    def _project(self, name: str, index: Tensor, *, back: bool) -> None:
+        """Put all entries but those at `index` back to theta0; with `back` these too."""
         weight = self.weights[name]
         values = weight.view(-1)[index]
         weight.copy_(self.pretrained[name])
-        if not (self.reset and self.step == self.burn_in):
+        if not back:
             weight.view(-1)[index] = values
-        moments.forget(optimizer, weight, index)

@@ -91,6 +91,10 @@ class DiffPruning(LateChoice):
             rate = self.gate_learning_rate
             raise InputError(f"gate_learning_rate is {rate}; it must be above 0, or null")
 
+    @property
+    def interval(self) -> int | None:
+        return self.mask_interval
+
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Put a gated difference on every tensor."""
         self.begin(model)
@@ -110,8 +114,7 @@ class DiffPruning(LateChoice):
     def after_step(self, step: int, optimizer: Optimizer) -> None:
         """Draw anew; project or cut when it is time."""
         self.noise.step = step + 1
-        due = self.mask_interval is not None and step % self.mask_interval == 0
-        if self.chosen is not None or not (due or step == self.burn_in):
+        if not self.due(step):
             return
         chosen = selection.top_k(self._scores(), self.density, scope=self.scope)
         if step == self.burn_in:
@@ -120,17 +123,6 @@ class DiffPruning(LateChoice):
         else:
             for name, index in chosen.items():
                 self._project(self.gated[name].difference, index, optimizer)
-
-    @property
-    def shortest_run(self) -> int:
-        return self.mask_interval if self.burn_in is None else self.burn_in
-
-    @property
-    def settled(self) -> bool:
-        if self.burn_in is None:
-            done = self.noise.step - 1
-            return done > 0 and done % self.mask_interval == 0
-        return super().settled
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"step": self.noise.step}

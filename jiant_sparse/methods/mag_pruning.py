@@ -44,12 +44,8 @@ class MagPruning(LateChoice):
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
         """At the end of the burn-in: rank |weight| and go on with the largest."""
-        if step == self.burn_in:
+        if self.due(step):
             self._choose(optimizer)
-
-    @property
-    def shortest_run(self) -> int:
-        return self.burn_in
 
     def _choose(self, optimizer: Optimizer | None) -> None:
         scores = {name: weight.detach().abs() for name, weight in self.weights.items()}
