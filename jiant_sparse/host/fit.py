@@ -79,7 +79,9 @@ def count(method: Method, encoder: nn.Module) -> Counts:
         method.attach(encoder, probe, _rng)
         trained = [p for p in encoder.parameters() if p.requires_grad]
         method.after_step(_first_score(method), torch.optim.AdamW([{"params": trained}]))
-    except (NotImplementedError, RuntimeError) as error:  # torch's, of tensors without data
+    except InputError:
+        raise
+    except Exception as error:  # whatever a method comes to without values, and with one batch
         raise NeedsWeights(f"cannot be counted without weights: {error}") from error
     return Counts(sum(sizes.values()), *surgery.count(encoder, sizes.keys()))
 
