@@ -183,10 +183,10 @@ def test_the_reduction_factor_divides_the_hidden_size(factor, width):
     assert shapes == {(width, 64), (width,), (64, width), (64,)}
 
 
-def test_the_known_configurations_are_the_librarys_but_prompt_tuning():
+def test_the_known_configurations_are_the_librarys_but_two():
     from adapters import ADAPTER_CONFIG_MAP
 
-    assert set(CONFIGS) == set(ADAPTER_CONFIG_MAP) - {"prompt_tuning"}
+    assert set(CONFIGS) == set(ADAPTER_CONFIG_MAP) - {"prompt_tuning", "loreft"}
     assert len(CONFIGS) == len(set(CONFIGS))
 
 
@@ -229,7 +229,7 @@ def test_all_trained_weights_are_counted_as_added(config):
 
 @pytest.mark.parametrize(
     "config",
-    ["seq_bn", "double_seq_bn_inv", "prefix_tuning", "ia3", "dora", "loreft", "mam"],
+    ["seq_bn", "double_seq_bn_inv", "prefix_tuning", "ia3", "dora", "direft", "mam"],
 )
 def test_padding_does_not_change_the_output(config):
     encoder, generator = attached(wide(), config=config).eval(), torch.Generator().manual_seed(3)
@@ -282,7 +282,9 @@ def test_the_mode_of_the_encoder_is_kept(make, training):
         ({"config": "ia3", "reduction_factor": 2}, "is 2; the configuration ia3 has no reduction"),
         ({"config": "mam", "reduction_factor": 2}, "is 2; the configuration mam has no reduction"),
         ({"config": "prefix_tuning", "init": "bert"}, "configuration prefix_tuning has no init_w"),
-        ({"config": "loreft", "init": "mam_adapter"}, "is 'mam_adapter'; the configuration loreft"),
+        ({"config": "direft", "init": "mam_adapter"}, "is 'mam_adapter'; the configuration direft"),
+        ({"config": "loreft"}, "config is 'loreft'; did you mean noreft?"),
+        ({"reduction_factor": 1e-300}, "does not fit this encoder: "),
         ({"config": "lora", "init": "houlsby"}, "lora does not fit this encoder: Unknown init_w"),
     ],
 )  # fmt: skip

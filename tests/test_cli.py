@@ -215,7 +215,18 @@ def test_methods_counts_for_a_model_beside_the_paper(cli, config):
         ["bitfit", "102,912", "0", "0.0826", "0.09"],
         ["sam", "1,246,456", "0", "1.0000", "0.5"],
     ]
-    assert shown.splitlines()[-1].startswith("percent of the encoder's 124,645,632 weights")
+    by_task = Path("by_task.yaml")
+    by_task.write_text(config.read_text().replace("density: 0.01", "density: {cb: 0.01, rte: 0.1}"))
+    shown = cli("methods", "--model", "roberta-base-config", "--config", by_task).stdout
+    assert [line.split()[:3] for line in shown.splitlines()[2:]] == [
+        ["sam", "(cb)", "1,246,456"],
+        ["sam", "(rte)", "12,464,563"],
+    ]
+    narrow = Path("narrow.yaml")
+    narrow.write_text(config.read_text().replace("bitfit: {}", "lora: {rank: 800}"))
+    failed = cli("methods", "--model", "roberta-base-config", "--config", narrow)
+    assert failed.exit_code == 2
+    assert "error: methods.lora: rank is 800; encoder.layer.0" in failed.stderr
     alone = cli("methods", "--config", config)
     assert alone.exit_code == 2
     assert "needs --model" in alone.stderr

@@ -8,7 +8,7 @@ from support import rng
 
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
-from jiant_sparse.host import fit
+from jiant_sparse.host import fit, model
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
 from jiant_sparse.report import published
@@ -20,8 +20,12 @@ SIX = ["query", "key", "value", "output.dense", "intermediate.dense"]
 WEIGHTS = 124_645_632
 
 
+def empty(name: str):
+    return model.empty_encoder(fit.shape(name))
+
+
 def counts(name: str, shape: str = BASE, **fields) -> tuple[int, int]:
-    counted = fit.count(base.find(name)(**fields), fit.empty_encoder(shape))
+    counted = fit.count(base.find(name)(**fields), empty(shape))
     return counted.tuned, counted.added
 
 
@@ -48,6 +52,8 @@ def counts(name: str, shape: str = BASE, **fields) -> tuple[int, int]:
         ("diff_pruning", {"scope": "per_tensor"}, 623_111, 0),
         ("child_pruning", {}, 623_228, 0),
         ("child_pruning", {"scope": "per_tensor"}, 623_111, 0),
+        ("child_pruning", {"burn_in": None}, 623_228, 0),
+        ("diff_pruning", {"burn_in": None, "mask_interval": 600}, 623_228, 0),
         ("sam", {}, 623_228, 0),
         ("sam", {"scope": "per_tensor"}, 623_111, 0),
         ("sam", {"scope": "per_tensor", "density": 0.0002}, 24_835, 0),
@@ -68,7 +74,7 @@ def test_a_bernoulli_draw_is_near_its_mean():
 
 
 def test_the_large_shape_has_its_known_weights():
-    encoder = fit.empty_encoder(LARGE)
+    encoder = empty(LARGE)
     assert sum(p.numel() for p in encoder.parameters()) == 355_359_744
     # 271,360 without the pooler, whose bias has 1,024.
     assert counts("bitfit", LARGE) == (271_360 + 1_024, 0)
@@ -77,7 +83,7 @@ def test_the_large_shape_has_its_known_weights():
 def test_the_paper_agrees_within_its_rounding_but_for_two():
     off = set()
     for name in published.METHODS:
-        counted = fit.count(base.find(name)(), fit.empty_encoder(BASE))
+        counted = fit.count(base.find(name)(), empty(BASE))
         if abs(counted.percent - published.percent_tuned(name)) > 0.005:
             off.add(name)
     assert off == {"bitfit", "lora"}
@@ -93,7 +99,7 @@ def test_the_count_without_weights_is_the_count_with_them(name, make, request):
     method = base.find(name)(
         **({"burn_in": 3} if name in ("diff_pruning", "child_pruning") else {})
     )
-    expected = fit.count(copy.deepcopy(method), fit.empty_encoder(str(path)))
+    expected = fit.count(copy.deepcopy(method), empty(str(path)))
     encoder = AutoModel.from_pretrained(path)
     names = list(surgery.eligible(encoder))
 
@@ -112,7 +118,7 @@ def test_the_count_without_weights_is_the_count_with_them(name, make, request):
 
 def test_an_unknown_model_is_an_error_that_names_it():
     with pytest.raises(InputError, match="model no/such/model: there is no such directory"):
-        fit.empty_encoder("no/such/model")
+        empty("no/such/model")
 
 
 @pytest.mark.parametrize(

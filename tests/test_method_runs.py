@@ -220,3 +220,13 @@ def test_the_method_of_a_label_is_in_the_deltas_text(make_job):
     assert meta["method"] == "mine"
     fields = json.loads(meta["settings"])
     assert fields == {"name": "lora", **dataclasses.asdict(base.find("lora")(rank=2))}
+
+
+def test_a_method_that_never_fixes_its_choice_selects_what_differs_at_a_score(make_job):
+    fields = {"burn_in": None, "interval": 2, "density": 0.01}
+    job = make_job("cb", "child_pruning", fields, train={"max_steps": 7, "eval_every": 2})
+    record = train(job)
+    assert record.best_step in (2, 4, 6)
+    assert record.params.selected == int(0.01 * record.params.eligible)
+    assert 0 < record.params.changed <= record.params.selected
+    assert record.params.trainable == record.params.eligible + record.params.head

@@ -190,3 +190,16 @@ def test_unknown_method_is_named_with_a_suggestion():
 
 def test_the_ten_of_the_paper_are_there():
     assert set(published.METHODS) <= set(base.names())
+
+
+@every_method
+def test_a_fraction_that_leaves_nothing_to_tune_is_refused(name):
+    fields = {field.name for field in dataclasses.fields(base.find(name))}
+    small = {"density": 1e-9} if "density" in fields else {"q": 1 - 1e-9} if "q" in fields else None
+    if small is None:
+        return
+    encoder = bert()
+    trainer, method = Trainer(encoder), base.find(name)(**(quick_fields(name) | small))
+    with pytest.raises(InputError, match="too small: no weight of [0-9,]+ would train"):
+        method.attach(encoder, trainer.probe, rng)
+        trainer.train(method, 4)

@@ -153,3 +153,9 @@ def test_seeds_are_said_as_ranges() -> None:
     assert seeds_of([3]) == "seed 3"
     assert seeds_of([7, 0, 2, 1, 5, 6]) == "seeds 0-2, 5-7"
     assert seeds_of([0, 1]) == "seeds 0, 1"
+
+
+def test_mixout_is_held_against_the_paper_only_with_its_tuned_share() -> None:
+    for q, reasons in ((0.995, ()), (0.9, ("q is 0.9",))):
+        found = settings("rte", "mixout", 0, method={"name": "mixout", "q": q, "reset": True})
+        assert published.departures(found, "mixout") == reasons

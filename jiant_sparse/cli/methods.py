@@ -2,13 +2,17 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jiant_sparse.cli.shared import input_errors
+from jiant_sparse.errors import InputError
+
+if TYPE_CHECKING:
+    from jiant_sparse.methods.base import Method
 
 
 def methods(
@@ -16,7 +20,7 @@ def methods(
         str | None,
         typer.Option(
             help="Count for this model: roberta-base-config, roberta-large-config, or any that "
-            "`run` takes; its weights are not read."
+            "`run` takes."
         ),
     ] = None,
     config: Annotated[
@@ -44,37 +48,50 @@ def _listed() -> Iterable[str]:
             yield f"    {field}: {default!r}"
 
 
-def _asked(config: Path | None) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """label -> (method, fields): a benchmark's, or every method with its defaults."""
+def _asked(config: Path | None) -> Iterable[tuple[str, str, "Method", list[str]]]:
+    """(label, name, method, tasks), each setting once: a benchmark's, or every method's default."""
     from jiant_sparse.benchmark import config as config_module
     from jiant_sparse.methods import base
 
     if config is None:
-        return {name: (name, {}) for name in base.names()}
-    cells = config_module.load(config).cells
-    return {cell.key.method: (cell.method_name, cell.method_fields) for cell in cells}
+        return [(name, name, base.find(name)(), [""]) for name in base.names()]
+    found: dict[str, tuple[str, str, Method, list[str]]] = {}
+    for cell in config_module.load(config).cells:
+        label, task, method = cell.key.method, cell.key.task, cell.make_method()
+        tasks = found.setdefault(f"{label} {method}", (label, cell.method_name, method, []))[-1]
+        tasks += [task] if task not in tasks else []
+    return found.values()
 
 
-def _counted(model: str, asked: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Iterable[str]:
+def _counted(model: str, asked: Iterable[tuple[str, str, "Method", list[str]]]) -> Iterable[str]:
+    """The table; a label has a line for each of the counts that its values by task make."""
     from jiant_sparse.host import fit
-    from jiant_sparse.methods import base
     from jiant_sparse.report import published
 
+    shape = fit.shape(model)
+    tasks: dict[tuple[str, ...], list[str]] = {}
+    for label, name, method, which in asked:
+        percent = published.percent_tuned(name)
+        beside = "-" if percent is None else f"{percent:g}"
+        tasks.setdefault((label, *_numbers(label, method, shape), beside), []).extend(which)
+    labels = [label for label, *_ in tasks]
     rows = [("method", "tuned", "added", "percent", "published (RoBERTa-base)")]
-    for label, (name, fields) in asked.items():
-        encoder = fit.empty_encoder(model)
-        eligible = sum(weight.numel() for weight in encoder.parameters())
-        published_percent = published.percent_tuned(name)
-        beside = "-" if published_percent is None else f"{published_percent:g}"
-        try:
-            counts = fit.count(base.find(name)(**fields), encoder)
-        except fit.NeedsWeights:
-            rows.append((label, "needs weights", "-", "-", beside))
-        else:
-            numbers = f"{counts.tuned:,}", f"{counts.added:,}", f"{counts.percent:.4f}"
-            rows.append((label, *numbers, beside))
+    for (label, *numbers), which in tasks.items():
+        shown = label if labels.count(label) == 1 else f"{label} ({', '.join(which)})"
+        rows.append((shown, *numbers))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for label, *numbers in rows:
         cells = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
         yield "  ".join([label.ljust(widths[0]), *cells])
-    yield f"percent of the encoder's {eligible:,} weights; the task head comes on top"
+
+
+def _numbers(label: str, method: "Method", shape: Path) -> tuple[str, str, str]:
+    from jiant_sparse.host import fit, model
+
+    try:
+        counts = fit.count(method, model.empty_encoder(shape))
+    except fit.NeedsWeights:
+        return "needs weights", "-", "-"
+    except InputError as error:
+        raise InputError(f"methods.{label}: {error}") from error
+    return f"{counts.tuned:,}", f"{counts.added:,}", f"{counts.percent:.4f}"

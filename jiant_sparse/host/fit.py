@@ -5,14 +5,12 @@ attached to its real modules, with a probe whose gradients have no values.
 """
 
 import itertools
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
 from jiant_sparse.benchmark.cell import Train
@@ -48,17 +46,12 @@ def shapes() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in SHAPES.glob("*.json")))
 
 
-def empty_encoder(name: str) -> nn.Module:
-    """An encoder without weights: of a shipped configuration's shape, or of a model's.
+def shape(name: str) -> Path:
+    """Where an encoder's configuration lies: a shipped one, or the directory of a model.
 
     Raises InputError as `model.resolve` for another name than one of `shapes()`.
     """
-    if name in shapes():
-        fields = json.loads((SHAPES / f"{name}.json").read_text(encoding="utf-8"))
-        config = transformers.AutoConfig.for_model(**fields)
-        with torch.device("meta"):
-            return transformers.AutoModel.from_config(config)
-    return model.empty_encoder(model.resolve(name).path)
+    return SHAPES / f"{name}.json" if name in shapes() else model.resolve(name).path
 
 
 def count(method: Method, encoder: nn.Module) -> Counts:
@@ -83,7 +76,13 @@ def count(method: Method, encoder: nn.Module) -> Counts:
         raise
     except Exception as error:  # whatever a method comes to without values, and with one batch
         raise NeedsWeights(f"cannot be counted without weights: {error}") from error
-    return Counts(sum(sizes.values()), *surgery.count(encoder, sizes.keys()))
+    return Counts(sum(sizes.values()), *tuned(method, encoder, sizes.keys()))
+
+
+def tuned(method: Method, encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
+    """(tuned, added) as `surgery.count`, where the model is scored: after the method's choices."""
+    trained, added = surgery.count(encoder, names)
+    return trained if method.kept is None else method.kept, added
 
 
 def check_scores(name: str, method: Method, train: Train, steps: int) -> None:

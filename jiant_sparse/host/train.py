@@ -96,8 +96,8 @@ class _Run:
             trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
             metarunner = SparseMetarunner(runner, verbose=self.verbose)
             progress = metarunner.run_train_loop()
-            # A method may choose in mid-training; what counts is what it chose.
-            selected, added = surgery.count(jiant_model.encoder, base.keys())
+            # Only now: a method may choose in mid-training.
+            selected, added = fit.tuned(runner.method, jiant_model.encoder, base.keys())
         with self.seconds.on("final evaluation"):
             metrics = {name: _fractions(runner.score(phase)) for name, phase in PHASES.items()}
         changed, delta_bytes = self._save_delta(jiant_model, base)

@@ -55,6 +55,9 @@ class Method:
     # Read by pydantic when a configuration is bound to the fields of a subclass.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
+    # Entries that may differ where the model is scored, if fewer than train; None = what trains.
+    kept: ClassVar[int | None] = None
+
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Choose, freeze and insert, through `sparse.surgery`; called once.
 
@@ -97,8 +100,8 @@ class Method:
 class LateChoice(Method):
     """Base of methods that train every weight at first and the chosen entries from then on.
 
-    A subclass calls `begin` in `attach`, and where a choice is `due` after a step makes it; after
-    step `burn_in` it hands it to `fix`, once.
+    A subclass calls `begin` in `attach`, and where a choice is `due` after a step makes it and says
+    in `kept` how many entries it leaves; after step `burn_in` it hands it to `fix`, once.
 
     burn_in: the step after which the choice is fixed; None = never.
     interval: steps from one passing choice to the next; None = there are none.
@@ -129,9 +132,11 @@ class LateChoice(Method):
         return step % self.interval == 0 if self.burn_in is None else step >= self.burn_in
 
     def state_dict(self) -> dict[str, Any]:
-        return {f"chosen.{name}": index for name, index in (self.chosen or {}).items()}
+        state = {f"chosen.{name}": index for name, index in (self.chosen or {}).items()}
+        return state if self.kept is None else state | {"kept": self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.kept = state.get("kept")
         chosen = taken(state, "chosen")
         if chosen and self.chosen is None:
             self.fix(chosen, None, keep_moments=False)

@@ -1,14 +1,14 @@
 """ChildPruning: all weights train and are projected onto the k that moved most; Fu et al. 2023.
 
 Every `interval` steps the top k of |theta - theta0| stay and all others go back to theta0, bit for
-bit, their Adam moments to zero. After step `burn_in` the last choice is fixed and nothing else
+bit, without their momentum. After step `burn_in` the last choice is fixed and nothing else
 trains. The paper says "iteratively train the full model parameters and then calculates the
 projected mask" and gives no numbers. It cites Child-Tuning (Xu et al. 2021), which masks gradients
 and is another method: `child_tuning_f`, `child_tuning_d`.
 
 The authors' program (`sgpa`) projects after every step (`interval: 1`), per tensor (`scope`), for
 ever (`burn_in: null`), optionally on 0.3 of the new distance and 0.7 of the old (`momentum: 0.7`),
-and never clears the moments. Its first step has rate 0, so its first choice is one among ties; here
+and leaves the momentum. Its first step has rate 0, so its first choice is one among ties; here
 ties go to the first tensors, and nothing has moved that could be lost.
 """
 
@@ -75,6 +75,7 @@ class ChildPruning(LateChoice):
             weight = self.weights[name]
             self._project(name, index.to(weight.device), back=last and self.reset)
             moments.forget(optimizer, weight, index.to(weight.device))
+        self.kept = sum(index.numel() for index in chosen.values())
         if last:
             self.fix(chosen, optimizer, keep_moments=not self.reset)
             self.pretrained, self.distances = {}, {}
@@ -85,7 +86,10 @@ class ChildPruning(LateChoice):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.distances = taken(state, "distances")
+        self.distances = {
+            name: value.to(self.weights[name].device)
+            for name, value in taken(state, "distances").items()
+        }
 
     def _moved(self) -> dict[str, Tensor]:
         """|theta - theta0|, averaged over the projections if there is a momentum."""

@@ -117,6 +117,7 @@ class DiffPruning(LateChoice):
         if not self.due(step):
             return
         chosen = selection.top_k(self._scores(), self.density, scope=self.scope)
+        self.kept = sum(index.numel() for index in chosen.values())
         if step == self.burn_in:
             self.fix(chosen, optimizer, keep_moments=False)
             self.gated = {}

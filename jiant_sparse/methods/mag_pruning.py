@@ -1,8 +1,8 @@
 """MagPruning: the weights of largest pretrained magnitude train; Fu et al. 2023, after Han 2015.
 
-The text chooses by the pretrained values, before step 0. The authors' program tunes everything for
-500 steps, chooses by the values of then, and leaves the others as they have become (`burn_in`); the
-result is not sparse.
+The text chooses by the pretrained values, before step 0. The authors' program tunes everything
+for 499 steps (`burn_in: 499`), chooses by the values of then, and leaves the others as they have
+become; the result is not sparse.
 """
 
 from dataclasses import dataclass

@@ -65,6 +65,7 @@ class Mixout(Method):
             sizes = {name: weight.numel() for name, weight in weights.items()}
             # 1 - 0.9 is 0.09999999999999998 in floating point, one weight short.
             kept = selection.uniform(sizes, float(1 - Fraction(repr(self.q))), rng)
+            surgery.check_choice(model, kept)
         mixed = weights if self.tensors == "all" else modules.linear_weights(model)
         for name, weight in weights.items():
             mix = self.mix if name in mixed else "none"

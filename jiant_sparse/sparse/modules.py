@@ -129,7 +129,7 @@ def add_adapter(
             adapters.init(encoder)
             encoder.add_adapter(_ADAPTER, config=adapters.AdapterConfig.load(config, **asked))
         encoder.train_adapter(_ADAPTER)
-    except (AttributeError, ValueError, TypeError, NotImplementedError, AssertionError) as error:
+    except (AttributeError, ValueError, TypeError, RuntimeError, AssertionError) as error:
         raise InputError(f"config {config} does not fit this encoder: {error}") from error
     finally:
         logger.setLevel(level)

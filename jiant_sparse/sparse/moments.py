@@ -6,15 +6,21 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+# Which entries of an optimiser's state go on moving a weight: Adam's first moment, SGD's momentum.
+_MOMENTUM = ("exp_avg", "momentum_buffer")
+
 
 def forget(optimizer: Optimizer, parameter: Tensor, kept: Tensor) -> None:
-    """Set the moments of all entries of `parameter` but those at the flat positions `kept` to zero.
+    """Take the momentum of all entries of `parameter` but those at the flat positions `kept`.
 
-    A parameter that has none yet is left alone.
+    Adam's second moment stays: it is the scale of the gradient. At zero, but with the step count of
+    the tensor, it would let these entries move about three times as far as the others for hundreds
+    of steps. A parameter without momentum is left alone.
     """
-    for moment in _moments(optimizer, parameter).values():
-        remembered = moment.reshape(-1)[kept]
-        moment.zero_().view(-1)[kept] = remembered
+    for key, moment in _moments(optimizer, parameter).items():
+        if key in _MOMENTUM:
+            remembered = moment.reshape(-1)[kept]
+            moment.zero_().view(-1)[kept] = remembered
 
 
 def replace(

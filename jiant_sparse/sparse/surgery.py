@@ -56,10 +56,21 @@ def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
 
 
 def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
-    """Freeze the encoder and train exactly the chosen entries: tensor name -> index."""
+    """Freeze the encoder and train exactly the chosen entries: tensor name -> index.
+
+    Raises InputError for an empty choice, and as `train_entries`.
+    """
+    check_choice(encoder, chosen)
     freeze(encoder)
     for name, index in chosen.items():
         train_entries(encoder, name, index)
+
+
+def check_choice(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
+    """Raise InputError if nothing is chosen: then the fraction to tune was too small."""
+    if not any(index.numel() for index in chosen.values()):
+        weights = sum(parameter.numel() for parameter in encoder.parameters())
+        raise InputError(f"the fraction to tune is too small: no weight of {weights:,} would train")
 
 
 def narrow(
@@ -75,8 +86,9 @@ def narrow(
     whole tensor keeps its present values, that of a gated one its pretrained values, for ever.
     optimizer: trains the entries instead of the tensors from now on; None if there is none yet.
     keep_moments: whether it takes the entries' moments over.
-    Raises InputError, and edits nothing, for a tensor or an index as `train_entries`.
+    Raises InputError, and edits nothing, for an empty choice, a tensor or an index as `select`.
     """
+    check_choice(encoder, chosen)
     for name, index in chosen.items():
         _check_index(name, _find(encoder, name, allow=Gated)[2], index)
     for name, index in chosen.items():
