@@ -141,7 +141,7 @@ def _results(summary: Summary, digits: int) -> tuple[list[list[str]], list[list[
 def _score(group: Group, usual: int | None, digits: int) -> str:
     if group.score.mean is None:
         return words.gaps(group) or DASH
-    number = f" n={group.score.n}" if group.score.n != usual or group.score.n == 1 else ""
+    number = f" n={group.score.n}" if group.score.n != usual else ""
     star = "" if group.complete else "*"
     return f"{_pm(group.score.mean, group.score.std, digits)}{number} ({group.rank}){star}"
 
