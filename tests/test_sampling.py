@@ -1,0 +1,424 @@
+"""`sample` against the law of successive draws, written out for few entries and in the limit."""
+
+from itertools import combinations, permutations
+from math import prod
+
+import pytest
+import torch
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.sparse import sampling
+from jiant_sparse.sparse.sampling import sample
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+INF = float("inf")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def lists(index):
+    return {name: positions.tolist() for name, positions in index.items()}
+
+
+def of(values, power=1, k=1, seed=0):
+    """The index that is drawn from one tensor of these values."""
+    return sample({"w": torch.tensor(values)}, k, seeded(seed), power=power)["w"].tolist()
+
+
+def law(weights: list[float], k: int) -> dict[tuple[int, ...], float]:
+    """Probability of every set of k entries: the sum over the orders in which it can be drawn."""
+    chances = {}
+    for entries in combinations(range(len(weights)), k):
+        chances[entries] = sum(
+            prod(
+                weights[entry] / sum(w for other, w in enumerate(weights) if other not in order[:n])
+                for n, entry in enumerate(order)
+            )
+            for order in permutations(entries)
+        )
+    return chances
+
+
+def chi_square_bound(freedom: int) -> float:
+    """Exceeded by chance about once in 30,000 (Wilson and Hilferty's approximation at z = 4)."""
+    scale = 2 / (9 * freedom)
+    return freedom * (1 - scale + 4 * scale**0.5) ** 3
+
+
+def assert_follows(seen: dict, expected: dict) -> None:
+    """Chi-square test of counts; what is expected less than five times is put together."""
+    assert seen.keys() <= expected.keys()
+    rare = {key for key, number in expected.items() if number < 5}
+    bins = [(seen.get(key, 0), number) for key, number in expected.items() if key not in rare]
+    rest = sum(expected[key] for key in rare)
+    seen_rest = sum(seen.get(key, 0) for key in rare)
+    if rest > 1:
+        bins.append((seen_rest, rest))
+    else:
+        assert seen_rest < 8
+    statistic = sum((got - number) ** 2 / number for got, number in bins)
+    assert statistic < chi_square_bound(len(bins) - 1)
+
+
+@pytest.fixture(params=[1, 4, 64])
+def block(request, monkeypatch):
+    """Blocks so small that few entries have many, and all sizes that depend on them."""
+    monkeypatch.setattr(sampling, "_BLOCK", request.param)
+    monkeypatch.setattr(sampling, "_CHUNK", 2 * request.param)
+    monkeypatch.setattr(sampling, "_ROWS", 2)
+    return request.param
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    """The number of entries drawn in each round."""
+    sizes, real = [], sampling._round
+
+    def counted(*arguments):
+        new = real(*arguments)
+        sizes.append(new.numel())
+        return new
+
+    monkeypatch.setattr(sampling, "_round", counted)
+    return sizes
+
+
+# --- the law
+
+
+# Probabilities from 1 in 31 to 16 in 31: successive draws differ much from other laws (sets in
+# proportion to the product of their weights, or entries drawn by themselves until there are k).
+WEIGHTS = [1.0, 2.0, 4.0, 8.0, 16.0]
+
+
+@pytest.mark.parametrize(("k", "size"), [(1, 4), (2, 64), (3, 2), (4, 1)])
+def test_every_set_comes_up_with_the_probability_of_successive_draws(k, size, monkeypatch):
+    monkeypatch.setattr(sampling, "_BLOCK", size)
+    weights = {"a": torch.tensor(WEIGHTS[:3]), "b": torch.tensor(WEIGHTS[3:]).view(2, 1)}
+    generator, trials, seen = seeded(k), 4000, {}
+    for _ in range(trials):
+        index = sample(weights, k, generator)
+        key = tuple(index["a"].tolist() + (index["b"] + 3).tolist())
+        seen[key] = seen.get(key, 0) + 1
+    chances = law(WEIGHTS, k)
+    assert sum(chances.values()) == pytest.approx(1)
+    assert_follows(seen, {key: trials * chance for key, chance in chances.items()})
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_law_holds_behind_entries_that_hold_nearly_all_the_weight(k, monkeypatch):
+    monkeypatch.setattr(sampling, "_BLOCK", 2)
+    values = torch.tensor([1e-6, 1.0, 2e-6, 3e-6, 0.0, 1e-13])
+    generator, trials, seen = seeded(k), 3000, {}
+    for _ in range(trials):
+        key = tuple(sample({"w": values}, k, generator, power=2)["w"].tolist())
+        seen[key] = seen.get(key, 0) + 1
+    chances = law([float(value) ** 2 for value in values], k)
+    assert_follows(seen, {key: trials * chance for key, chance in chances.items()})
+
+
+def arrived(rates: torch.Tensor, share: float) -> torch.Tensor:
+    """How much of each of equally many entries is drawn when `share` of all of them is.
+
+    Successive draws are a race: an entry arrives at an exponential time with its weight as rate,
+    and the first k are drawn. Among many entries, the time of the k-th is nearly certain.
+    """
+    low, high = 0.0, 100.0
+    for _ in range(80):
+        time = (low + high) / 2
+        chances = 1 - torch.exp(-rates.double() * time)
+        low, high = (time, high) if chances.mean() < share else (low, time)
+    return chances
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+def test_entries_of_a_large_draw_are_independent_up_to_a_common_time(share, rounds):
+    groups, rates = 40_000, torch.tensor([1.0, 2.0, 5.0])
+    drawn = sample({"w": rates.repeat(groups)}, int(share * 3 * groups), seeded(1))["w"]
+    marked = torch.zeros(3 * groups, dtype=torch.int64)
+    marked[drawn] = 1
+    patterns = marked.view(groups, 3) @ torch.tensor([1, 2, 4])
+    chance = [
+        prod(float(p if pattern >> n & 1 else 1 - p) for n, p in enumerate(arrived(rates, share)))
+        for pattern in range(8)
+    ]
+    seen = dict(enumerate(patterns.bincount(minlength=8).tolist()))
+    assert_follows(seen, {pattern: groups * p for pattern, p in enumerate(chance)})
+    assert len(rounds) > 1, "repeats were drawn and made up for"
+
+
+def test_blocks_of_many_chunks_and_tensors_are_hit_by_their_weight():
+    size = 3 * sampling._CHUNK + 17
+    weights = {"a": torch.ones(size), "b": torch.full((size // 7,), 5.0), "c": torch.ones(5, 9)}
+    k, total = 20_000, size + 5 * (size // 7) + 45
+    index = sample(weights, k, seeded(2))
+    # Less than 4 % of anything is drawn: the share of b falls by about 2 % with what is taken out.
+    for name, tensor in weights.items():
+        expected = k * float(tensor.sum()) / total
+        assert len(index[name]) == pytest.approx(expected, rel=0.03, abs=10)
+    drawn = index["a"]
+    eighths = torch.bincount(drawn * 8 // size, minlength=8).tolist()
+    expected = len(drawn) / 8
+    assert_follows(dict(enumerate(eighths)), dict.fromkeys(range(8), expected))
+    places = torch.bincount(drawn % 64, minlength=64).tolist()
+    assert_follows(dict(enumerate(places)), dict.fromkeys(range(64), len(drawn) / 64))
+
+
+def test_squares_of_tiny_importances_are_not_lost():
+    """In float32 the squares of 1e-30 are zero, and 1e-45 is denormal itself."""
+    importances = torch.tensor([1e-30, 2e-30, 1e-45, 0.0]).repeat(20_000)
+    assert not importances.square().any(), "float32 loses them"
+    places = (sample({"w": importances}, 10_000, seeded(), power=2)["w"] % 4).bincount(minlength=4)
+    assert places.sum() == 10_000
+    assert places[2:].tolist() == [0, 0]
+    expected = 20_000 * arrived(torch.tensor([1.0, 4.0]), 0.25)
+    assert places[:2].tolist() == pytest.approx(expected.tolist(), abs=4 * 1_500**0.5)
+    alone = sample({"w": importances}, 60_000, seeded(), power=2)["w"]
+    assert torch.equal(alone, importances.nonzero().view(-1))
+
+
+def test_power_one_and_two_are_the_law_of_the_weights_and_of_their_squares():
+    weights = torch.tensor([1.0, 3.0]).repeat(50_000)
+    for power, odds in ((1, 3), (2, 9)):
+        index = sample({"w": weights}, 2_000, seeded(5), power=power)["w"]
+        share = float((index % 2).float().mean())
+        assert abs(share - odds / (odds + 1)) < 4 * (0.19 / 2_000) ** 0.5 + 0.01
+
+
+# --- concentrated weights
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("k", [1, 2, 5, 6, 7])
+def test_weights_far_apart_are_drawn_from_the_largest_down(k, power, block):
+    # Even 1e-12 is once in 10^12: with one seed it is no chance.
+    assert of([1e-24, 1e-36, 1.0, 1e12, 0.0, 1e24, 1e-12, 1e36], power, k) == sorted(
+        [7, 5, 3, 2, 6, 0, 1][:k]
+    )
+
+
+def test_a_few_entries_with_all_the_weight_cost_a_round_and_not_a_repeat_each(rounds):
+    weights = torch.full((5_000,), 1e-12)
+    heavy = torch.tensor([7, 2_500, 4_999])
+    weights[heavy] = 1.0
+    index = sample({"w": weights}, 1_000, seeded(), power=2)["w"]
+    assert set(heavy.tolist()) < set(index.tolist())
+    assert rounds[0] == 3
+    assert len(rounds) < 12
+
+
+def test_weights_over_the_whole_range_of_float32_end_soon(rounds):
+    exponents = torch.empty(4_000, dtype=torch.float64).uniform_(-148, 127, generator=seeded())
+    weights = exponents.exp2().float()
+    assert len(of(weights.tolist(), 2, 3_999)) == 3_999
+    assert len(rounds) < 100
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_all_entries_or_all_but_one(missing, block):
+    weights = {"a": torch.rand(37, generator=seeded()) + 0.1, "b": torch.ones(3, 5)}
+    index = sample(weights, 52 - missing, seeded())
+    assert sum(map(len, index.values())) == 52 - missing
+    assert set(lists(index)["a"]) <= set(range(37))
+    assert set(lists(index)["b"]) <= set(range(15))
+
+
+def test_rounds_of_limited_size_draw_on(monkeypatch, rounds):
+    monkeypatch.setattr(sampling, "_DRAWS", 10)
+    assert len(of([1.0] * 300, 1, 95)) == 95
+    assert max(rounds) <= 10
+
+
+# --- what is never drawn, and borders
+
+
+def test_zero_weights_are_never_drawn(block):
+    for seed in range(30):
+        weights = (torch.rand(40, generator=seeded(seed)) < 0.3).float()
+        weights[seed] = 1e-45
+        weights[-1] = -0.0
+        positive = weights.nonzero().view(-1).tolist()
+        few = {"zeros": torch.zeros(9), "w": weights, "none": torch.zeros(0)}
+        index = lists(sample(few, len(positive), seeded(seed)))
+        assert index == {"zeros": [], "w": positive, "none": []}
+        assert set(lists(sample(few, 2, seeded(seed)))["w"]) <= set(positive)
+
+
+@pytest.mark.parametrize(("mark", "expected"), [(0.0, 2), (1 - 2**-53, 66)])
+def test_the_smallest_and_largest_random_numbers_stay_inside(mark, expected, monkeypatch):
+    weights = torch.zeros(200)
+    weights[2:67] = torch.rand(65, generator=seeded()) + 0.1
+    weights[4:60:3] = 0
+    monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), mark, dtype=torch.float64))
+    for scale in (1.0, 3e-38, 7e37, 1 / 3):
+        scaled = {"z": torch.zeros(100), "w": weights * scale}
+        assert lists(sample(scaled, 1, seeded()))["w"] == [expected]
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 127, 128, 129])
+def test_the_last_entry_of_a_short_block_can_be_drawn_and_none_beyond(size):
+    weights = {"a": torch.ones(size), "b": torch.ones(65), "c": torch.ones(())}
+    index = lists(sample(weights, size + 66, seeded()))
+    assert index == {"a": [*range(size)], "b": [*range(65)], "c": [0]}
+    weights["a"] = torch.zeros(size)
+    weights["a"][-1:] = 1
+    assert lists(sample(weights, 67 if size else 66, seeded()))["a"] == ([size - 1] if size else [])
+
+
+def test_no_limit_at_2_to_the_24():
+    """torch.multinomial refuses more entries. One value stands for all: no memory is needed."""
+    weights = torch.ones(1).expand(2**24 + 1000)
+    index = sample({"w": weights}, 4_000, seeded())["w"]
+    assert len(set(index.tolist())) == 4_000
+    assert int(index[0]) < 2**16 and int(index[-1]) > 2**24 - 2**16
+    assert abs(float((index < 2**23).float().mean()) - 0.5) < 4 * (0.25 / 4_000) ** 0.5
+
+
+# --- the result
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_index_is_sorted_int64_on_the_cpu_for_every_name(dtype, block):
+    weights = {
+        "w": torch.rand(6, 10, generator=seeded()).to(dtype),
+        "none": torch.zeros(0, 3, dtype=dtype),
+        "v": torch.ones(70, dtype=dtype),
+    }
+    for power in (1, 2):
+        index = sample(weights, 50, seeded(), power=power)
+        assert list(index) == list(weights)
+        assert sum(map(len, index.values())) == 50
+        for name, positions in index.items():
+            assert positions.dtype == torch.int64 and positions.device.type == "cpu"
+            assert positions.dim() == 1
+            inside = {p for p in positions.tolist() if p < weights[name].numel()}
+            assert positions.tolist() == sorted(inside)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_narrow_weights_are_squared_in_float64(dtype):
+    """300^2 is infinite in float16, and 2^-20 squared is zero there."""
+    for value in (300.0, 2.0**-20):
+        weights = {"w": torch.tensor([value, 0.0, value], dtype=dtype)}
+        assert lists(sample(weights, 2, seeded(), power=2)) == {"w": [0, 2]}
+
+
+def test_views_and_parameters_are_read_in_their_own_order_and_left_alone():
+    whole = torch.rand(60, 70, generator=seeded())
+    views = {"t": whole.t(), "s": whole[:, ::3], "e": whole[:1].expand(3, 70)}
+    copies = {name: view.contiguous() for name, view in views.items()}
+    before = whole.clone()
+    expected = lists(sample(copies, 500, seeded(), power=2))
+    assert lists(sample(views, 500, seeded(), power=2)) == expected
+    assert torch.equal(whole, before)
+    weight = torch.nn.Parameter(torch.tensor([3.0, 0.0]))
+    assert lists(sample({"w": weight}, 1, seeded())) == {"w": [0]}
+
+
+def test_nothing_of_nothing_and_nothing_of_something():
+    assert sample({}, 0, seeded()) == {}
+    assert lists(sample({"w": torch.zeros(3), "v": torch.ones(2)}, 0, seeded())) == {
+        "w": [],
+        "v": [],
+    }
+
+
+def test_the_same_seed_draws_the_same_and_another_another():
+    weights = {"a": torch.rand(3_000, generator=seeded()), "b": torch.rand(500, generator=seeded())}
+    first = lists(sample(weights, 200, seeded(1)))
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    assert lists(sample(weights, 200, seeded(1))) == first
+    assert torch.equal(torch.get_rng_state(), state), "nothing is drawn from the global generator"
+    assert lists(sample(weights, 200, seeded(2))) != first
+    generator = seeded(1)
+    assert lists(sample(weights, 200, generator)) == first
+    assert lists(sample(weights, 200, generator)) != first, "the generator has moved on"
+
+
+def test_the_number_of_threads_and_the_size_of_pieces_move_nothing(monkeypatch):
+    weights = {"a": torch.rand(700_000, generator=seeded()), "b": torch.ones(100)}
+    first = sample(weights, 9_000, seeded(), power=2)["a"]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert torch.equal(sample(weights, 9_000, seeded(), power=2)["a"], first)
+    finally:
+        torch.set_num_threads(threads)
+    monkeypatch.setattr(sampling, "_CHUNK", 1 << 16)
+    monkeypatch.setattr(sampling, "_ROWS", 100)
+    assert torch.equal(sample(weights, 9_000, seeded(), power=2)["a"], first)
+
+
+def test_block_sums_are_those_of_the_weights_whatever_was_drawn(block):
+    weights = {"a": torch.rand(21, generator=seeded()), "b": torch.rand(6, generator=seeded(1))}
+    blocks = sampling._Blocks(weights, 2)
+    sums, drawn = blocks.sums(), torch.empty(0, dtype=torch.int64)
+    for _ in range(4):
+        new = sampling._round(blocks, sums, drawn, 5, seeded(3))
+        drawn = torch.cat([drawn, new]).sort().values
+        left = {name: weights[name].clone() for name in weights}
+        for name, index in blocks.split(drawn).items():
+            left[name][index] = 0
+        assert torch.equal(sums, sampling._Blocks(left, 2).sums())
+    flat = torch.cat(list(weights.values())).double()
+    assert float(sums.sum()) < float(flat.square().sum())
+
+
+def test_draws_are_pinned():
+    """A recorded cell is drawn again from its seed, by any later version of this program."""
+    weights = {"a": torch.arange(40.0), "b": torch.arange(60.0).view(6, 10)}
+    index = sample(weights, 8, seeded(11), power=2)
+    assert lists(index) == {"a": [30, 35, 37, 39], "b": [16, 27, 46, 53]}
+
+
+# --- errors
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("value", "name"), [(float("nan"), "nan"), (INF, "inf"), (-INF, "-inf"), (-0.5, "-0.5")]
+)
+def test_weights_that_are_no_weights_are_refused(value, name, dtype):
+    bad = torch.ones(2, 70, dtype=dtype)
+    bad[1, 3] = value
+    with pytest.raises(InputError) as error:
+        sample({"fine": torch.ones(3), "layer.weight": bad}, 1, seeded())
+    assert str(error.value) == (
+        f"weights of layer.weight hold {name} at flat position 73; "
+        "they must be finite and not negative"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bool])
+def test_other_dtypes_are_refused(dtype):
+    got = str(dtype).removeprefix("torch.")
+    message = f"^weights of w are {got}; they must be one of float32, bfloat16, float16$"
+    with pytest.raises(InputError, match=message):
+        sample({"w": torch.ones(2, dtype=dtype)}, 1, seeded())
+
+
+@pytest.mark.parametrize("weights", [{}, {"w": torch.zeros(5)}, {"w": torch.zeros(0)}])
+def test_more_than_nothing_of_nothing_is_refused(weights):
+    message = "^k is 1; it must be at most 0, the number of positive weights$"
+    with pytest.raises(InputError, match=message):
+        sample(weights, 1, seeded())
+
+
+def test_more_entries_than_are_positive_are_refused(block):
+    weights = {"a": torch.tensor([0.0, 1.0, 1e-30, 0.0]), "b": torch.tensor([2.0, 0.0])}
+    assert lists(sample(weights, 3, seeded(), power=2)) == {"a": [1, 2], "b": [0]}
+    for k in (4, 6, 100):
+        message = f"^k is {k}; it must be at most 3, the number of positive weights$"
+        with pytest.raises(InputError, match=message):
+            sample(weights, k, seeded(), power=2)
+
+
+def test_a_negative_number_and_another_power_are_refused():
+    with pytest.raises(InputError, match="^k is -1; it must be at least 0$"):
+        sample({"w": torch.ones(2)}, -1, seeded())
+    for power in (0, 3, 1.5):
+        with pytest.raises(InputError, match=f"^power is {power}; it must be one of 1, 2$"):
+            sample({"w": torch.ones(2)}, 1, seeded(), power=power)
