@@ -16,7 +16,7 @@ from jiant_sparse.sparse import surgery
 
 BASE, LARGE = "roberta-base-config", "roberta-large-config"
 SIX = ["query", "key", "value", "output.dense", "intermediate.dense"]
-# METHODS: the inventory of RoBERTa-base with its pooler, 199 tensors.
+# The inventory of RoBERTa-base with its pooler, 199 tensors.
 WEIGHTS = 124_645_632
 
 

@@ -107,7 +107,7 @@ _RTE = _known(
     labels=("entailment", "not_entailment"),
     needs_idx=True,
 )
-# jiant selects by the mean of accuracy and macro F1; the papers report accuracy (METHODS 5.3).
+# jiant selects by the mean of accuracy and macro F1; the papers report accuracy.
 _CB = _known(
     "cb",
     "CB",

@@ -1,8 +1,8 @@
 """Entries drawn one after another without replacement, each with a probability of its own.
 
-For Stochastic Tuning (2024, Algorithm 1; METHODS.md 3.11): at every step k weights out of all,
+For Stochastic Tuning (Findings of EMNLP 2024): at every step k weights out of all,
 with probabilities proportional to their squared importance. NumPy's choice, which the paper used,
-needs ten seconds for RoBERTa-base, and torch.multinomial refuses more than 2^24 entries (K18).
+needs ten seconds for RoBERTa-base, and torch.multinomial refuses more than 2^24 entries.
 
 Each tensor is cut into blocks of 64 entries. One pass sums up every block; a draw then finds a
 block by these sums, and an entry by the weights inside the block.
@@ -41,7 +41,7 @@ def sample(
     k: from 0 to the number of positive weights.
     generator: a CPU generator.
     power: 1, or 2 to draw with the squares of the weights. They are taken in float64: in float32
-    the square of 1e-23 is zero (METHODS.md K19).
+    the square of 1e-23 is zero.
 
     The law is that of successive draws: each takes one of the entries not drawn so far, entry i
     with the probability weight_i**power over their sum. Proof: in a stream of independent draws
