@@ -174,6 +174,31 @@ def trained_masks(encoder: nn.Module, names: list[str]) -> dict[str, Tensor]:
     return masks
 
 
+def attach_watched(method: Method, encoder: nn.Module, *, pooled: bool = True) -> tuple:
+    """The masks of what trains, the gradients that the method saw, and what it asked for."""
+    names = [name for name, _ in encoder.named_parameters()]
+    trainer = Trainer(encoder, pooled=pooled)
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    asked = []
+
+    def probe(batches, *, dropout=False, max_grad_norm=None, batch_size=None):
+        asked.append((batches, dropout, max_grad_norm, batch_size))
+        for _ in trainer.probe(batches, dropout=dropout, batch_size=batch_size):
+            for name, p in encoder.named_parameters():
+                gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
+                seen[name].append(gradient.copy())
+            yield
+
+    method.attach(encoder, probe, rng)
+    masks = {name: mask.numpy() for name, mask in trained_masks(encoder, names).items()}
+    return masks, {name: np.stack(parts) for name, parts in seen.items()}, asked
+
+
+def end_to_end(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """All entries in one vector."""
+    return np.concatenate([part.ravel() for part in parts])
+
+
 def write_bert(path: Path, texts: list[str]) -> Path:
     """A BERT model directory with a vocabulary of the texts' words and letters."""
     words = sorted({word.lower() for text in texts for word in _split(text)})

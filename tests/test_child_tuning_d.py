@@ -2,30 +2,14 @@
 
 import numpy as np
 import pytest
-from support import Trainer, bert, rng, roberta, trained_masks
+from support import attach_watched, bert, end_to_end, roberta
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.child_tuning_d import ChildTuningD
 
 
 def attach(encoder, *, pooled: bool = True, **fields):
-    """The mask of what trains, the gradients that the method saw, and what it asked for."""
-    names = [name for name, _ in encoder.named_parameters()]
-    trainer = Trainer(encoder, pooled=pooled)
-    seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    asked = []
-
-    def probe(batches, *, dropout=False, max_grad_norm=None, batch_size=None):
-        asked.append((batches, dropout, max_grad_norm, batch_size))
-        for _ in trainer.probe(batches, dropout=dropout):
-            for name, p in encoder.named_parameters():
-                gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
-                seen[name].append(gradient.copy())
-            yield
-
-    ChildTuningD(**fields).attach(encoder, probe, rng)
-    masks = {name: mask.numpy() for name, mask in trained_masks(encoder, names).items()}
-    return masks, {name: np.stack(parts) for name, parts in seen.items()}, asked
+    return attach_watched(ChildTuningD(**fields), encoder, pooled=pooled)
 
 
 def clipped(gradients: np.ndarray, clip: float) -> np.ndarray:
@@ -33,10 +17,6 @@ def clipped(gradients: np.ndarray, clip: float) -> np.ndarray:
     norms = np.sqrt((gradients**2).reshape(len(gradients), -1).sum(1))
     factors = np.minimum(1, clip / (norms + 1e-6))
     return gradients * factors.reshape(-1, *[1] * (gradients.ndim - 1))
-
-
-def end_to_end(parts) -> np.ndarray:
-    return np.concatenate([part.ravel() for part in parts])
 
 
 @pytest.mark.parametrize("make", [bert, roberta])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import Trainer, bert, rng, roberta, trained_masks
+from support import attach_watched, bert, end_to_end, roberta
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.fish import FISH
@@ -14,27 +14,7 @@ COMBINE = {
 
 
 def attach(encoder, *, pooled: bool = True, **fields):
-    """The mask of what trains, the gradients that the method saw, and what it asked for."""
-    names = [name for name, _ in encoder.named_parameters()]
-    trainer = Trainer(encoder, pooled=pooled)
-    seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    asked = []
-
-    def probe(batches, *, dropout=False, max_grad_norm=None, batch_size=None):
-        asked.append((batches, dropout, max_grad_norm, batch_size))
-        for _ in trainer.probe(batches, dropout=dropout, batch_size=batch_size):
-            for name, p in encoder.named_parameters():
-                gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
-                seen[name].append(gradient.copy())
-            yield
-
-    FISH(**fields).attach(encoder, probe, rng)
-    masks = {name: mask.numpy() for name, mask in trained_masks(encoder, names).items()}
-    return masks, {name: np.stack(parts) for name, parts in seen.items()}, asked
-
-
-def end_to_end(parts) -> np.ndarray:
-    return np.concatenate([part.ravel() for part in parts])
+    return attach_watched(FISH(**fields), encoder, pooled=pooled)
 
 
 @pytest.mark.parametrize("score", COMBINE)

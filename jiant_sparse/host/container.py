@@ -23,6 +23,11 @@ def total_steps(train: Train, examples: int) -> int:
     return train.max_epochs * math.ceil(batches / train.gradient_accumulation)
 
 
+def evaluations(train: Train, steps: int) -> range:
+    """The steps of a run of `steps` after which dev is scored when due; the last is in any case."""
+    return range(train.eval_every - train.eval_offset, steps + 1, train.eval_every)
+
+
 def container_config(cell: Cell, data: TaskData, directory: Path, examples: int) -> dict[str, Any]:
     """The task-container configuration of a cell, in the form of jiant's configurators.
 

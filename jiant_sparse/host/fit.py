@@ -15,7 +15,7 @@ from torch import nn
 
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
-from jiant_sparse.host import model
+from jiant_sparse.host import container, model
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
@@ -87,8 +87,7 @@ def tuned(method: Method, encoder: nn.Module, names: Collection[str]) -> tuple[i
 
 def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
     """Raise InputError if in a run of `steps` no evaluation has a score that counts."""
-    evaluated = range(train.eval_every - train.eval_offset, steps + 1, train.eval_every)
-    if not any(map(method.scores_at, (*evaluated, steps))):
+    if not any(map(method.scores_at, (*container.evaluations(train, steps), steps))):
         first = _first_score(method)
         raise InputError(
             f"{name} can be scored after step {first} for the first time, and at none of the run's "

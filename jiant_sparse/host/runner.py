@@ -30,6 +30,7 @@ from torch import Tensor
 
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import NotFinite
+from jiant_sparse.host.container import evaluations
 from jiant_sparse.host.features import Epochs, Phase, batches
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
@@ -225,6 +226,7 @@ class SparseMetarunner(JiantMetarunner):
             log_writer=runner.log_writer,
         )
         self.progress = Progress()
+        self.evaluations = evaluations(train, self.global_train_config.max_steps)
 
     def run_train_loop(self) -> Progress:
         """Train to the end; afterwards the model holds its best state."""
@@ -245,8 +247,7 @@ class SparseMetarunner(JiantMetarunner):
 
     def should_eval_model(self) -> bool:
         """After the steps that, with the offset, eval_every divides (jiant's offset is 1)."""
-        offset = self.runner.train_settings.eval_offset
-        return (self._step + offset) % self.eval_every_steps == 0
+        return self._step in self.evaluations
 
     def should_break_training(self) -> bool:
         """At the last step, or past min_steps after `patience` evaluations without a better one."""
@@ -274,8 +275,7 @@ class SparseMetarunner(JiantMetarunner):
         self.progress.eval_seconds += time.perf_counter() - started
 
     def _note(self, score: float | None) -> None:
-        progress = self.progress
-        progress.history.append((self._step, score))
+        (progress := self.progress).history.append((self._step, score))
         self.log_writer.write_entry("dev", {"step": self._step, "score": score})
         if not self.runner.method.scores_at(self._step):
             return

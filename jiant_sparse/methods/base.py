@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 import jiant_sparse.methods
 from jiant_sparse.errors import InputError, suggest
-from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse import selection, surgery
 
 Rng = Callable[[str], torch.Generator]
 """rng(name): a fresh CPU generator of the stream (cell seed, method, name).
@@ -100,13 +100,16 @@ class Method:
 class LateChoice(Method):
     """Base of methods that train every weight at first and the chosen entries from then on.
 
-    A subclass calls `begin` in `attach`, and where a choice is `due` after a step makes it and says
-    in `kept` how many entries it leaves; after step `burn_in` it hands it to `fix`, once.
+    A subclass calls `begin` in `attach`, and `choose` where a choice is `due` after a step; the one
+    after step `burn_in` it hands to `fix`.
 
+    density, scope: as in `selection.top_k`.
     burn_in: the step after which the choice is fixed; None = never.
     interval: steps from one passing choice to the next; None = there are none.
     """
 
+    density: float
+    scope: str
     burn_in: int | None
     interval: int | None = None
 
@@ -119,6 +122,12 @@ class LateChoice(Method):
         """Whether a choice is to be made after step `step`."""
         passing = self.interval is not None and step % self.interval == 0
         return self.chosen is None and (passing or step == self.burn_in)
+
+    def choose(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The entries of the largest scores: tensor name -> index."""
+        chosen = selection.top_k(scores, self.density, scope=self.scope)
+        self.kept = sum(index.numel() for index in chosen.values())
+        return chosen
 
     def fix(
         self, chosen: Mapping[str, Tensor], optimizer: Optimizer | None, *, keep_moments: bool

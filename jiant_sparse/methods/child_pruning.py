@@ -70,12 +70,11 @@ class ChildPruning(LateChoice):
         if not self.due(step):
             return
         last = step == self.burn_in
-        chosen = selection.top_k(self._moved(), self.density, scope=self.scope)
+        chosen = self.choose(self._moved())
         for name, index in chosen.items():
             weight = self.weights[name]
             self._project(name, index.to(weight.device), back=last and self.reset)
             moments.forget(optimizer, weight, index.to(weight.device))
-        self.kept = sum(index.numel() for index in chosen.values())
         if last:
             self.fix(chosen, optimizer, keep_moments=not self.reset)
             self.pretrained, self.distances = {}, {}

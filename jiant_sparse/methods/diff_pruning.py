@@ -116,8 +116,7 @@ class DiffPruning(LateChoice):
         self.noise.step = step + 1
         if not self.due(step):
             return
-        chosen = selection.top_k(self._scores(), self.density, scope=self.scope)
-        self.kept = sum(index.numel() for index in chosen.values())
+        chosen = self.choose(self._scores())
         if step == self.burn_in:
             self.fix(chosen, optimizer, keep_moments=False)
             self.gated = {}

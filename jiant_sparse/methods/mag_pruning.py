@@ -49,5 +49,4 @@ class MagPruning(LateChoice):
 
     def _choose(self, optimizer: Optimizer | None) -> None:
         scores = {name: weight.detach().abs() for name, weight in self.weights.items()}
-        chosen = selection.top_k(scores, self.density, scope=self.scope)
-        self.fix(chosen, optimizer, keep_moments=True)
+        self.fix(self.choose(scores), optimizer, keep_moments=True)

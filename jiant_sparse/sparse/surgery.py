@@ -114,10 +114,9 @@ def fold(encoder: nn.Module) -> None:
     for module in list(encoder.modules()):
         if parametrize.is_parametrized(module):
             for leaf, stack in list(module.parametrizations.items()):
-                if not _holds_edit(stack):
-                    continue
-                module.parametrizations[leaf].eval()
-                parametrize.remove_parametrizations(module, leaf, leave_parametrized=True)
+                if _holds_edit(stack):
+                    stack.eval()
+                    parametrize.remove_parametrizations(module, leaf, leave_parametrized=True)
 
 
 def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
