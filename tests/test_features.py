@@ -1,13 +1,17 @@
 """jiant's rows and batches: true labels, nothing lost unseen, padding without effect."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, features, model
+from jiant_sparse.host.train import train
+from jiant_sparse.seeds import derive
 
 TASKS = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc", "sst", "qnli"]
 
@@ -100,6 +104,15 @@ def test_an_example_that_jiant_cannot_read_is_named(tmp_path, data_dir, bert_dir
         load(task, jiant_model, paths["val"])
 
 
+def test_the_order_without_grouping_never_changes():
+    # Written down, so that records made with one version can be made again with the next.
+    assert orders(seed=1) == [
+        [2, 4, 5, 6, 8, 3, 9, 1, 7, 0],
+        [0, 1, 7, 2, 4, 9, 3, 6, 5, 8],
+        [2, 8, 1, 6, 4, 0, 3, 7, 5, 9],
+    ]
+
+
 def orders(**options) -> list[list[int]]:
     epochs = features.Epochs(None, list(range(10)), 4, **options)
     return [epochs.order(epoch).tolist() for epoch in range(3)]
@@ -111,7 +124,7 @@ def test_epochs_are_permutations_that_depend_on_seed_and_epoch_alone():
     assert orders(seed=1) == first
     assert all(sorted(order) == list(range(10)) for order in first)
     assert len(set(map(tuple, first + orders(seed=2)))) == 6
-    replayed = orders(seed=1, reshuffle=False)
+    replayed = orders(seed=1, train=Train(reshuffle=False))
     assert replayed == [first[0]] * 3
 
 
@@ -126,3 +139,104 @@ def test_batches_go_on_over_epochs_and_keep_the_last_short_one(data_dir, bert_di
         seen += metadata["example_id"]
     assert sizes == [4, 4, 2, 4, 4, 2]
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+
+
+def masked_rows(*masks: list) -> list[dict]:
+    return [{"data_row": SimpleNamespace(input_mask=np.array(mask))} for mask in masks]
+
+
+@pytest.mark.parametrize("task", ["cola", "rte", "cb", "copa"])
+def test_a_rows_length_is_what_trimming_leaves_of_it(task, data_dir, bert_dir):
+    jiant_task, jiant_model, paths = build(task, data_dir, bert_dir)
+    rows = load(jiant_task, jiant_model, paths["train"]).rows
+    alone = [features.trim(jiant_task.collate_fn([row])[0]).input_ids.shape[-1] for row in rows]
+    found = features.lengths(rows)
+    assert found.tolist() == alone
+    assert len(set(alone)) > 1 and found.max() == rows[0]["data_row"].input_ids.shape[-1]
+
+
+def test_of_several_choices_the_longest_counts():
+    rows = masked_rows([[1, 1, 1, 0], [1, 0, 0, 0]], [[1, 0, 0, 0], [1, 1, 0, 0]])
+    assert features.lengths(rows).tolist() == [3, 2]
+
+
+# In batches of 4: four windows of 8 batches, one of 3, and three rows over. Many are equally long.
+LENGTHS = np.random.RandomState(0).randint(1, 9, size=4 * 35 + 3).tolist()
+ROWS = masked_rows(*([1] * length + [0] * (9 - length) for length in LENGTHS))
+
+
+def grouped(size=4, rows=ROWS, seed=1, **settings) -> list[list[int]]:
+    settings = Train(**{"length_grouping": 8} | settings)
+    epochs = features.Epochs(None, rows, size, seed=seed, train=settings)
+    return [epochs.order(epoch).tolist() for epoch in range(3)]
+
+
+def cut(positions, size) -> list[tuple]:
+    return [tuple(positions[start : start + size]) for start in range(0, len(positions), size)]
+
+
+def test_rows_are_batched_by_length_within_their_window():
+    for epoch, order in enumerate(grouped()):
+        plain = features.Epochs(None, ROWS, 4, seed=1).order(epoch).tolist()
+        # The short batch is that of an epoch without grouping, and as late.
+        assert order[140:] == plain[140:]
+        in_order_of_length = 0
+        for found, window in zip(cut(order[:140], 32), cut(plain[:140], 32), strict=True):
+            # Stable: rows of one length stay in their random order.
+            expected = cut(sorted(window, key=LENGTHS.__getitem__), 4)
+            assert sorted(cut(found, 4)) == sorted(expected)
+            in_order_of_length += cut(found, 4) == expected
+        # Three batches may be shuffled into their own order, eight hardly.
+        assert in_order_of_length <= 1
+
+
+def test_grouped_epochs_are_permutations_that_depend_on_seed_and_epoch_alone():
+    first = grouped()
+    np.random.rand(5), torch.rand(5)
+    assert grouped() == first
+    assert all(sorted(order) == list(range(len(ROWS))) for order in first)
+    assert len(set(map(tuple, first + grouped(seed=2)))) == 6
+    assert grouped(reshuffle=False) == [first[0]] * 3
+
+
+@pytest.mark.parametrize("size, rows", [(1, ROWS), (4, ROWS[:3]), (4, ROWS[:4]), (200, ROWS)])
+def test_grouping_takes_any_size_of_batch(size, rows):
+    for order in grouped(size, rows):
+        assert sorted(order) == list(range(len(rows)))
+
+
+def test_grouped_batches_have_the_sizes_of_others(data_dir, bert_dir):
+    task, jiant_model, paths = build("cb", data_dir, bert_dir)
+    rows = load(task, jiant_model, paths["val"]).rows
+    epochs = features.Epochs(task, rows, 4, seed=0, train=Train(length_grouping=2))
+    assert [len(epochs.pop()[0]) for _ in range(6)] == [4, 4, 2, 4, 4, 2]
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_a_window_of_fewer_than_two_batches_is_refused(window, make_job):
+    message = f"train.length_grouping: is {window}; it should be greater than or equal to 2"
+    with pytest.raises(InputError, match=message):
+        make_job(train={"length_grouping": window})
+
+
+@pytest.mark.parametrize("task", ["cb", "copa"])
+def test_a_cell_trains_and_probes_on_grouped_batches(task, make_job, data_dir, monkeypatch):
+    popped = {1: [], 4: []}
+    plain_pop = features.Epochs.pop
+
+    def pop(epochs):
+        batch, metadata = plain_pop(epochs)
+        popped[epochs.batch_size].append(tuple(metadata["example_id"]))
+        return batch, metadata
+
+    monkeypatch.setattr(features.Epochs, "pop", pop)
+    settings = {"length_grouping": 2, "max_steps": 6}
+    job = make_job(task, "fish", {"samples": 5, "density": 0.1}, train=settings)
+    train(job)
+    assert job.cell.settings["train"]["length_grouping"] == 2
+    jiant_task, jiant_model, paths = build(task, data_dir, job.source.path)
+    rows = load(jiant_task, jiant_model, paths["train"]).rows
+    epochs = features.Epochs(None, rows, 4, seed=derive(0, "train"), train=job.cell.train)
+    assert popped[4] == cut(epochs.order(0).tolist(), 4)
+    assert len(set(popped[1])) == 5
+    assert make_job(task).cell.train.length_grouping is None

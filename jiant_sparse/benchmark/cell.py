@@ -39,6 +39,9 @@ class Train(Block):
     min_steps: int = Field(20_000, ge=0, description="no early stop up to here")
     patience: int = Field(40, ge=0, description="evaluations without a better score; 0 = off")
     reshuffle: bool = Field(True, description="new order each epoch; jiant replays the first one")
+    length_grouping: int | None = Field(
+        None, ge=2, description="batches whose rows are grouped by length together; null = off"
+    )
     weight_decay: float = Field(0.01, ge=0)
     decay_unselected: bool = Field(
         False, description="decay frozen matrices of the encoder too, as masked gradients let it"

@@ -18,6 +18,7 @@ from jiant.tasks.lib import wsc
 from jiant.tasks.retrieval import create_task_from_config
 from jiant.utils.torch_utils import ListDataset
 
+from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.seeds import derive
 
@@ -113,21 +114,36 @@ def batches(task: Task, rows: list[dict], batch_size: int) -> Iterator[tuple[Bat
         yield trim(batch), metadata
 
 
+def lengths(rows: list[dict]) -> np.ndarray:
+    """(rows,) int64: the width that `trim` leaves of each row alone, in tokens."""
+    # The last axis is the tokens', of multiple choice too: (width,) or (choices, width).
+    return np.array([row["data_row"].input_mask.nonzero()[-1].max() + 1 for row in rows])
+
+
 class Epochs:
     """Endless training batches: a new permutation of the rows each epoch.
 
     Stands in for jiant's InfiniteYield, which replays the first epoch's batches for ever; that is
-    `reshuffle=False`. The order depends on seed and epoch alone, not on a global generator.
+    `train.reshuffle=False`. With `train.length_grouping` the rows of a batch are of like length.
+    The order depends on seed and epoch alone, not on a global generator.
     """
 
     def __init__(
-        self, task: Task, rows: list[dict], batch_size: int, *, seed: int, reshuffle: bool = True
+        self,
+        task: Task,
+        rows: list[dict],
+        batch_size: int,
+        *,
+        seed: int,
+        train: Train | None = None,
     ) -> None:
+        """batch_size: this stream's, whatever train's is. train: None is the defaults."""
         self.task = task
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
-        self.reshuffle = reshuffle
+        self.train = train or Train()
+        self._lengths = lengths(rows) if self.train.length_grouping else None
         self._batches = self._endless()
 
     def pop(self) -> tuple[BatchMixin, dict]:
@@ -136,9 +152,26 @@ class Epochs:
 
     def order(self, epoch: int) -> np.ndarray:
         """(rows,) the rows' positions in the order of `epoch`, from 0."""
-        stream = derive(self.seed, "epoch", str(epoch if self.reshuffle else 0))
+        stream = derive(self.seed, "epoch", str(epoch if self.train.reshuffle else 0))
         generator = np.random.RandomState([stream >> 32, stream & 0xFFFFFFFF])
-        return generator.permutation(len(self.rows))
+        order = generator.permutation(len(self.rows))
+        return order if self._lengths is None else self._grouped(order, generator)
+
+    def _grouped(self, order: np.ndarray, generator: np.random.RandomState) -> np.ndarray:
+        """`order` with the rows of each window of batches sorted by length, and then its batches
+        shuffled: by length they would come from short to long, a curriculum nobody asked for.
+
+        What fills no batch stays as it is at the end of the epoch: sorted in, the short batch would
+        always be one of the longest rows, and each of them would weigh more than the others.
+        """
+        whole = len(order) - len(order) % self.batch_size
+        size = self.train.length_grouping * self.batch_size
+        parts = []
+        for window in np.split(order[:whole], range(size, whole, size)):
+            ranks = np.argsort(self._lengths[window], kind="stable")
+            grouped = window[ranks].reshape(-1, self.batch_size)
+            parts += [*grouped[generator.permutation(len(grouped))]]
+        return np.concatenate([*parts, order[whole:]])
 
     def _endless(self) -> Iterator[tuple[BatchMixin, dict]]:
         epoch = 0

@@ -69,7 +69,7 @@ class SparseRunner(jiant_runner.JiantRunner):
             self.phases["train"].rows,
             batch_size or self.train_settings.batch_size,
             seed=derive(self.seed, stream),
-            reshuffle=self.train_settings.reshuffle,
+            train=self.train_settings,
         )
 
     def backward(self, batch: Any, penalty: Tensor | float = 0.0, parts: int = 1) -> float:
