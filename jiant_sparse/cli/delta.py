@@ -19,6 +19,7 @@ def inspect(file: Annotated[Path, typer.Argument()]) -> None:
         found = delta.load(file)
     for key, value in found.meta.items():
         typer.echo(f"{key}: {value}")
+    typer.echo(f"values: {found.values}")
     typer.echo(f"changed: {delta.changed(found):,} entries of {len(found.entries)} tensors")
     for name, (index, _) in found.entries.items():
         typer.echo(f"  {name}: {index.numel():,}")
@@ -42,6 +43,31 @@ def apply(
     with input_errors():
         export(file, model, output_dir, fold=fold)
     typer.echo(output_dir)
+
+
+@app.command("round")
+def round_values(
+    file: Annotated[Path, typer.Argument()],
+    output: Annotated[Path, typer.Argument(help="A new file.")],
+    values: Annotated[str, typer.Option("--values", help="bfloat16 or float16.")],
+) -> None:
+    """Write a lossy copy with values of 16 bits, which says that it is one.
+
+    New tensors (head, LoRA's A and B, adapters) stay exact.
+    """
+    from jiant_sparse.errors import InputError
+    from jiant_sparse.sparse import delta
+
+    with input_errors():
+        if output.exists():
+            raise InputError(f"{output}: exists already; give a new file")
+        found = delta.load(file)
+        try:
+            lossy = delta.rounded(found, values)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+        delta.save(lossy, output)
+    typer.echo(output)
 
 
 @app.command()

@@ -3,18 +3,19 @@
 A delta belongs to one base model, whose tensors it knows by their digests. Applied to that base it
 gives back the tuned tensors bit for bit; any other base is refused.
 
-On disk a delta is a safetensors file with `<param>.index` (sorted flat positions, or a bit for
-each where that is smaller) and `<param>.value` for each changed tensor, each new tensor under its
-own name, and a JSON header that says which is which.
+On disk a delta is a safetensors file with `<param>.index` (in the smallest code of `index_codes`)
+and `<param>.value` for each changed tensor, each new tensor under its own name, and a JSON header
+that says which is which. A delta that was rounded says so, and its file has values of 16 bits.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -22,9 +23,11 @@ from torch import Tensor
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import replacing
+from jiant_sparse.sparse import index_codes, rounding
 from jiant_sparse.sparse.bits import bits, differing, flat, form
+from jiant_sparse.sparse.rounding import EXACT, ROUNDINGS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # One key holds the whole header: safetensors writes several in an order that differs from run to
 # run, and equal deltas should be equal files.
@@ -38,12 +41,14 @@ class Delta:
     new: tensors that the base does not have.
     base: digest by name of every tensor of the base, changed or not.
     meta: free text about the run.
+    values: "exact", or what the entries' values were rounded to: "bfloat16" or "float16".
     """
 
     entries: dict[str, tuple[Tensor, Tensor]]
     new: dict[str, Tensor]
     base: dict[str, str]
     meta: dict[str, str]
+    values: str = EXACT
 
 
 def fingerprint(base: Mapping[str, Tensor]) -> dict[str, str]:
@@ -75,22 +80,37 @@ def extract(
 def apply(delta: Delta, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tuned model: copies of the tensors that changed, `base`'s own of the others, the new.
 
-    base: the model that the delta was made from, no tensor more or less, on any device.
+    base: the model that the delta was made from, no tensor more or less, on any device. As many
+    tensors are read at a time as torch uses threads.
     Raises InputError that names the first tensor of `base` that differs, or one that is missing.
     """
-    _check_base(delta, base)
     tuned = dict(base)
-    for name, (index, values) in delta.entries.items():
-        changed = base[name].detach().clone(memory_format=torch.contiguous_format)
-        last = int(index[-1])
-        if values.dtype != changed.dtype or last >= changed.numel():
-            got = f"{form(values)} up to position {last}"
-            raise InputError(f"delta of {name} is {got}; the base has {form(changed)}")
-        # As integers: no cast or copy of a float may quieten a NaN.
-        target = bits(changed.view(-1))
-        target[index.to(target.device)] = bits(values).to(target.device)
-        tuned[name] = changed
+    # Hashing and copying let go of Python's lock.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        _check_base(delta, base, pool.map(_digest, base.values()))
+        edited = pool.map(lambda name: _edited(base[name], *delta.entries[name]), delta.entries)
+        tuned |= zip(delta.entries, edited, strict=True)
     return tuned | {name: tensor.clone() for name, tensor in delta.new.items()}
+
+
+def rounded(delta: Delta, values: str) -> Delta:
+    """A lossy copy of an exact delta, whose file is smaller: two bytes for each value of an entry.
+
+    values: "bfloat16" (8 significant bits) or "float16" (11, but only from 6e-8 to 65504). The
+    values of float32 and float64 entries are rounded and keep their dtype. New tensors stay exact:
+    a head has no base, beside which its rounding errors would be small.
+    Raises InputError for other `values`, for a delta that is not exact, and for a tensor in which
+    a finite value would become infinite.
+    """
+    if values not in ROUNDINGS:
+        raise InputError(f"values are to be {values!r}; they must be one of {', '.join(ROUNDINGS)}")
+    if delta.values != EXACT:
+        raise InputError(f"values are {delta.values} already; only exact ones can be rounded")
+    entries = {}
+    for name, (index, exact) in delta.entries.items():
+        with _about(f"values of {name}"):
+            entries[name] = (index, rounding.rounded(exact, values))
+    return replace(delta, entries=entries, values=values)
 
 
 def changed(delta: Delta) -> int:
@@ -99,21 +119,26 @@ def changed(delta: Delta) -> int:
 
 
 def save(delta: Delta, path: Path) -> int:
-    """Write the delta to `path`, all or nothing. Returns the file's size in bytes.
+    """Write the delta to `path`, all or nothing, bit for bit. Returns the file's size in bytes.
 
     Raises InputError for a delta that `load` would refuse.
     """
     _check(delta)
     stems = _stems(delta)
-    tensors = dict(delta.new)
+    tensors, codes, dtypes = dict(delta.new), {}, {}
     for name, (index, values) in delta.entries.items():
-        tensors[f"{stems[name]}.index"] = encode_index(index)
-        tensors[f"{stems[name]}.value"] = values
+        codes[name], tensors[f"{stems[name]}.index"] = index_codes.encode(index)
+        tensors[f"{stems[name]}.value"] = narrow = rounding.narrow(values, delta.values)
+        if narrow.dtype != values.dtype:
+            dtypes[name] = str(values.dtype).removeprefix("torch.")
     # safetensors takes neither views of shared memory nor other layouts.
     tensors = {key: flat(tensor).clone().view(tensor.shape) for key, tensor in tensors.items()}
     header = {
         "format_version": FORMAT_VERSION,
+        "values": delta.values,
         "changed": stems,
+        "codes": codes,
+        "rounded": dtypes,
         "base": delta.base,
         "meta": delta.meta,
         "stored": fingerprint(tensors),
@@ -137,34 +162,8 @@ def load(path: Path) -> Delta:
         raise InputError(f"{path}: not a readable safetensors file: {error}") from error
     if _HEADER not in metadata:
         raise InputError(f"{path}: a safetensors file, but not a delta of jiant_sparse")
-    try:
+    with _about(path):
         return _decode(_parse_header(metadata[_HEADER]), stored)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def encode_index(index: Tensor) -> Tensor:
-    """An index as it is stored: the smallest of int32, int64 or one bit for each position (uint8).
-
-    Bits, lowest position first, are smaller from one changed entry in 32 on.
-    """
-    if index.numel() == 0:
-        return index
-    length = int(index[-1]) + 1
-    if length < 32 * index.numel():
-        mask = np.zeros(length, dtype=bool)
-        mask[index.numpy()] = True
-        return torch.from_numpy(np.packbits(mask, bitorder="little"))
-    return index.to(torch.int32 if length <= 2**31 else torch.int64)
-
-
-def decode_index(stored: Tensor) -> Tensor:
-    """The index that `encode_index` stored. Raises InputError for another dtype."""
-    if stored.dtype == torch.uint8:
-        return torch.from_numpy(np.unpackbits(stored.numpy(), bitorder="little").nonzero()[0])
-    if stored.dtype not in (torch.int32, torch.int64):
-        raise InputError(f"an index is {form(stored)}; it must be int32, int64 or uint8")
-    return stored.long()
 
 
 def _digest(tensor: Tensor) -> str:
@@ -173,18 +172,32 @@ def _digest(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _check_base(delta: Delta, base: Mapping[str, Tensor]) -> None:
+def _check_base(delta: Delta, base: Mapping[str, Tensor], digests: Iterable[str]) -> None:
     for name in delta.base:
         if name not in base:
             raise InputError(f"base lacks {name}, which the delta's base has")
-    for name, tensor in base.items():
+    for name, digest in zip(base, digests, strict=True):
         if name not in delta.base:
             raise InputError(f"base has {name}, which the delta's base has not")
-        if _digest(tensor) != delta.base[name]:
+        if digest != delta.base[name]:
             raise InputError(f"base is not the delta's base: {name} is the first tensor to differ")
+    for name, (index, values) in delta.entries.items():
+        last = int(index[-1])
+        if values.dtype != base[name].dtype or last >= base[name].numel():
+            got = f"{form(values)} up to position {last}"
+            raise InputError(f"delta of {name} is {got}; the base has {form(base[name])}")
+
+
+def _edited(old: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    # As integers: no cast or copy of a float may quieten a NaN. And by NumPy, which asks the system
+    # for large pages: half the time that torch takes to copy.
+    new = bits(flat(old)).numpy().copy()
+    new[index.numpy()] = bits(values).numpy()
+    return torch.from_numpy(new).view(old.dtype).view(old.shape).to(old.device)
 
 
 def _check(delta: Delta) -> None:
+    rounding.check_name(delta.values)
     for name, (index, values) in delta.entries.items():
         if name not in delta.base:
             raise InputError(f"the delta changes {name}, which its base does not have")
@@ -194,6 +207,8 @@ def _check(delta: Delta) -> None:
             raise InputError(f"{name} has {form(values)} values for {index.numel()} positions")
         if int(index[0]) < 0 or bool((index[1:] <= index[:-1]).any()):
             raise InputError(f"index of {name} is not ascending from 0 or later")
+        with _about(f"values of {name}"):
+            rounding.check_values(values, delta.values)
     for name in delta.new:
         if name in delta.base:
             raise InputError(f"{name} cannot be new: the delta's base has it")
@@ -224,10 +239,11 @@ def _parse_header(text: str) -> dict:
     version = header.get("format_version") if isinstance(header, dict) else None
     if version != FORMAT_VERSION:
         raise InputError(f"format version is {version!r}; it must be {FORMAT_VERSION}")
-    for field in ("changed", "base", "meta", "stored"):
+    for field in ("changed", "codes", "rounded", "base", "meta", "stored"):
         value = header.get(field)
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise InputError(f"header field {field!r} is {value!r:.40}; it must map names to texts")
+    rounding.check_name(header.get("values"))
     return header
 
 
@@ -238,12 +254,31 @@ def _decode(header: dict, stored: Mapping[str, Tensor]) -> Delta:
             raise InputError(f"{key} is missing, foreign or damaged: its digest does not match")
     new = {key: stored[key] for key in header["stored"]}
     try:
-        entries = {
-            name: (decode_index(new.pop(f"{stem}.index")), new.pop(f"{stem}.value"))
+        parts = {
+            name: (new.pop(f"{stem}.index"), new.pop(f"{stem}.value"))
             for name, stem in header["changed"].items()
         }
     except KeyError as error:
         raise InputError(f"{error} is missing, though the header names it") from error
-    delta = Delta(entries, new, header["base"], header["meta"])
+    entries = {name: _decode_entry(header, name, *pair) for name, pair in parts.items()}
+    delta = Delta(entries, new, header["base"], header["meta"], header["values"])
     _check(delta)
     return delta
+
+
+def _decode_entry(header: dict, name: str, index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    with _about(f"index of {name}"):
+        index = index_codes.decode(header["codes"].get(name), index, values.numel())
+    if name in header["rounded"]:
+        with _about(f"values of {name}"):
+            values = rounding.widen(values, header["values"], header["rounded"][name])
+    return index, values
+
+
+@contextmanager
+def _about(name: object) -> Iterator[None]:
+    """Say which file or tensor it is that something is wrong with."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
