@@ -68,19 +68,32 @@ class Entries(Edit):
     written in place. No other entry is ever written, so frozen means bit-equal.
 
     dense: any shape, frozen. index: (k,) int64, sorted, distinct flat positions.
+    Of a matrix, `row_start` (rows + 1,) and `column` (k,) int32 are the index as in the CSR format:
+    row r has the entries row_start[r] up to row_start[r + 1].
     """
 
     def __init__(self, dense: Tensor, index: Tensor) -> None:
         super().__init__(dense, index.numel())
         self.register_buffer("index", index.to(dense.device), persistent=False)
         self.values = nn.Parameter(dense.detach().flatten()[self.index])
+        if dense.dim() == 2:
+            rows, columns = dense.shape
+            starts = torch.searchsorted(
+                index, torch.arange(rows + 1, device=index.device) * columns
+            )
+            for name, part in (("row_start", starts), ("column", index % columns)):
+                self.register_buffer(name, part.int().to(dense.device), persistent=False)
 
     def forward(self, dense: Tensor) -> Tensor:
+        return _Scatter.apply(self.values, self.write(dense), self.index)
+
+    def write(self, dense: Tensor) -> Tensor:
+        """The dense tensor with the values in it; it does not train."""
         # Through .data: within a step the same values are written again, so the weights that an
         # earlier forward pass saved for its backward (COPA runs two) are still right, and the
         # version counter must not say otherwise.
         dense.data.view(-1).index_copy_(0, self.index, self.values.data)
-        return _Scatter.apply(self.values, dense, self.index)
+        return dense.detach()
 
 
 class Mixed(Edit):

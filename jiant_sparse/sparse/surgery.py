@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse import moments
+from jiant_sparse.sparse import layers, moments
 from jiant_sparse.sparse.edits import Edit, Entries, Gated
 
 
@@ -31,10 +31,11 @@ def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
     """Train only the entries of tensor `name` at the flat positions `index`; freeze its rest.
 
     index: (k,) int64, strictly increasing, in [0, numel). An empty index freezes the tensor.
-    Raises InputError if there is no such tensor, if it is not contiguous or edited already, or if
-    the index is not of that form.
+    Raises InputError if there is no such tensor, if it is not contiguous or edited already, if an
+    embedding's `max_norm` rewrites it, or if the index is not of that form.
     """
     dense = _find(encoder, name)[2]
+    _check_rewritten(encoder, name, dense)
     _check_index(name, dense, index)
     if index.numel():
         edit(encoder, name, Entries(dense, index))
@@ -48,11 +49,16 @@ def train_tensor(encoder: nn.Module, name: str) -> None:
 
 
 def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
-    """Let tensor `name` train as `edit` has it. Raises InputError as `train_tensor`."""
-    module, leaf, dense = _find(encoder, name)
+    """Let tensor `name` train as `edit` has it, in every module that holds it.
+
+    Raises InputError as `train_tensor`.
+    """
+    dense = _find(encoder, name)[2]
     dense.requires_grad_(edit.trains_original)
-    # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over the weights.
-    parametrize.register_parametrization(module, leaf, edit, unsafe=True)
+    for module, leaf in _holders(encoder, dense):
+        # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
+        parametrize.register_parametrization(module, leaf, edit, unsafe=True)
+        layers.adapt(module)
 
 
 def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
@@ -90,7 +96,9 @@ def narrow(
     """
     check_choice(encoder, chosen)
     for name, index in chosen.items():
-        _check_index(name, _find(encoder, name, allow=Gated)[2], index)
+        dense = _find(encoder, name, allow=Gated)[2]
+        _check_rewritten(encoder, name, dense)
+        _check_index(name, dense, index)
     for name, index in chosen.items():
         module, leaf, dense = _find(encoder, name, allow=Gated)
         old, values = [dense], dense.detach().flatten()[index.to(dense.device)]
@@ -98,7 +106,7 @@ def narrow(
             gated = module.parametrizations[leaf][0].eval()
             old = list(gated.parameters())
             values = gated(dense).detach().flatten()[index.to(dense.device)]
-            parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
+            _remove(encoder, dense)
         dense.grad = None
         train_entries(encoder, name, index)
         entries = module.parametrizations[leaf][0] if index.numel() else None
@@ -109,14 +117,14 @@ def narrow(
             moments.replace(optimizer, old, entries and entries.values, kept)
 
 
+@torch.no_grad()
 def fold(encoder: nn.Module) -> None:
     """Turn every edited tensor into its final plain value, as evaluated, under its own name."""
-    for module in list(encoder.modules()):
-        if parametrize.is_parametrized(module):
-            for leaf, stack in list(module.parametrizations.items()):
-                if _holds_edit(stack):
-                    stack.eval()
-                    parametrize.remove_parametrizations(module, leaf, leave_parametrized=True)
+    # By the stored tensor: the modules that hold a tied one have a list each.
+    for dense, stack in {m.original: m for m in encoder.modules() if _holds_edit(m)}.items():
+        value = stack.eval()()
+        _remove(encoder, dense)
+        dense.copy_(value)
 
 
 def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
@@ -149,13 +157,15 @@ def decay_frozen(encoder: nn.Module, factor: float) -> None:
 
     A program that zeroes gradients instead of freezing lets decoupled weight decay go on.
     """
+    frozen: set[nn.Parameter] = set()
     for module in encoder.modules():
         if _holds_edit(module) and isinstance(module[0], Gated):
             continue  # pretrained values that are part of a sum
-        for parameter in module.parameters(recurse=False):
-            if parameter.dim() >= 2 and not parameter.requires_grad:
-                # The entries that train are written over these before anything reads them.
-                parameter.data.mul_(factor)
+        frozen |= {p for p in module.parameters(recurse=False) if not p.requires_grad}
+    for parameter in frozen:
+        if parameter.dim() >= 2:
+            # The entries that train are written over these before anything reads them.
+            parameter.data.mul_(factor)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -211,6 +221,35 @@ def _find(
             return module, leaf, stack.original
         raise InputError(f"{name}: this tensor has been given a parametrization already")
     raise InputError(f"{name}: the encoder has no such weight tensor")
+
+
+def _holders(encoder: nn.Module, dense: Tensor) -> list[tuple[nn.Module, str]]:
+    """Every module that holds the stored tensor, plain or edited, and the tensor's name there.
+
+    More than one for tied weights.
+    """
+    found = []
+    for module in encoder.modules():
+        found += [(module, leaf) for leaf, p in module._parameters.items() if p is dense]
+        if parametrize.is_parametrized(module):
+            stacks = module.parametrizations.items()
+            found += [(module, leaf) for leaf, stack in stacks if stack.original is dense]
+    return [(m, leaf) for m, leaf in found if not isinstance(m, parametrize.ParametrizationList)]
+
+
+def _remove(encoder: nn.Module, dense: Tensor) -> None:
+    """Take the edit of the stored tensor out everywhere; the tensor stays as it is stored."""
+    for module, leaf in _holders(encoder, dense):
+        parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
+
+
+def _check_rewritten(encoder: nn.Module, name: str, dense: Tensor) -> None:
+    for module, _ in _holders(encoder, dense):
+        if getattr(module, "max_norm", None) is not None:
+            raise InputError(
+                f"{name}: the embedding has max_norm {module.max_norm}, which rewrites weights as "
+                "they are looked up, so that frozen ones would change; it must be None"
+            )
 
 
 def _check_index(name: str, dense: Tensor, index: Tensor) -> None:

@@ -1,0 +1,132 @@
+"""Layers of whose weights a few entries train: their forward pass, without a dense gradient.
+
+The output, and the gradient of the input, are torch's own, computed with the frozen tensor, in
+which the entries have been written. A tap on the output computes the gradient of the entries by
+the way, from the output's gradient g and what the layer has seen:
+
+- linear weight: dL/dW[i, j] = sum over tokens t of g[t, i] x[t, j], at these (i, j) only;
+- linear bias: dL/db[i] = sum over t of g[t, i], at these i only;
+- embedding: dL/dW[r, c] = sum of g[t, c] over the tokens t with the id r.
+
+What any other module does with such a tensor goes through `Entries.forward`, by way of the dense
+gradient; the two differ in speed and memory only.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.nn.utils import parametrize
+
+from jiant_sparse.sparse import products, recall
+from jiant_sparse.sparse.edits import Entries
+
+Rule = Callable[[Tensor, Tensor | None], tuple[Tensor | None, ...]]
+"""rule(gradient of the output, what the layer has seen): the gradients of the entries."""
+
+
+def adapt(module: nn.Module) -> None:
+    """Give a module with parametrized tensors the forward pass of its kind, if there is one.
+
+    It ends with the parametrizations, whose class of this one module it is put in.
+    """
+    forward = FORWARDS.get(parametrize.type_before_parametrizations(module))
+    if forward is not None:
+        type(module).forward = forward
+
+
+class _Tap(torch.autograd.Function):
+    """The identity on a layer's output; backward, the entries' gradients are computed."""
+
+    @staticmethod
+    def forward(ctx, output: Tensor, seen: Tensor | None, rule: Rule, *values: Tensor) -> Tensor:
+        ctx.rule = rule
+        ctx.recipe = None if seen is None else recall.recipe(seen)
+        ctx.save_for_backward(None if seen is None or ctx.recipe else seen.detach())
+        # Not a view to autograd, so that the next operation may work in place.
+        return output.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (seen,) = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=False):
+            seen = ctx.recipe() if ctx.recipe else seen
+            return gradient, None, None, *ctx.rule(gradient, seen)
+
+
+# A compiled model calls this as it is: a tap writes weights, which a compiler may not move.
+@torch.compiler.disable
+def _linear(module: nn.Linear, inputs: Tensor) -> Tensor:
+    weight, entries = _parts(module, "weight")
+    bias, bias_entries = _parts(module, "bias")
+    output = functional.linear(inputs, weight, bias)
+    rule = partial(_linear_gradients, entries, bias_entries)
+    return _tapped(output, entries and inputs, rule, entries, bias_entries)
+
+
+@torch.compiler.disable
+def _embedding(module: nn.Embedding, ids: Tensor) -> Tensor:
+    if module.scale_grad_by_freq:
+        return nn.Embedding.forward(module, ids)
+    weight, entries = _parts(module, "weight")
+    output = functional.embedding(ids, weight, module.padding_idx)
+    rule = partial(_embedding_gradients, entries, module.padding_idx)
+    return _tapped(output, ids, rule, entries)
+
+
+FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.Linear: _linear,
+    nn.Embedding: _embedding,
+}
+
+
+def _parts(module: nn.Module, leaf: str) -> tuple[Tensor, Entries | None]:
+    """What the layer computes with, and the entries of it that train, if it is trained that way."""
+    if parametrize.is_parametrized(module, leaf):
+        stack = module.parametrizations[leaf]
+        if isinstance(stack[0], Entries):
+            return stack[0].write(stack.original), stack[0]
+    return getattr(module, leaf), None
+
+
+def _tapped(output: Tensor, seen: Tensor | None, rule: Rule, *entries: Entries | None) -> Tensor:
+    values = [e and e.values for e in entries]
+    if not torch.is_grad_enabled() or not any(v is not None and v.requires_grad for v in values):
+        return output
+    return _Tap.apply(output, seen, rule, *values)
+
+
+def _linear_gradients(
+    weight: Entries | None, bias: Entries | None, gradient: Tensor, inputs: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    gradient = gradient.reshape(-1, gradient.shape[-1])
+    of_weight = of_bias = None
+    if weight is not None:
+        # What autocast has multiplied with the weight is the input in the output's dtype.
+        inputs = inputs.reshape(-1, inputs.shape[-1]).to(gradient.dtype)
+        of_weight = products.sampled(gradient, inputs, weight).to(weight.values.dtype)
+    if bias is not None:
+        chosen = gradient.index_select(1, bias.index)
+        of_bias = chosen.sum(0, dtype=products.wide(gradient)).to(bias.values.dtype)
+    return of_weight, of_bias
+
+
+def _embedding_gradients(
+    entries: Entries, padding_idx: int | None, gradient: Tensor, ids: Tensor
+) -> tuple[Tensor]:
+    gradient, ids = gradient.reshape(-1, gradient.shape[-1]), ids.reshape(-1)
+    # Every token has the entries of its id's row, which lie one after another.
+    first = entries.row_start[ids].long()
+    counts = entries.row_start[ids + 1] - first
+    if padding_idx is not None:
+        counts = counts.masked_fill(ids == padding_idx, 0)
+    token = torch.arange(len(ids), device=ids.device).repeat_interleave(counts)
+    within = torch.arange(len(token), device=ids.device) - (counts.cumsum(0) - counts)[token]
+    entry = first[token] + within
+    total = gradient.new_zeros(entries.values.shape, dtype=products.wide(gradient))
+    total.index_add_(0, entry, gradient[token, entries.column[entry]].to(total.dtype))
+    return (total.to(entries.values.dtype),)

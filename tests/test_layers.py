@@ -1,0 +1,1269 @@
+"""Layers of whose weights a few entries train, against the mathematics in float64.
+
+Every expectation is that of a plain dense layer, in float64, gathered at the chosen positions.
+"""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from support import bert, bits, effective, rng, roberta, state
+from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.sparse import layers, products, recall, surgery
+from jiant_sparse.sparse.edits import Entries, Gated, Mixed, Noise
+
+# A size that no other tensor of these tests has.
+ROWS, COLUMNS = 37, 53
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+
+
+@pytest.fixture(params=["tapped", "dense"])
+def path(request, monkeypatch) -> str:
+    """Both ways to the gradient."""
+    if request.param == "dense":
+        monkeypatch.setattr(layers, "FORWARDS", {})
+    return request.param
+
+
+def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape)).to(dtype)
+
+
+def integers(high: int, *shape: int, seed: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, high, shape))
+
+
+def draw(numel: int, density: float, seed: int = 0) -> Tensor:
+    count = max(1, int(density * numel))
+    chosen = np.random.default_rng(seed).choice(numel, count, replace=False)
+    return torch.from_numpy(np.sort(chosen))
+
+
+def choice(model: nn.Module, density: float = 0.2) -> dict[str, Tensor]:
+    """Entries of every tensor."""
+    named = enumerate(model.named_parameters())
+    return {name: draw(p.numel(), density, seed) for seed, (name, p) in named}
+
+
+def selected(model: nn.Module, chosen: dict[str, Tensor]) -> nn.Module:
+    surgery.select(model, chosen)
+    return model
+
+
+def entries(model: nn.Module, name: str) -> Entries:
+    module, _, leaf = name.rpartition(".")
+    return model.get_submodule(module).parametrizations[leaf][0]
+
+
+def gradients(model: nn.Module, chosen: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the values, by the tensors' names."""
+    return {name: entries(model, name).values.grad for name in chosen}
+
+
+def dense_gradients(model: nn.Module, chosen: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a plain model, gathered."""
+    return {name: model.get_parameter(name).grad.flatten()[i] for name, i in chosen.items()}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], rtol=1e-10, atol=1e-12):
+    """By default to what sums of float64 lose by another order."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        message = lambda text, name=name: f"{name}: {text}"  # noqa: E731
+        torch.testing.assert_close(found[name], tensor, rtol=rtol, atol=atol, msg=message)
+
+
+def numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy()
+
+
+def assert_sum(found: Tensor, expected: np.ndarray, magnitude: np.ndarray, terms: int) -> None:
+    """Equal to what a sum loses at most that is taken in float32 (float64) and rounded at its end.
+
+    magnitude: the sum of the terms' magnitudes. terms: their number.
+    """
+    end, sums = (torch.finfo(d).eps for d in (found.dtype, products.wide(found)))
+    allowed = end * np.abs(expected) + (terms + 2) * sums * magnitude
+    assert found.shape == expected.shape
+    assert (np.abs(numpy(found) - expected) <= allowed).all()
+
+
+# --- the gradient of a linear layer
+
+POSITIONS = {
+    "one": torch.tensor([20 * COLUMNS + 7]),
+    "first and last": torch.tensor([0, ROWS * COLUMNS - 1]),
+    "five": draw(ROWS * COLUMNS, 5 / ROWS / COLUMNS),
+    "0.005": draw(ROWS * COLUMNS, 0.005),
+    "0.1": draw(ROWS * COLUMNS, 0.1),
+    "below the whole product": draw(ROWS * COLUMNS, products.DENSE_FROM - 0.01),
+    "above the whole product": draw(ROWS * COLUMNS, min(1.0, products.DENSE_FROM + 0.01)),
+    "0.9": draw(ROWS * COLUMNS, 0.9),
+    "all": torch.arange(ROWS * COLUMNS),
+    "first row": torch.arange(COLUMNS),
+    "last row": torch.arange((ROWS - 1) * COLUMNS, ROWS * COLUMNS),
+    "a column": torch.arange(3, ROWS * COLUMNS, COLUMNS),
+}
+
+
+def linear(dtype: torch.dtype = torch.float32, *, bias: bool = True) -> nn.Linear:
+    layer = nn.Linear(COLUMNS, ROWS, bias=bias)
+    layer.weight.data = normal(ROWS, COLUMNS, seed=1)
+    if bias:
+        layer.bias.data = normal(ROWS, seed=2)
+    return layer.to(dtype)
+
+
+def check_linear(layer: nn.Linear, inputs: Tensor, gradient: Tensor) -> None:
+    """One pass and its gradients, of the entries, of what trains whole and of the input."""
+    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    inputs.requires_grad_()
+    output = layer(inputs)
+    assert torch.equal(output, functional.linear(inputs, weight, bias))
+    output.backward(gradient)
+    x, g = (numpy(t).reshape(-1, t.shape[-1]) for t in (inputs, gradient))
+    expected = (g @ numpy(weight)).reshape(inputs.shape)
+    magnitude = (np.abs(g) @ np.abs(numpy(weight))).reshape(inputs.shape)
+    assert_sum(inputs.grad, expected, magnitude, g.shape[1])
+    sums = {"weight": (g.T @ x, np.abs(g).T @ np.abs(x)), "bias": (g.sum(0), np.abs(g).sum(0))}
+    for leaf, (expected, magnitude) in sums.items():
+        if leaf in getattr(layer, "parametrizations", {}):
+            found, index = entries(layer, leaf).values, entries(layer, leaf).index.numpy()
+        elif getattr(layer, leaf) is not None and getattr(layer, leaf).requires_grad:
+            found, index = getattr(layer, leaf), slice(None)
+        else:
+            continue
+        expected, magnitude = (part.ravel()[index] for part in (expected, magnitude))
+        assert found.grad.dtype == found.dtype == layer.weight.dtype
+        assert_sum(found.grad.flatten(), expected, magnitude, len(x))
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gradient_of_entries_of_a_matrix(path, positions, dtype):
+    layer = linear(dtype)
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS[positions])
+    check_linear(
+        layer, normal(40, COLUMNS, seed=3, dtype=dtype), normal(40, ROWS, seed=4).to(dtype)
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (6,), (2, 3), (2, 0), (2, 2, 3)])
+@pytest.mark.parametrize("positions", ["five", "0.1", "0.9"])
+@pytest.mark.parametrize("trains", ["weight", "bias", "both", "weight, bias whole", "no bias"])
+def test_inputs_of_any_shape_and_entries_of_weight_and_bias(path, shape, positions, trains):
+    layer = linear(bias=trains != "no bias")
+    surgery.freeze(layer)
+    if trains != "bias":
+        surgery.train_entries(layer, "weight", POSITIONS[positions])
+    if trains in ("bias", "both"):
+        surgery.train_entries(layer, "bias", torch.tensor([0, 5, 6, ROWS - 1]))
+    if trains == "weight, bias whole":
+        surgery.train_tensor(layer, "bias")
+    check_linear(layer, normal(*shape, COLUMNS, seed=3), normal(*shape, ROWS, seed=4))
+
+
+@pytest.mark.parametrize("trains", ["weight", "bias"])
+def test_entries_of_one_tensor_beside_another_that_trains_whole(path, trains):
+    layer = linear()
+    surgery.train_entries(layer, trains, torch.tensor([1, 8]))
+    check_linear(layer, normal(6, COLUMNS, seed=3), normal(6, ROWS, seed=4))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_layers_and_batches_of_any_size(seed):
+    numbers = np.random.default_rng(seed)
+    tokens, rows, columns = numbers.choice([1, 2, 3, 7, 8, 16, 17, 31, 32, 33, 64, 100], 3)
+    layer = nn.Linear(columns, rows)
+    density = products.DENSE_FROM * numbers.uniform(0, 1.2)
+    surgery.select(layer, {"weight": draw(rows * columns, density, seed)})
+    check_linear(layer, normal(tokens, columns, seed=seed), normal(tokens, rows, seed=seed + 1))
+
+
+LAYOUTS: dict[str, Callable[[int, int], Tensor]] = {
+    "contiguous": lambda width, seed: normal(4, 6, width, seed=seed),
+    "transposed tokens": lambda width, seed: normal(6, 4, width, seed=seed).transpose(0, 1),
+    "features first": lambda width, seed: normal(width, 6, 4, seed=seed).permute(2, 1, 0),
+    "every other": lambda width, seed: normal(4, 6, 2 * width, seed=seed)[..., ::2],
+    "expanded tokens": lambda width, seed: normal(1, 6, width, seed=seed).expand(4, 6, width),
+    "expanded": lambda width, seed: normal(1, 1, 1, seed=seed).expand(4, 6, width),
+}
+
+
+@pytest.mark.parametrize("positions", ["five", "0.1", "0.9"])
+@pytest.mark.parametrize("of_gradient", LAYOUTS)
+@pytest.mark.parametrize("of_input", LAYOUTS)
+def test_tensors_of_any_layout(positions, of_gradient, of_input):
+    layer = linear()
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS[positions])
+    surgery.train_entries(layer, "bias", torch.tensor([3, 4]))
+    check_linear(layer, LAYOUTS[of_input](COLUMNS, 3).detach(), LAYOUTS[of_gradient](ROWS, 4))
+
+
+def test_the_gradient_of_a_plain_sum(path):
+    layer = linear()
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    inputs = normal(4, 6, COLUMNS, seed=3)
+    layer(inputs).sum().backward()
+    column = POSITIONS["0.1"].numpy() % COLUMNS
+    tokens = numpy(inputs).reshape(-1, COLUMNS)[:, column]
+    found = entries(layer, "weight").values.grad
+    assert_sum(found, tokens.sum(0), np.abs(tokens).sum(0), 24)
+
+
+def test_a_model_that_changes_its_dtype_after_the_choice(path):
+    layer = linear(torch.float64)
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    surgery.train_entries(layer, "bias", torch.tensor([2]))
+    layer.float()
+    check_linear(layer, normal(6, COLUMNS, seed=3), normal(6, ROWS, seed=4))
+
+
+# --- the gradient of an embedding
+
+
+def embedding(dtype: torch.dtype = torch.float32, **options) -> nn.Embedding:
+    layer = nn.Embedding(ROWS, COLUMNS, **options)
+    layer.weight.data = normal(ROWS, COLUMNS, seed=1)
+    return layer.to(dtype)
+
+
+def check_embedding(layer: nn.Embedding, ids: Tensor, gradient: Tensor) -> None:
+    weight, index = layer.weight.detach(), entries(layer, "weight").index.numpy()
+    output = layer(ids)
+    assert torch.equal(output, weight[ids.long()])
+    output.backward(gradient)
+    rows = ids.numpy().ravel()
+    counted = rows != (-1 if layer.padding_idx is None else layer.padding_idx)
+    expected, magnitude = np.zeros((2, ROWS, COLUMNS))
+    g = numpy(gradient).reshape(-1, COLUMNS)[counted]
+    np.add.at(expected, rows[counted], g)
+    np.add.at(magnitude, rows[counted], np.abs(g))
+    found = entries(layer, "weight").values
+    assert found.grad.dtype == found.dtype == layer.weight.dtype
+    assert_sum(found.grad, expected.ravel()[index], magnitude.ravel()[index], len(rows))
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gradient_of_entries_of_an_embedding(positions, dtype):
+    layer = embedding(dtype)
+    surgery.train_entries(layer, "weight", POSITIONS[positions])
+    # 500 tokens: of some rows so many that a sum in half precision would stand still.
+    ids = integers(10, 500, seed=5) ** 2 // 3 + 9
+    ids[:3] = torch.tensor([0, ROWS - 1, 20])
+    assert len(ids.unique()) < ROWS
+    check_embedding(layer, ids, normal(500, COLUMNS, seed=4, dtype=dtype) + 1)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (6,), (2, 3), (2, 2, 3)])
+@pytest.mark.parametrize("padding_idx", [None, 0, 4, ROWS - 1])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_ids_of_any_shape_and_the_padding(path, shape, padding_idx, dtype):
+    layer = embedding(padding_idx=padding_idx)
+    surgery.train_entries(layer, "weight", POSITIONS["0.9"])
+    ids = integers(ROWS, *shape, seed=5).to(dtype)
+    ids.view(-1)[: ids.numel() // 3] = padding_idx or 0
+    check_embedding(layer, ids, normal(*shape, COLUMNS, seed=4))
+
+
+@pytest.mark.parametrize("ids", [[3, 3, 3, 3], [0], [ROWS - 1, 0, ROWS - 1], [5, 6, 5]])
+@pytest.mark.parametrize("positions", ["first row", "last row", "a column", "one", "all"])
+def test_repeated_and_absent_ids(path, ids, positions):
+    layer = embedding()
+    surgery.train_entries(layer, "weight", POSITIONS[positions])
+    check_embedding(layer, torch.tensor(ids), normal(len(ids), COLUMNS, seed=4))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradients_of_an_embedding_in_any_layout(layout):
+    layer = embedding(padding_idx=2)
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    ids = integers(ROWS, 6, 4, seed=5).t()
+    check_embedding(layer, ids, LAYOUTS[layout](COLUMNS, 4))
+
+
+def test_an_embedding_scaled_by_frequency_is_right_as_torch_is():
+    plain, layer = (
+        embedding(torch.float64, padding_idx=3, scale_grad_by_freq=True) for _ in range(2)
+    )
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    ids, gradient = integers(9, 5, 7, seed=5), normal(5, 7, COLUMNS, seed=4, dtype=torch.float64)
+    outputs = [module(ids) for module in (plain, layer)]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.backward(gradient)
+    chosen = {"weight": POSITIONS["0.1"]}
+    assert_same(gradients(layer, chosen), dense_gradients(plain, chosen))
+
+
+@pytest.mark.parametrize("verb", [surgery.select, surgery.narrow])
+def test_an_embedding_that_rewrites_its_weights_is_refused(verb):
+    model = nn.Sequential(nn.Linear(2, 2), embedding(max_norm=6.0))
+    chosen = {"0.weight": torch.tensor([1]), "1.weight": POSITIONS["0.1"]}
+    with pytest.raises(
+        InputError, match="1.weight: the embedding has max_norm 6.0, which rewrites"
+    ):
+        verb(model, chosen)
+    if verb is surgery.narrow:
+        assert type(model[0]) is nn.Linear
+
+
+# --- memory
+
+
+class Recorder(TorchDispatchMode):
+    """The size of the largest new tensor (of a sparse one: what it stores), and all operations."""
+
+    def __init__(self, *known: Tensor) -> None:
+        super().__init__()
+        self.known = {t.untyped_storage().data_ptr() for t in known}
+        self.largest = 0
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        self.operations.append(operation.overloadpacket.__name__)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                stored = tensor if tensor.layout is torch.strided else tensor.values()
+                if stored.untyped_storage().data_ptr() not in self.known:
+                    self.largest = max(self.largest, stored.numel())
+        return result
+
+
+@pytest.mark.parametrize("positions", ["one", "0.005", "0.1", "below the whole product"])
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_as_large_as_the_weight_is_made(path, kind, positions, dtype):
+    layer = {"linear": linear, "embedding": embedding}[kind](dtype)
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS[positions])
+    inputs = normal(7, COLUMNS, seed=3, dtype=dtype).requires_grad_()
+    inputs = inputs if kind == "linear" else integers(ROWS, 7, seed=3)
+    stored = layer.parametrizations.weight.original
+    with Recorder(stored) as recorder:
+        layer(inputs).sum().backward()
+    largest = max(7 * COLUMNS, len(POSITIONS[positions]))
+    assert (recorder.largest <= largest) == (path == "tapped")
+    assert (recorder.largest >= ROWS * COLUMNS) == (path == "dense")
+
+
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+def test_the_output_is_not_copied(kind):
+    layer = {"linear": linear, "embedding": embedding}[kind]()
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    inputs = {"linear": normal(7, COLUMNS, seed=3), "embedding": integers(ROWS, 7, seed=3)}[kind]
+    with Recorder() as recorder:
+        layer(inputs)
+    assert {"addmm", "embedding"} & {*recorder.operations}
+    assert {"clone", "copy_", "_to_copy"}.isdisjoint(recorder.operations)
+
+
+@pytest.mark.parametrize("trains", ["entries of the bias", "nothing"])
+def test_an_input_that_no_gradient_needs_is_not_kept(trains):
+    layer = linear()
+    surgery.select(layer, {"weight": POSITIONS["0.1"]})
+    entries(layer, "weight").values.requires_grad_(False)
+    if trains != "nothing":
+        layer = linear()
+        surgery.select(layer, {"bias": torch.tensor([2])})
+    inputs = normal(7, COLUMNS, seed=3).requires_grad_() * 2
+    reference = StorageWeakRef(inputs.untyped_storage())
+    output = layer(inputs)
+    del inputs
+    assert reference.expired()
+    output.sum().backward()
+    if trains != "nothing":
+        assert entries(layer, "bias").values.grad == 7
+
+
+# --- 50 steps
+
+
+def network(dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Embedding(13, 8, padding_idx=1),
+        nn.Linear(8, 12),
+        nn.GELU(),
+        nn.LayerNorm(12),
+        nn.Linear(12, 5),
+    )
+    for p in model.parameters():
+        p.data = torch.randn(p.shape)
+    # Multiples of 1/1024: the same numbers in every dtype.
+    return model.to(dtype).apply(
+        lambda m: [p.data.mul_(1024).round_().div_(1024) for p in m.parameters()]
+    )
+
+
+def loss_of(model: nn.Module, step: int) -> Tensor:
+    target = integers(5, 24, seed=step + 100)
+    return functional.cross_entropy(model(integers(13, 4, 6, seed=step)).flatten(0, 1), target)
+
+
+class MaskedAdamW:
+    """Loshchilov & Hutter 2019 on the chosen entries of a dense model, and the norm clipped."""
+
+    def __init__(self, model: nn.Module, chosen: dict[str, Tensor], decay: float) -> None:
+        self.model, self.decay, self.count = model, decay, 0
+        self.masks = {n: torch.zeros(p.shape, dtype=p.dtype) for n, p in model.named_parameters()}
+        for name, index in chosen.items():
+            self.masks[name].view(-1)[index] = 1
+        self.first, self.second = ({n: 0 * m for n, m in self.masks.items()} for _ in range(2))
+
+    @torch.no_grad()
+    def step(self, rate: float, max_norm: float) -> None:
+        self.count += 1
+        named = dict(self.model.named_parameters())
+        masked = {name: named[name].grad * mask for name, mask in self.masks.items()}
+        norm = sum(g.square().sum() for g in masked.values()).sqrt()
+        scale = min(1.0, float(max_norm / (norm + 1e-6)))
+        for name, mask in self.masks.items():
+            p, g = named[name], masked[name] * scale
+            self.first[name] = 0.9 * self.first[name] + 0.1 * g
+            self.second[name] = 0.999 * self.second[name] + 0.001 * g * g
+            mean = self.first[name] / (1 - 0.9**self.count)
+            root = (self.second[name] / (1 - 0.999**self.count)).sqrt()
+            decay = self.decay if p.dim() >= 2 else 0.0
+            p -= rate * mask * (mean / (root + 1e-8) + decay * p)
+        self.model.zero_grad()
+
+
+# Per dtype: what 50 steps may add up to, of values, first and second moments of order 1.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-3)])
+def test_fifty_steps_equal_dense_training_with_everything_masked(path, dtype, tolerance):
+    steps, rate, decay, max_norm = 50, 0.02, 0.1, 0.8
+    sparse, dense = network(dtype), network()
+    chosen, start = choice(dense, 0.3), state(sparse)
+    surgery.select(sparse, chosen)
+    optimizer = torch.optim.AdamW(surgery.parameter_groups(sparse, decay), lr=rate)
+    factor = lambda step: min((step + 1) / 5, (steps - step) / (steps - 5))  # noqa: E731
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    reference = MaskedAdamW(dense, chosen, decay)
+    for step in range(steps):
+        loss_of(sparse, step).backward()
+        nn.utils.clip_grad_norm_(sparse.parameters(), max_norm)
+        optimizer.step()
+        schedule.step()
+        sparse.zero_grad()
+        loss_of(dense, step).backward()
+        reference.step(rate * factor(step), max_norm)
+    for name, index in chosen.items():
+        values = entries(sparse, name).values
+        kept = optimizer.state[values]
+        for found, expected in (
+            (values, dense.get_parameter(name)),
+            (kept["exp_avg"], reference.first[name]),
+            (kept["exp_avg_sq"], reference.second[name]),
+        ):
+            difference = numpy(found) - numpy(expected).ravel()[index]
+            assert np.abs(difference).max() <= tolerance * max(np.abs(numpy(found)).max(), 1e-3)
+    surgery.fold(sparse)
+    for name, index in chosen.items():
+        after, frozen = sparse.get_parameter(name), torch.ones(start[name].numel(), dtype=bool)
+        frozen[index] = False
+        assert torch.equal(after.flatten()[frozen], start[name].flatten()[frozen])
+        assert not torch.equal(after.flatten()[index], start[name].flatten()[index])
+
+
+# --- more than one use
+
+
+def _accumulated(model: nn.Module) -> None:
+    for batch in range(3):
+        (loss_of(model, batch) / 3).backward()
+
+
+def _two_passes(model: nn.Module) -> None:
+    (loss_of(model, 0) + 2 * loss_of(model, 1)).backward()
+
+
+def _kept_graph(model: nn.Module) -> None:
+    loss = loss_of(model, 0)
+    loss.backward(retain_graph=True)
+    loss.backward()
+
+
+@pytest.mark.parametrize("run", [_accumulated, _two_passes, _kept_graph])
+def test_several_passes_add_up(path, run):
+    dense = network()
+    chosen = choice(dense)
+    sparse = selected(network(), chosen)
+    for model in (sparse, dense):
+        run(model)
+    assert_same(gradients(sparse, chosen), dense_gradients(dense, chosen))
+
+
+class Twice(nn.Module):
+    """One linear layer used twice, the second time on a GELU, and one embedding likewise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(13, 9)
+        self.norm = nn.LayerNorm(9)
+        self.layer = nn.Linear(9, 9)
+        self.double()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = functional.gelu(self.layer(self.norm(self.embedding(ids))))
+        return self.layer(hidden) * self.embedding(ids + 1)
+
+
+def test_a_module_used_twice_in_a_pass(path):
+    dense = Twice()
+    chosen = choice(dense)
+    sparse = selected(Twice(), chosen)
+    for model in (sparse, dense):
+        model(integers(12, 4, 5, seed=0)).sin().sum().backward()
+    assert_same(gradients(sparse, chosen), dense_gradients(dense, chosen))
+
+
+# --- tied weights
+
+
+class Tied(nn.Module):
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(13, 8)
+        self.norm = nn.LayerNorm(8)
+        self.output = nn.Linear(8, 13)
+        self.output.weight = self.embedding.weight
+        self.to(dtype)
+        self.output.weight = self.embedding.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.output(self.norm(self.embedding(ids)))
+
+
+def tied_loss(model: nn.Module, step: int) -> Tensor:
+    ids = integers(13, 4, 6, seed=step)
+    return functional.cross_entropy(model(ids).flatten(0, 1), ids.flatten().roll(1))
+
+
+def assert_tied(model: Tied) -> None:
+    assert (type(model.embedding), type(model.output)) == (nn.Embedding, nn.Linear)
+    assert type(model.embedding.weight) is nn.Parameter
+    assert model.embedding.weight is model.output.weight
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "output.weight"])
+def test_tied_weights_have_one_vector_of_values(path, name):
+    sparse, dense, index = Tied(), Tied(), draw(13 * 8, 0.3)
+    start = state(dense)["embedding.weight"]
+    surgery.select(sparse, {name: index})
+    (values,) = [p for p in sparse.parameters() if p.requires_grad]
+    assert surgery.count(sparse, list(state(dense))) == (len(index), 0)
+    optimizer = torch.optim.AdamW(surgery.parameter_groups(sparse, 0.1), lr=0.05)
+    reference = MaskedAdamW(dense, {"embedding.weight": index}, 0.1)
+    for step in range(4):
+        tied_loss(sparse, step).backward()
+        tied_loss(dense, step).backward()
+        expected = dense.embedding.weight.grad.flatten()[index]
+        torch.testing.assert_close(values.grad, expected, rtol=1e-8, atol=1e-10)
+        optimizer.step()
+        reference.step(0.05, 1e9)
+        sparse.zero_grad()
+    assert torch.equal(sparse.embedding.weight, sparse.output.weight)
+    surgery.fold(sparse)
+    assert_tied(sparse)
+    torch.testing.assert_close(sparse.output.weight, dense.output.weight, rtol=1e-8, atol=1e-10)
+    frozen = torch.ones(13 * 8, dtype=bool)
+    frozen[index] = False
+    assert torch.equal(sparse.output.weight.flatten()[frozen], start.flatten()[frozen])
+    assert torch.equal(sparse.output.weight.flatten()[index], values)
+
+
+def _mixed(weight: Tensor, noise: Noise) -> Mixed:
+    return Mixed(weight, "embedding.weight", noise, 0.4, "elements", None)
+
+
+def _gated(weight: Tensor, noise: Noise) -> Gated:
+    logit = normal(*weight.shape, seed=8)
+    gates = Gated(weight, "embedding.weight", noise, (-1.5, 1.5), logit, None, None)
+    gates.difference.data = normal(*weight.shape, seed=9).to(weight)
+    return gates
+
+
+@pytest.mark.parametrize("make", [_mixed, _gated])
+def test_other_edits_of_tied_weights_are_one_edit(make):
+    sparse, dense = Tied(), Tied()
+    surgery.freeze(sparse)
+    edit = make(sparse.embedding.weight, Noise(rng))
+    surgery.edit(sparse, "embedding.weight", edit)
+    stored = sparse.output.parametrizations.weight.original
+    assert stored is sparse.embedding.parametrizations.weight.original
+    trained = stored if make is _mixed else edit.difference
+    trained.data.add_(0.5)
+    seen = effective(sparse, ["embedding.weight", "output.weight"])
+    assert torch.equal(*seen.values())
+    # What the forward pass sees is linear in what trains: W(p + 1) - W(p) is its slope.
+    trained.data.add_(1.0)
+    slope = sparse.embedding.weight.detach() - seen["embedding.weight"]
+    trained.data.sub_(1.0)
+    dense.embedding.weight.data = seen["output.weight"].clone()
+    for model in (sparse, dense):
+        tied_loss(model, 0).backward()
+    expected = slope * dense.embedding.weight.grad
+    torch.testing.assert_close(trained.grad, expected, rtol=1e-8, atol=1e-10)
+    evaluated = sparse.eval().output.weight.detach().clone()
+    surgery.fold(sparse)
+    assert_tied(sparse)
+    assert torch.equal(sparse.embedding.weight, evaluated)
+
+
+@pytest.mark.parametrize("first", ["whole", "gated"])
+def test_narrowing_a_tied_tensor(path, first):
+    sparse, dense, index = Tied(), Tied(), draw(13 * 8, 0.3)
+    surgery.freeze(sparse)
+    surgery.train_tensor(sparse, "embedding.weight")
+    start = state(dense)["embedding.weight"]
+    if first == "gated":
+        surgery.edit(sparse, "embedding.weight", _gated(sparse.embedding.weight, Noise(rng)))
+    optimizer = torch.optim.SGD([p for p in sparse.parameters() if p.requires_grad], lr=0.1)
+    if first == "whole":
+        tied_loss(sparse, 0).backward()
+        optimizer.step()
+        start = state(sparse)["embedding.weight"]
+    evaluated = sparse.eval().output.weight.detach().clone()
+    expected = start.clone()
+    expected.view(-1)[index] = evaluated.view(-1)[index]
+    surgery.narrow(sparse.train(), {"embedding.weight": index}, optimizer, keep_moments=False)
+    assert sparse.embedding.parametrizations.weight[0] is sparse.output.parametrizations.weight[0]
+    assert torch.equal(sparse.embedding.weight, expected)
+    assert torch.equal(sparse.output.weight, expected)
+    (values,) = [p for p in sparse.parameters() if p.requires_grad]
+    dense.embedding.weight.data = expected.clone()
+    for model in (sparse, dense):
+        tied_loss(model, 1).backward()
+    gradient = dense.embedding.weight.grad.flatten()[index]
+    torch.testing.assert_close(values.grad, gradient, rtol=1e-8, atol=1e-10)
+    optimizer.step()
+    surgery.fold(sparse)
+    assert_tied(sparse)
+    expected.view(-1)[index] -= 0.1 * gradient
+    torch.testing.assert_close(sparse.output.weight.detach(), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_a_tied_tensor_leaks_decay_once():
+    model, index = Tied(), torch.tensor([3, 9])
+    expected = state(model)["embedding.weight"] * 0.5
+    expected.view(-1)[index] *= 2
+    surgery.select(model, {"embedding.weight": index})
+    surgery.decay_frozen(model, 0.5)
+    assert torch.equal(model.output.weight, expected)
+    assert torch.equal(model.embedding.weight, expected)
+
+
+@pytest.mark.parametrize("make", [_mixed, _gated])
+def test_decay_leaks_into_no_tensor_that_trains_in_another_form(make):
+    model = Tied()
+    surgery.freeze(model)
+    surgery.edit(model, "embedding.weight", make(model.embedding.weight, Noise(rng)))
+    before = effective(model, ["embedding.weight", "output.weight"])
+    surgery.decay_frozen(model, 0.5)
+    assert_same(effective(model, before), before, rtol=0, atol=0)
+
+
+# --- checkpoints, hooks, compilers
+
+
+def block(width: int = 8) -> nn.Module:
+    torch.manual_seed(0)
+    parts = nn.LayerNorm(width), nn.Linear(width, 11), nn.GELU(), nn.Linear(11, width)
+    return nn.Sequential(*parts).double()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing_around_a_block(path, reentrant):
+    dense = block()
+    chosen = choice(dense)
+    sparse = selected(block(), chosen)
+    inputs = normal(5, 8, seed=1, dtype=torch.float64).requires_grad_()
+    checkpoint(sparse, inputs, use_reentrant=reentrant).sin().sum().backward()
+    found, inputs.grad = inputs.grad, None
+    dense(inputs).sin().sum().backward()
+    torch.testing.assert_close(found, inputs.grad)
+    assert_same(gradients(sparse, chosen), dense_gradients(dense, chosen))
+
+
+@pytest.mark.parametrize("last", [nn.LayerNorm(8), nn.GELU(), nn.Tanh()])
+@pytest.mark.parametrize("reentrant", [True, False])
+# What GELU or LayerNorm keeps has been packed by the hooks of the checkpoint that it ran in.
+def test_a_linear_layer_after_a_checkpointed_block(last, reentrant):
+    inputs = normal(5, 8, seed=1, dtype=torch.float64).requires_grad_()
+    first, layer = nn.Sequential(nn.Linear(8, 8), last).double(), nn.Linear(8, 3).double()
+    plain, index = copy.deepcopy(layer), torch.tensor([0, 9])
+    surgery.train_entries(layer, "weight", index)
+    plain(first(inputs)).sin().sum().backward()
+    layer(checkpoint(first, inputs, use_reentrant=reentrant)).sin().sum().backward()
+    expected = dense_gradients(plain, {"weight": index})
+    assert_same(gradients(layer, {"weight": index}), expected)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("make", [bert, roberta])
+def test_a_whole_encoder_with_checkpointing(reentrant, make):
+    found = []
+    for checkpoints in (False, True):
+        model = make()
+        chosen = choice(model, 0.1)
+        surgery.select(model, chosen)
+        if checkpoints:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        torch.manual_seed(1)
+        output = model.train()(input_ids=integers(40, 3, 7, seed=2) + 5)
+        (output.pooler_output.sum() + output.last_hidden_state.sin().sum()).backward()
+        found.append(gradients(model, chosen))
+    assert_same(found[1], found[0], rtol=1e-5, atol=1e-6)
+    assert all(g.abs().sum() > 0 for g in found[0].values())
+
+
+def test_saved_tensors_hooks_around_the_forward_pass(path):
+    dense, asked = network(), []
+    chosen = choice(dense)
+    loss_of(dense, 0).backward()
+    once = saved_tensors_hooks(
+        lambda t: [t.clone()], lambda packed: asked.append(1) or packed.pop()
+    )
+    for hooks in (save_on_cpu(), once):
+        sparse = selected(network(), chosen)
+        with hooks:
+            loss = loss_of(sparse, 0)
+        loss.backward()
+        assert_same(gradients(sparse, chosen), dense_gradients(dense, chosen))
+    assert asked
+
+
+def test_a_linear_layer_after_an_operation_under_hooks():
+    inputs, index = normal(5, 8, seed=1, dtype=torch.float64).requires_grad_(), torch.tensor([0, 9])
+    layer = nn.Linear(8, 3).double()
+    plain = copy.deepcopy(layer)
+    surgery.train_entries(layer, "weight", index)
+    with save_on_cpu():
+        hidden = functional.gelu(inputs)
+    for module in (layer, plain):
+        module(hidden).sum().backward(retain_graph=True)
+    expected = dense_gradients(plain, {"weight": index})
+    assert_same(gradients(layer, {"weight": index}), expected)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_model_trains_alike(backend, recwarn):
+    torch._dynamo.reset()
+    try:
+        torch.compile(nn.Linear(3, 4), backend=backend)(torch.ones(2, 3)).sum().backward()
+    except Exception as error:
+        pytest.skip(f"{backend} does not work here: {error}")
+    chosen = choice(network())
+    models = [selected(network(), chosen) for _ in range(2)]
+    optimizers = [torch.optim.AdamW(surgery.parameter_groups(m, 0.1), lr=0.05) for m in models]
+    compiled = torch.compile(models[1], backend=backend)
+    for step in range(4):
+        losses = [loss_of(model, step) for model in (models[0], compiled)]
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-10, atol=1e-12)
+        for loss in losses:
+            loss.backward()
+        assert_same(gradients(models[1], chosen), gradients(models[0], chosen), rtol=1e-8)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    for model in models:
+        surgery.fold(model)
+    assert_same(state(models[1]), state(models[0]), rtol=1e-8, atol=1e-8)
+    assert not [w for w in recwarn if "does not know how to trace" in str(w.message)]
+
+
+# --- autocast
+
+
+class Watched:
+    """A linear layer's inputs and the gradients of its outputs."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        layer.register_forward_hook(self._note)
+
+    def _note(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        self.inputs, self.output = inputs[0].detach().clone(), output.detach()
+        output.register_hook(lambda gradient: setattr(self, "gradient", gradient.clone()))
+
+
+@pytest.mark.parametrize("before", [nn.Identity(), nn.GELU(), nn.LayerNorm(COLUMNS)])
+@pytest.mark.parametrize("positions", ["five", "0.1", "0.9"])
+def test_autocast_to_bfloat16(path, before, positions):
+    layer = linear()
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS[positions])
+    surgery.train_entries(layer, "bias", torch.tensor([1, 7]))
+    watched = Watched(layer)
+    inputs = normal(4, 20, COLUMNS, seed=3).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = layer(before(inputs)).sin().sum()
+    loss.backward()
+    assert watched.output.dtype == watched.gradient.dtype == torch.bfloat16
+    g = numpy(watched.gradient).reshape(-1, ROWS)
+    # The product has been taken of the input rounded to bfloat16, and so is the gradient's.
+    x = numpy(watched.inputs.bfloat16()).reshape(-1, COLUMNS)
+    bias, weight = (entries(layer, leaf).values.grad for leaf in ("bias", "weight"))
+    assert bias.dtype == weight.dtype == torch.float32
+    expected, magnitude = (
+        product.ravel()[POSITIONS[positions]] for product in (g.T @ x, np.abs(g).T @ np.abs(x))
+    )
+    allowed = 82 * 2.0**-23 * magnitude  # 80 terms, summed up in float32 in any order
+    if before._parameters:
+        # A normalised input differs in its last bit if it is computed again, and may be rounded
+        # to the other of two bfloat16 neighbours, rarely: at most once in 80 terms.
+        allowed = allowed + 2.0**-7 * np.abs(g).max() * np.abs(x).max()
+    if path == "dense" or len(expected) >= products.DENSE_FROM * ROWS * COLUMNS:
+        allowed = allowed + 2.0**-8 * np.abs(expected)  # rounded to bfloat16 at the end
+    assert (np.abs(numpy(weight) - expected) <= allowed).all()
+    of_bias = g.sum(0)[[1, 7]]
+    slack = 0.0 if path == "tapped" else 2.0**-8
+    allowed = 82 * 2.0**-23 * np.abs(g).sum(0)[[1, 7]] + slack * np.abs(of_bias)
+    assert (np.abs(numpy(bias) - of_bias) <= allowed).all()
+
+
+def test_a_network_under_autocast_is_close_on_both_paths(monkeypatch):
+    chosen = choice(network(torch.float32))
+    found = []
+    for forwards in (layers.FORWARDS, {}):
+        monkeypatch.setattr(layers, "FORWARDS", forwards)
+        model = selected(network(torch.float32), chosen)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(model, 0)
+        loss.backward()
+        found.append(gradients(model, chosen))
+    for name in chosen:
+        # The dense path rounds a gradient to bfloat16, to one part in 256.
+        difference = (found[0][name] - found[1][name]).norm()
+        assert difference <= 2.0**-7 * found[1][name].norm()
+
+
+@pytest.mark.parametrize("positions", ["0.1", "0.9"])
+def test_a_backward_pass_within_autocast_works_in_the_dtype_of_the_gradient(positions):
+    layer = linear()
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS[positions])
+    inputs, gradient = normal(40, COLUMNS, seed=3), normal(40, ROWS, seed=4)
+    output = layer(inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        output.backward(gradient)
+    x, g = numpy(inputs), numpy(gradient)
+    expected, magnitude = (
+        product.ravel()[POSITIONS[positions]] for product in (g.T @ x, np.abs(g).T @ np.abs(x))
+    )
+    assert_sum(entries(layer, "weight").values.grad, expected, magnitude, 40)
+
+
+# --- inputs computed again
+
+
+def _norm_with_entries() -> nn.LayerNorm:
+    norm = nn.LayerNorm(COLUMNS)
+    for seed, leaf in enumerate(("weight", "bias")):
+        getattr(norm, leaf).data = normal(COLUMNS, seed=seed)
+        surgery.train_entries(norm, leaf, torch.tensor([0, 4, 9]))
+        entries(norm, leaf).values.data += 1
+    return norm
+
+
+def _affine_norm(*shape: int, bias: bool = True) -> nn.LayerNorm:
+    norm = nn.LayerNorm(shape, eps=0.1, bias=bias)
+    for seed, parameter in enumerate(norm.parameters()):
+        parameter.data = normal(*shape, seed=seed)
+    return norm
+
+
+AGAIN = {
+    "gelu": nn.GELU(),
+    "gelu tanh": nn.GELU(approximate="tanh"),
+    "norm": _affine_norm(COLUMNS),
+    "norm of two dimensions": _affine_norm(5, COLUMNS),
+    "norm without affine": nn.LayerNorm(COLUMNS, elementwise_affine=False),
+    "norm without bias": _affine_norm(COLUMNS, bias=False),
+    "norm with entries": _norm_with_entries(),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+def test_what_is_computed_again_equals_what_was(name, mean):
+    inputs = (3 * normal(4, 5, COLUMNS, seed=3) + mean).requires_grad_()
+    kept = AGAIN[name](inputs)
+    again = recall.recipe(kept)()
+    assert again.dtype == kept.dtype
+    assert again.shape == kept.shape
+    torch.testing.assert_close(again, kept, rtol=1e-6, atol=1e-6)
+
+
+# The mean and the scale that torch keeps of a bfloat16 input are bfloat16 too,
+# while the forward pass used them in float32. Off-centre inputs come back ten times less exact.
+@pytest.mark.parametrize("name", ["norm", "norm without affine"])
+def test_a_norm_in_half_precision_is_computed_again_as_exactly(name):
+    norm = copy.deepcopy(AGAIN[name]).bfloat16()
+    inputs = (normal(40, COLUMNS, seed=3) + 10).bfloat16().requires_grad_()
+    kept = norm(inputs)
+    recipe = recall.recipe(kept)
+    again = kept if recipe is None else recipe()
+    exact = copy.deepcopy(norm).double()(inputs.double())
+    errors = [((t.double() - exact).norm() / exact.norm()).item() for t in (again, kept)]
+    assert errors[0] <= 2 * errors[1]
+
+
+KEPT: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "leaf": lambda x: x,
+    "no grad": lambda x: functional.gelu(x.detach()),
+    "view": lambda x: functional.gelu(x)[:, 0],
+    "reshaped": lambda x: functional.gelu(x).view(20, -1),
+    "transposed norm": lambda x: functional.layer_norm(x, (COLUMNS,)).transpose(0, 1),
+    "dropout": lambda x: functional.dropout(functional.gelu(x), 0.5),
+    "changed in place": lambda x: functional.gelu(x).mul_(2),
+    "relu": torch.relu,
+    "silu": functional.silu,
+    "softmax": lambda x: x.softmax(-1),
+    "batch norm": lambda x: functional.batch_norm(x.transpose(1, 2), None, None, training=True),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_kept(name):
+    inputs = normal(4, 5, COLUMNS, seed=3).requires_grad_()
+    assert recall.recipe(KEPT[name](inputs)) is None
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_all_is_kept_under_hooks(name):
+    inputs = normal(4, 5, COLUMNS, seed=3).requires_grad_()
+    with save_on_cpu():
+        assert recall.recipe(AGAIN[name](inputs)) is None
+    assert recall.recipe(AGAIN[name](inputs)) is not None
+
+
+@pytest.mark.parametrize("name", [*AGAIN, *KEPT])
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_layer_after_any_operation(monkeypatch, name, emptied):
+    if emptied:
+        monkeypatch.setattr(recall, "_AGAIN", {})
+    torch.manual_seed(0)
+    inputs = normal(4, 5, COLUMNS, seed=3).requires_grad_()
+    hidden = (AGAIN | KEPT)[name](inputs)
+    torch.manual_seed(0)
+    layer = nn.Linear(hidden.shape[-1], ROWS)
+    index = draw(layer.weight.numel(), 0.1)
+    surgery.train_entries(layer, "weight", index)
+    x = numpy(hidden).reshape(-1, hidden.shape[-1])
+    gradient = normal(*hidden.shape[:-1], ROWS, seed=4)
+    output = layer(hidden)
+    del hidden
+    output.backward(gradient)
+    g = numpy(gradient).reshape(-1, ROWS)
+    expected, magnitude = ((f(g).T @ f(x)).ravel()[index] for f in (np.copy, np.abs))
+    found = numpy(entries(layer, "weight").values.grad)
+    assert (np.abs(found - expected) <= 1e-6 * (magnitude + np.abs(g).sum())).all()
+
+
+def test_a_step_is_the_same_if_nothing_is_computed_again(monkeypatch):
+    chosen, found = choice(network()), []
+    for table in (recall._AGAIN, {}):
+        monkeypatch.setattr(recall, "_AGAIN", table)
+        model = selected(network(), chosen)
+        loss_of(model, 0).backward()
+        found.append(gradients(model, chosen))
+    assert_same(found[0], found[1])
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+@pytest.mark.parametrize("between", [nn.GELU(), nn.LayerNorm(COLUMNS), nn.Tanh()])
+def test_what_is_computed_again_is_not_kept_alive(monkeypatch, between, emptied):
+    if emptied:
+        monkeypatch.setattr(recall, "_AGAIN", {})
+    between, layer, references = copy.deepcopy(between), linear(), []
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    note = lambda *call: references.append(StorageWeakRef(call[-1].untyped_storage()))  # noqa: E731
+    between.register_forward_hook(note)
+    output = layer(between(normal(7, COLUMNS, seed=3).requires_grad_() * 2))
+    assert references[0].expired() == (not emptied and not isinstance(between, nn.Tanh))
+    output.sum().backward()
+    del output
+    assert references[0].expired()
+
+
+CHANGED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "what the layer has seen": lambda before, seen: seen.mul_(2),
+    "what that was computed from": lambda before, seen: before.mul_(2),
+}
+
+
+@pytest.mark.parametrize("changed", CHANGED)
+@pytest.mark.parametrize("between", [nn.GELU(), nn.LayerNorm(COLUMNS), nn.Sigmoid()])
+def test_a_change_in_place_before_the_backward_pass_gives_no_wrong_gradient(changed, between):
+    layer, index = linear(), POSITIONS["0.1"]
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", index)
+    before = normal(7, COLUMNS, seed=3).requires_grad_() * 2
+    seen = between(before)
+    tokens = numpy(seen)[:, index.numpy() % COLUMNS].sum(0)
+    output = layer(seen)
+    CHANGED[changed](before, seen)
+    try:
+        (found,) = torch.autograd.grad(output.sum(), [entries(layer, "weight").values])
+    except RuntimeError as error:
+        assert "modified by an inplace operation" in str(error)
+    else:
+        np.testing.assert_allclose(numpy(found), tokens, rtol=1e-4, atol=1e-5)
+
+
+# --- everyday use
+
+
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+def test_an_operation_in_place_right_after_the_layer(path, kind):
+    make = {"linear": linear, "embedding": embedding}[kind]
+    inputs = {"linear": normal(7, COLUMNS, seed=3), "embedding": integers(ROWS, 7, seed=3)}[kind]
+    sparse, dense = make(), make().double()
+    chosen = {"weight": POSITIONS["0.9"]}
+    surgery.select(sparse, chosen)
+    for layer in (sparse, dense):
+        given = inputs.to(layer.weight.dtype) if kind == "linear" else inputs
+        output = layer(given)
+        output += 0.5
+        functional.relu(output, inplace=True)
+        output.square().sum().backward()
+    expected = {name: t.float() for name, t in dense_gradients(dense, chosen).items()}
+    assert_same(gradients(sparse, chosen), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+def test_passes_without_gradients_see_new_values(path, mode, kind):
+    layer = {"linear": linear, "embedding": embedding}[kind]()
+    plain, index = copy.deepcopy(layer), POSITIONS["0.1"]
+    inputs = {"linear": normal(7, COLUMNS, seed=3), "embedding": integers(ROWS, 7, seed=3)}[kind]
+    surgery.train_entries(layer, "weight", index)
+    for step in range(3):
+        entries(layer, "weight").values.data += 1
+        plain.weight.data.view(-1)[index] += 1
+        with mode():
+            output = layer(inputs)
+            assert torch.equal(output, plain(inputs))
+        assert output.grad_fn is None
+        assert not output.requires_grad
+        assert layer(inputs).requires_grad, step
+
+
+@pytest.mark.parametrize("frozen", [("weight",), ("bias",), ("weight", "bias")])
+def test_frozen_values_get_no_gradient(path, frozen):
+    layer, plain = linear(torch.float64), linear(torch.float64)
+    chosen = {"weight": POSITIONS["0.1"], "bias": torch.tensor([0, 9])}
+    surgery.select(layer, chosen)
+    for name in frozen:
+        entries(layer, name).values.requires_grad_(False)
+    inputs = normal(6, COLUMNS, seed=3, dtype=torch.float64).requires_grad_()
+    layer(inputs).sin().sum().backward()
+    found, inputs.grad = inputs.grad, None
+    plain(inputs).sin().sum().backward()
+    torch.testing.assert_close(found, inputs.grad)
+    for name, expected in dense_gradients(plain, chosen).items():
+        gradient = entries(layer, name).values.grad
+        if name in frozen:
+            assert gradient is None
+        else:
+            torch.testing.assert_close(gradient, expected)
+
+
+def test_frozen_values_and_inputs_leave_no_graph():
+    layer = linear()
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    layer.requires_grad_(False)
+    assert layer(normal(6, COLUMNS, seed=3)).grad_fn is None
+
+
+def test_the_stored_tensor_gets_no_gradient_even_if_asked_for(path):
+    layer = linear()
+    surgery.select(layer, {"weight": POSITIONS["0.1"], "bias": torch.tensor([2])})
+    layer.requires_grad_(True)
+    layer(normal(6, COLUMNS, seed=3)).sum().backward()
+    for leaf in ("weight", "bias"):
+        assert layer.parametrizations[leaf].original.grad is None
+        assert entries(layer, leaf).values.grad is not None
+
+
+def test_a_copy_trains_on_its_own(path):
+    chosen = choice(network())
+    model = selected(network(), chosen)
+    before = effective(model, chosen)
+    other = copy.deepcopy(model)
+    twin = selected(network(), chosen)
+    for trained in (other, twin):
+        optimizer = torch.optim.AdamW(surgery.parameter_groups(trained, 0.1), lr=0.05)
+        for step in range(3):
+            loss_of(trained, step).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert_same(effective(other, chosen), effective(twin, chosen), rtol=0, atol=0)
+    assert_same(effective(model, chosen), before, rtol=0, atol=0)
+    assert all(entries(model, name).values.grad is None for name in chosen)
+    loss_of(model, 0).backward()
+    assert all(entries(model, name).values.grad is not None for name in chosen)
+
+
+def test_a_second_derivative_is_refused():
+    layer = linear()
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    loss = layer(normal(6, COLUMNS, seed=3)).square().sum()
+    values = entries(layer, "weight").values
+    (gradient,) = torch.autograd.grad(loss, values, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_hooks_of_the_module_are_called(path):
+    layer, calls = linear(), []
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    layer.register_forward_pre_hook(lambda module, args: calls.append("before") or (2 * args[0],))
+    layer.register_forward_hook(lambda module, args, output: calls.append("after") or 3 * output)
+    layer.register_full_backward_hook(lambda *args: calls.append("backward"))
+    inputs = normal(6, COLUMNS, seed=3).requires_grad_()
+    output = layer(inputs)
+    expected = 3 * functional.linear(2 * inputs, layer.weight, layer.bias)
+    torch.testing.assert_close(output, expected)
+    output.sum().backward()
+    assert calls == ["before", "after", "backward"]
+    column = POSITIONS["0.1"].numpy() % COLUMNS
+    tokens = 6 * numpy(inputs)[:, column]
+    found = entries(layer, "weight").values.grad
+    assert_sum(found, tokens.sum(0), np.abs(tokens).sum(0), 6)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.Embedding])
+def test_folded_modules_are_torchs_own(path, kind):
+    layer = linear() if kind is nn.Linear else embedding()
+    start, index = state(layer), POSITIONS["0.1"]
+    surgery.select(layer, {"weight": index})
+    if kind is nn.Linear:
+        surgery.train_entries(layer, "bias", torch.tensor([0, 3]))
+    entries(layer, "weight").values.data += 1
+    surgery.fold(layer)
+    assert type(layer) is kind
+    assert type(layer).forward is kind.forward
+    assert kind.forward.__module__.startswith("torch.")
+    assert "forward" not in vars(layer)
+    assert not any(isinstance(module, Entries) for module in layer.modules())
+    start["weight"].view(-1)[index] += 1
+    assert_same(state(layer), start, rtol=0, atol=0)
+
+
+def test_a_module_keeps_its_forward_pass_until_its_last_tensor_is_plain():
+    gates = Gated(linear().bias, "bias", Noise(rng), (-1.5, 1.5), torch.zeros(ROWS), None, None)
+    layer = linear()
+    surgery.freeze(layer)
+    surgery.train_entries(layer, "weight", POSITIONS["0.1"])
+    surgery.edit(layer, "bias", gates)
+    surgery.narrow(layer, {"bias": torch.tensor([0, 6])})
+    check_linear(layer, normal(6, COLUMNS, seed=3), normal(6, ROWS, seed=4))
+    other = linear()
+    other(normal(2, COLUMNS, seed=3)).sum().backward()
+    assert other.weight.grad is not None, "the forward pass is of this one module"
+
+
+class Scaled(nn.Linear):
+    """A kind of linear layer with a forward pass of its own."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return 2 * super().forward(inputs)
+
+
+def test_a_subclass_goes_the_dense_way_by_its_own_forward_pass():
+    layer = Scaled(COLUMNS, ROWS)
+    plain = copy.deepcopy(layer).double()
+    chosen = {"weight": POSITIONS["0.1"], "bias": torch.tensor([1])}
+    surgery.select(layer, chosen)
+    inputs = normal(6, COLUMNS, seed=3)
+    layer(inputs).sum().backward()
+    plain(inputs.double()).sum().backward()
+    expected = {name: g.float() for name, g in dense_gradients(plain, chosen).items()}
+    assert_same(gradients(layer, chosen), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_entries_keep_their_bits_through_passes_of_all_kinds(path):
+    layer = linear()
+    before, index = layer.weight.detach().clone(), POSITIONS["0.1"]
+    surgery.train_entries(layer, "weight", index)
+    entries(layer, "weight").values.data += 1
+    layer(normal(6, COLUMNS, seed=3)).sum().backward()
+    with torch.no_grad():
+        layer(normal(6, COLUMNS, seed=3))
+    frozen = torch.ones(ROWS * COLUMNS, dtype=bool)
+    frozen[index] = False
+    assert torch.equal(bits(layer.weight).flatten()[frozen], bits(before).flatten()[frozen])
+
+
+# --- the index in the CSR format
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_row_starts_and_columns_are_the_csr_format(positions):
+    index = POSITIONS[positions]
+    found = Entries(torch.zeros(ROWS, COLUMNS), index)
+    mask = np.zeros(ROWS * COLUMNS, dtype=bool)
+    mask[index] = True
+    expected = scipy.sparse.csr_matrix(mask.reshape(ROWS, COLUMNS))
+    assert found.row_start.dtype == found.column.dtype == torch.int32
+    assert np.array_equal(found.row_start.numpy(), expected.indptr)
+    assert np.array_equal(found.column.numpy(), expected.indices)
+    assert {"index", "row_start", "column"}.isdisjoint(found.state_dict())
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4, 5)])
+def test_other_shapes_have_no_rows(shape):
+    found = Entries(torch.zeros(shape), torch.tensor([0, 6]))
+    assert not hasattr(found, "row_start")
+
+
+# --- whole encoders
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("density", [0.02, 0.5])
+def test_whole_encoders_on_both_paths(monkeypatch, make, density):
+    ids, found = integers(40, 3, 9, seed=2) + 5, []
+    ids[1:, 6:] = make().config.pad_token_id
+    mask = (torch.arange(9) < 6) | (torch.arange(3) == 0)[:, None]
+
+    def step(model: nn.Module) -> None:
+        output = model.eval()(input_ids=ids, attention_mask=mask.long())
+        (output.pooler_output.sum() + output.last_hidden_state.sin().sum()).backward()
+
+    chosen, dense = choice(make(), density), make().double()
+    step(dense)
+    for forwards in (layers.FORWARDS, {}):
+        monkeypatch.setattr(layers, "FORWARDS", forwards)
+        model = selected(make(), chosen)
+        step(model)
+        found.append(gradients(model, chosen))
+    expected = {name: g.float() for name, g in dense_gradients(dense, chosen).items()}
+    largest = max(g.abs().max().item() for g in expected.values())
+    assert_same(found[0], found[1], rtol=1e-5, atol=1e-5 * largest)
+    assert_same(found[0], expected, rtol=1e-5, atol=1e-5 * largest)

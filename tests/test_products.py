@@ -1,0 +1,82 @@
+"""Which way chosen entries of a product go, and that all ways give the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from jiant_sparse.sparse import products, triton_product
+from jiant_sparse.sparse.edits import Entries
+
+ROWS, COLUMNS, TOKENS = 23, 37, 11
+
+
+def operands(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(torch.randn(TOKENS, n, generator=generator).to(dtype) for n in (ROWS, COLUMNS))
+
+
+def some(count: int) -> Entries:
+    order = torch.randperm(ROWS * COLUMNS, generator=torch.Generator().manual_seed(2))
+    return Entries(torch.zeros(ROWS, COLUMNS), order[:count].sort().values)
+
+
+@pytest.mark.parametrize("way", [products._whole, products._by_operator])
+@pytest.mark.parametrize("count", [1, 4, 60, ROWS * COLUMNS])
+@pytest.mark.parametrize(
+    ("dtype", "result", "error"),
+    [
+        # The whole product of halves is rounded to halves again.
+        (torch.float32, torch.float32, 1e-5),
+        (torch.float64, torch.float64, 1e-13),
+        (torch.bfloat16, torch.float32, {products._whole: 0.05, products._by_operator: 1e-5}),
+    ],
+)
+def test_every_way_gives_the_entries_of_the_product(way, count, dtype, result, error):
+    gradient, inputs = operands(dtype)
+    entries = some(count)
+    expected = (gradient.double().numpy().T @ inputs.double().numpy()).ravel()[entries.index]
+    found = way(gradient, inputs, entries)
+    error = error[way] if isinstance(error, dict) else error
+    np.testing.assert_allclose(found.double().numpy(), expected, rtol=error, atol=error)
+    if way is products._by_operator:
+        assert found.dtype == result
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "share", "triton", "way"),
+    [
+        ("cpu", torch.float32, 0.005, True, "operator"),
+        ("cpu", torch.bfloat16, 0.005, True, "operator"),
+        ("cpu", torch.float32, products.DENSE_FROM, True, "whole"),
+        ("cuda", torch.float32, 0.005, True, "operator"),
+        ("cuda", torch.float32, 0.1, True, "whole"),
+        ("cuda", torch.bfloat16, 0.001, True, "kernel"),
+        ("cuda", torch.float16, 0.001, True, "kernel"),
+        ("cuda", torch.bfloat16, 0.001, False, "operator"),
+        ("cuda", torch.bfloat16, 0.005, True, "whole"),
+        ("cuda", torch.float64, 0.1, True, "operator"),
+    ],
+)
+def test_the_way_by_device_dtype_and_share(monkeypatch, device, dtype, share, triton, way):
+    monkeypatch.setattr(triton_product, "available", lambda: triton)
+    assert products.way(device, dtype, share) == way
+
+
+def test_the_kernel_is_given_rows_and_columns(monkeypatch):
+    gradient, inputs = operands(torch.bfloat16)
+    entries, asked = some(9), []
+    monkeypatch.setattr(triton_product, "sampled", lambda *arguments: asked.append(arguments))
+    products._by_kernel(gradient, inputs, entries)
+    ((_, _, row, column),) = asked
+    rows, columns = np.unravel_index(entries.index.numpy(), (ROWS, COLUMNS))
+    assert row.tolist() == rows.tolist()
+    assert column.tolist() == columns.tolist()
+
+
+def test_a_matrix_is_turned_whatever_its_strides_and_dtype():
+    matrix = torch.randn(TOKENS, ROWS)
+    for form in (matrix, matrix.t(), matrix[:, ::2], matrix[0].expand(4, ROWS), matrix[:0]):
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            turned = products._turned(form.to(dtype))
+            assert turned.is_contiguous()
+            assert torch.equal(turned, form.to(dtype).t())
