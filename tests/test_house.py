@@ -13,7 +13,7 @@ FLOORS = [
     ("methods", "data"),
     ("benchmark.cell", "benchmark.config"),
     ("host",),
-    ("benchmark.plan", "benchmark.grid", "report"),
+    ("benchmark.plan", "benchmark.grid", "report", "bench"),
     ("cli", "__main__"),
 ]
 

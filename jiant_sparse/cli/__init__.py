@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jiant_sparse.cli import data, delta, methods
+from jiant_sparse.cli import bench, data, delta, methods
 from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.add_typer(delta.app, name="delta")
 app.command("methods")(methods.methods)

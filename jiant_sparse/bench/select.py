@@ -1,0 +1,129 @@
+"""What choosing weights costs: SAM's burn-in per batch, the top-k of all scores, uniform draws.
+
+Burn-in: `full` is the forward and backward pass of full tuning, without its optimiser; `bound` the
+same with dropout off, as SAM has it; ours/... sum up the gradients as well. Top-k and uniform
+draws: ours against torch on one long vector, which it does not take apart into tensors again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jiant_sparse.bench import contenders, measure, models, process
+from jiant_sparse.bench.models import Classifier, Setting
+from jiant_sparse.sparse import selection, surgery
+
+# Scores begin as zeros; over a few batches that weighs little, and over SAM's hundreds nothing.
+BATCHES = 4
+
+Choices = dict[str, dict[str, Callable[[], object]]]
+
+
+def run(
+    setting: Setting, *, repeats: int, notify: Callable[[str], None] = lambda line: None
+) -> Iterator[dict[str, Any]]:
+    """One row per part and contender: milliseconds of a batch or of a choice, and ratios.
+
+    extra_bytes: the peak of memory of a choice in a fresh process, beyond scores and process.
+    notify: is given a line of progress at a time.
+    """
+    notify("select: burn_in")
+    model = models.build(setting)
+    yield from _burn_in(model, repeats)
+    scores = _scores(model)
+    del model
+    for part, contended in _choices(scores, setting.density).items():
+        notify(f"select: {part}")
+        times = measure.alternate(
+            contended, repeats, synchronize=measure.synchronizer(setting.place)
+        )
+        for name in contended:
+            yield {
+                **_row(part, name, setting),
+                **measure.summary(times[name]),
+                **measure.ratio("ours", times[name], times["ours"]),
+                "extra_bytes": process.fresh(extra_bytes, part, name, setting),
+                "repeats": repeats,
+            }
+
+
+def extra_bytes(part: str, name: str, setting: Setting) -> int:
+    """Bytes at the peak of one choice beyond those before it, in this process."""
+    generator = torch.Generator().manual_seed(0)
+    scores = {
+        tensor: torch.rand(weight.shape, generator=generator).to(setting.place)
+        for tensor, weight in surgery.eligible(models.build(setting).encoder).items()
+    }
+    choose = _choices(scores, setting.density)[part][name]
+    before = process.restart_peak(setting.place)
+    choose()
+    return process.peak(setting.place) - before
+
+
+def _row(part: str, name: str, setting: Setting) -> dict[str, Any]:
+    return {"bench": "select", "part": part, "contender": name} | setting.fields()
+
+
+def _burn_in(model: Classifier, repeats: int) -> Iterator[dict[str, Any]]:
+    weights = surgery.eligible(model.encoder)
+    probe = contenders.probe_of(model)
+    calls: dict[str, Callable[[], object]] = {
+        "bound": lambda: [*probe(BATCHES)],
+        "full": lambda: [*probe(BATCHES, dropout=True)],
+    }
+    for score, add in selection.SUMS.items():
+        calls[f"ours/{score}"] = partial(_accumulate, weights, probe, add)
+    wait = measure.synchronizer(model.setting.place)
+    times = {
+        name: [time / BATCHES for time in whole]
+        for name, whole in measure.alternate(calls, repeats, synchronize=wait).items()
+    }
+    for name in calls:
+        yield {
+            **_row("burn_in", name, model.setting),
+            "per": "batch",
+            **measure.summary(times[name]),
+            **measure.ratio("bound", times[name], times["bound"]),
+            **measure.ratio("full", times[name], times["full"]),
+            "repeats": repeats,
+        }
+
+
+def _accumulate(
+    weights: Mapping[str, Tensor], probe: Callable[[int], Iterator[None]], add: Callable
+) -> dict[str, Tensor]:
+    return selection.accumulate(weights, probe(BATCHES), add)
+
+
+def _scores(model: Classifier) -> dict[str, Tensor]:
+    """SAM's, of one batch."""
+    probe = contenders.probe_of(model)
+    weights = surgery.eligible(model.encoder)
+    totals = selection.accumulate(weights, probe(1), selection.SUMS["signed_sum"])
+    return {name: total.abs_() for name, total in totals.items()}
+
+
+def _choices(scores: Mapping[str, Tensor], density: float) -> Choices:
+    """Part -> contender -> the choice."""
+    sizes = {name: tensor.numel() for name, tensor in scores.items()}
+    count = sum(sizes.values())
+    k = selection.budget(count, density)
+    return {
+        "top_k": {
+            "ours": lambda: selection.top_k(scores, density),
+            "torch.topk": lambda: _flat(scores).topk(k, sorted=False).indices.sort(),
+        },
+        "uniform": {
+            "ours": lambda: selection.uniform(sizes, density, models.rng),
+            "torch.randperm": lambda: torch.randperm(count, generator=models.rng("permutation"))[
+                :k
+            ].sort(),
+        },
+    }
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors.values()])

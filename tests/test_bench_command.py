@@ -1,0 +1,129 @@
+"""`jiant-sparse bench` as a user meets it."""
+
+import json
+
+import pytest
+import torch
+from support import SIZES
+from typer.testing import CliRunner
+
+from jiant_sparse.bench import contenders, delta, memory, padding, process
+from jiant_sparse.cli import app
+
+PEFT = ("peft/super_tuning", "peft/shira")
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    sizes = {"model_type": "bert", "vocab_size": 50} | SIZES
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    monkeypatch.setattr(contenders, "absent", lambda: PEFT)
+    monkeypatch.setattr(process, "fresh", lambda function, *arguments: function(*arguments))
+    small = ["--model-config", tmp_path, "--batch-size", 2, "--sequence-length", 8]
+
+    def call(command, *arguments):
+        arguments = [*small, "--repeats", 1, *arguments]
+        return CliRunner().invoke(app, ["bench", command, *map(str, arguments)])
+
+    return call
+
+
+def test_every_line_stands_alone(bench, monkeypatch):
+    threads = torch.get_num_threads()
+    try:
+        done = bench("step", "--density", 0.05, "--threads", 2)
+    finally:
+        torch.set_num_threads(threads)
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["contender"] for row in rows] == [
+        name for name in contenders.names() if name not in PEFT
+    ]
+    for row in rows:
+        assert row["threads"] == 2
+        assert row["device"] == row["device_name"] == "cpu"
+        assert row["versions"]["torch"] == torch.__version__
+    assert done.stderr.splitlines()[0] == (
+        "left out: peft/super_tuning, peft/shira; to have them: pip install peft"
+    )
+    assert "step: ours/random" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["memory", "select", "sample"])
+def test_the_other_commands(bench, monkeypatch, command):
+    monkeypatch.setattr(
+        memory,
+        "measure",
+        lambda name, setting: {
+            "peak_bytes": 10 if name == "bound" else 20, "start_bytes": 5,
+            "attach_extra_bytes": 1, "trained_weights": 2, "eligible_weights": 3,
+        },
+    )  # fmt: skip
+    more = {"sample": ["--k", 5], "memory": ["--only", "lora"], "select": ["--density", 0.1]}
+    done = bench(command, *more[command])
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["bench"] for row in rows} == {command}
+
+
+def test_a_contender_that_fails_is_a_row_and_exit_code_1(bench):
+    done = bench("step", "--density", 1e-9, "--only", "ours/random")
+    assert done.exit_code == 1
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["contender"] == "ours/random"
+    assert last["error"].startswith("InputError: the fraction to tune is too small")
+
+
+def test_delta_and_padding_are_handed_what_was_asked(bench, monkeypatch, tmp_path):
+    asked = []
+
+    def take(*arguments, **options):
+        asked.append((arguments, options))
+        return [{"bench": "fake"}]
+
+    monkeypatch.setattr(delta, "run", take)
+    monkeypatch.setattr(padding, "run", take)
+    path = str(tmp_path)
+    runner = CliRunner()
+    for model, arguments in (
+        (path, ["delta", "--model-config", path, "--density", "0.1", "--repeats", "2"]),
+        (
+            "m",
+            ["padding", "--data-dir", path, "--model", "m", "--tasks", "cb, rte", "--window", "9"],
+        ),
+    ):
+        done = runner.invoke(app, ["bench", *arguments])
+        assert done.exit_code == 0, done.output
+        row = json.loads(done.stdout)
+        assert (row["bench"], row["model"]) == ("fake", model)
+    assert asked[0] == ((tmp_path,), {"density": 0.1, "repeats": 2})
+    positional, options = asked[1]
+    assert positional == (tmp_path, "m")
+    assert options == {
+        "tasks": ["cb", "rte"],
+        "batch_size": 16,
+        "max_seq_length": 256,
+        "window": 9,
+        "epochs": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["step", "--model-config", "nowhere"], "error: model-config is 'nowhere'; it must be one"),
+        (["step", "--density", "2"], "error: density is 2.0; it must be in (0, 1]"),
+        (["step", "--only", "lorra"], "error: contender 'lorra' is unknown; did you mean lora"),
+        (["memory", "--device", "cuda"], "error: device is cuda, but torch sees no CUDA device"),
+        (["select", "--device", "tpu"], "error: device is 'tpu'; it must be one of auto, cpu"),
+        (["step", "--precision", "fp16"], "error: precision is 'fp16'; it must be one of fp32"),
+        (["sample", "--sequence-length", "999"], "error: sequence_length is 999; "),
+        (["sample", "--repeats", "0"], "Invalid value for '--repeats'"),
+    ],
+)
+def test_bad_input_is_a_line_and_exit_code_2(bench, monkeypatch, arguments, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = bench(*arguments)
+    assert done.exit_code == 2, done.output
+    assert expected in done.stderr
+    assert not done.stdout

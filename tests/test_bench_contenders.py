@@ -1,0 +1,138 @@
+"""Every contender trains what it says, and nothing else."""
+
+import json
+
+import pytest
+import torch
+from support import SIZES, effective, trained_masks
+from torch import nn
+
+from jiant_sparse.bench import contenders, models, peft_tuners
+from jiant_sparse.bench.models import Setting
+from jiant_sparse.errors import InputError
+
+PEFT = ("peft/super_tuning", "peft/shira")
+OURS = ("ours/random", "ours/mag_pruning", "ours/sam", "ours/bitfit")
+
+
+@pytest.fixture
+def model(tmp_path) -> models.Classifier:
+    config = {"model_type": "bert", "vocab_size": 50} | SIZES
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return models.build(Setting(str(tmp_path), batch_size=4, sequence_length=8, density=0.05))
+
+
+def steps(trainer: contenders.Trainer) -> None:
+    head = [weight.detach().clone() for weight in trainer.model.head.parameters()]
+    before = trainer.steps
+    for _ in range(2):
+        trainer.step()
+    assert trainer.steps == before + 2
+    assert all(p.grad is None for p in trainer.model.parameters())
+    assert not any(map(torch.equal, trainer.model.head.parameters(), head))
+
+
+def test_bound_reaches_the_embeddings_and_trains_the_head_alone(model):
+    trainer = contenders.train("bound", model)
+    before = [weight.clone() for weight in model.encoder.parameters()]
+    started = []
+    model.encoder.embeddings.dropout.register_forward_pre_hook(
+        lambda module, inputs: started.append(inputs[0])
+    )
+    trainer.backward()
+    assert all(weight.grad is None for weight in model.encoder.parameters())
+    assert all(weight.grad is not None for weight in model.head.parameters())
+    assert started[0].is_leaf
+    assert started[0].grad.abs().sum() > 0
+    model.zero_grad()
+    steps(trainer)
+    assert all(map(torch.equal, model.encoder.parameters(), before))
+    assert trainer.trained == 0
+
+
+def test_full_trains_everything(model):
+    trainer = contenders.train("full", model)
+    trainer.backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+    assert trainer.trained == trainer.eligible == sum(p.numel() for p in model.encoder.parameters())
+    steps(trainer)
+
+
+def test_masked_gradient_zeroes_what_is_not_selected(model):
+    trainer = contenders.train("masked_gradient", model)
+    trainer.backward()
+    trainer.update()
+    for weight, mask in trainer.masks.items():
+        assert not weight.grad[mask == 0].any()
+    assert any(weight.grad.any() for weight in trainer.masks)
+    assert trainer.trained == sum(int(mask.sum()) for mask in trainer.masks.values())
+    assert 0.04 < trainer.trained / trainer.eligible < 0.06
+    model.zero_grad()
+    steps(trainer)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_leaves_the_unselected_bit_equal(model, name):
+    before = {key: weight.detach().clone() for key, weight in model.encoder.named_parameters()}
+    trainer = contenders.train(name, model)
+    masks = trained_masks(model.encoder, [*before])
+    assert trainer.trained == sum(int(mask.sum()) for mask in masks.values())
+    assert (name == "ours/bitfit") or trainer.trained == int(0.05 * trainer.eligible)
+    steps(trainer)
+    model.loss()  # writes the new values
+    after = effective(model.encoder, before)
+    assert all(torch.equal(after[key][~mask], before[key][~mask]) for key, mask in masks.items())
+    assert any(not torch.equal(after[key], before[key]) for key in before)
+
+
+def test_lora_adds_to_a_frozen_encoder(model):
+    before = {key: weight.detach().clone() for key, weight in model.encoder.named_parameters()}
+    trainer = contenders.train("lora", model)
+    assert trainer.trained == 2 * 2 * 8 * (16 + 16)
+    steps(trainer)
+    now = dict(model.encoder.named_parameters())
+    assert all(torch.equal(now[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("name", PEFT)
+def test_peft_trains_new_values_alone(model, name):
+    pytest.importorskip("peft")
+    before = [weight.detach().clone() for weight in model.encoder.parameters()]
+    old = [*model.encoder.parameters()]
+    trainer = contenders.train(name, model)
+    assert 0 < trainer.trained < 0.1 * trainer.eligible
+    steps(trainer)
+    assert all(map(torch.equal, old, before))
+
+
+def test_shira_rank_is_the_closest_that_fits():
+    layers = [nn.Linear(768, 768), nn.Linear(768, 768)]
+    assert peft_tuners.shira_rank(layers, 0.005) == 2  # 1.92
+    assert peft_tuners.shira_rank(layers, 0.0001) == 1
+    assert peft_tuners.shira_rank(layers, 1.0) == 384
+    assert peft_tuners.shira_rank([nn.Linear(4, 4), nn.Linear(768, 768)], 1.0) == 2
+
+
+def test_the_probe_leaves_the_model_as_it_was(model):
+    probe = contenders.probe_of(model)
+    for _ in probe(2, max_grad_norm=0.5):
+        assert not model.training
+        norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+        assert norm <= 0.5 + 1e-5
+    assert model.training
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_which_contenders_run(monkeypatch):
+    monkeypatch.setattr(contenders, "absent", lambda: PEFT)
+    always = ("bound", "full")
+    here = tuple(name for name in contenders.names() if name not in PEFT)
+    assert contenders.chosen((), always) == here
+    assert contenders.chosen(["ours"], always) == (*always, *OURS)
+    assert contenders.chosen(["lora", "full"], always) == (*always, "lora")
+    with pytest.raises(InputError, match="contender 'lorra' is unknown; did you mean lora"):
+        contenders.chosen(["lorra"], always)
+    with pytest.raises(InputError, match="contender peft/shira is not installed: pip install peft"):
+        contenders.chosen(["peft/shira"], always)
+    monkeypatch.setattr(contenders, "absent", lambda: ())
+    assert contenders.chosen((), always) == contenders.names()
