@@ -1267,3 +1267,79 @@ def test_whole_encoders_on_both_paths(monkeypatch, make, density):
     largest = max(g.abs().max().item() for g in expected.values())
     assert_same(found[0], found[1], rtol=1e-5, atol=1e-5 * largest)
     assert_same(found[0], expected, rtol=1e-5, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.LayerNorm])
+def test_a_backward_pass_after_a_step_is_refused_as_of_a_plain_module(kind, path):
+    module = kind(6, 6) if kind is nn.Linear else kind(6)
+    surgery.train_entries(module, "weight", torch.tensor([0, 3]))
+    inputs = normal(4, 6, seed=1).requires_grad_()
+    values = module.parametrizations.weight[0].values
+    early, late = module(inputs).sum(), module(inputs).sum()
+    early.backward()
+    with torch.no_grad():
+        values.add_(1.0)
+    late.backward(retain_graph=True)  # nothing has been written yet: the weights are the old ones
+    module(inputs)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        late.backward()
+
+
+def test_what_is_parametrized_once_more_is_computed_as_a_whole():
+    class Doubled(nn.Module):
+        def forward(self, weight):
+            return 2 * weight
+
+    layer, plain = nn.Linear(4, 3), nn.Linear(4, 3)
+    plain.load_state_dict(layer.state_dict())
+    surgery.train_entries(layer, "weight", torch.tensor([0, 7]))
+    nn.utils.parametrize.register_parametrization(layer, "weight", Doubled())
+    inputs = normal(5, 4, seed=1)
+    expected = functional.linear(inputs, 2 * plain.weight, plain.bias)
+    assert torch.equal(layer(inputs), expected)
+    layer(inputs).square().sum().backward()
+    expected.square().sum().backward()
+    found = layer.parametrizations.weight[0].values.grad
+    torch.testing.assert_close(found, plain.weight.grad.view(-1)[[0, 7]])
+
+
+def test_a_copy_is_folded_without_the_original():
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3), nn.LayerNorm(3))
+    expected = model(integers(5, 6, seed=2)).detach()
+    for name in ("0.weight", "1.weight", "1.bias", "2.weight"):
+        surgery.train_entries(model, name, torch.tensor([0, 2]))
+    copied = copy.deepcopy(model)
+    surgery.fold(copied)
+    assert torch.equal(copied(integers(5, 6, seed=2)), expected)
+    assert torch.equal(model(integers(5, 6, seed=2)), expected)
+    surgery.fold(model)
+    assert type(model[1]) is nn.Linear
+    assert torch.equal(model(integers(5, 6, seed=2)), expected)
+
+
+def test_layers_are_called_by_keyword_as_torch_s_are():
+    model = nn.ModuleList([nn.Embedding(5, 4), nn.Linear(4, 3)])
+    for name in ("0.weight", "1.weight"):
+        surgery.train_entries(model, name, torch.tensor([1]))
+    assert model[1](input=model[0](input=torch.tensor([1]))).shape == (1, 3)
+
+
+def test_an_edit_of_another_kind_leaves_a_layer_its_own_forward_pass():
+    model = nn.Embedding(5, 4, max_norm=1.0)
+    with torch.no_grad():
+        expected = copy.deepcopy(model)(torch.tensor([1, 2]))
+        surgery.edit(model, "weight", Mixed(model.weight, "weight", Noise(rng), 0.5, "none", None))
+        assert torch.equal(model(torch.tensor([1, 2])), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7])
+@pytest.mark.parametrize("padding_idx", [None, 0])
+def test_gradients_of_a_table_with_fewer_rows_than_tokens(rows, padding_idx):
+    plain, layer = (nn.Embedding(rows, 4, padding_idx=padding_idx).double() for _ in range(2))
+    index = torch.arange(0, rows * 4, 3)
+    surgery.train_entries(layer, "weight", index)
+    ids, gradient = integers(rows, 2, 3, seed=5), normal(2, 3, 4, seed=4, dtype=torch.float64)
+    for module in (plain, layer):
+        module(ids).backward(gradient)
+    found = layer.parametrizations.weight[0].values.grad
+    torch.testing.assert_close(found, plain.weight.grad.view(-1)[index])

@@ -13,11 +13,18 @@ from jiant_sparse.benchmark import config
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base
 from jiant_sparse.report import published
-from jiant_sparse.sparse import delta, selection, surgery
+from jiant_sparse.sparse import delta, layers, selection, surgery
 
 every_method = pytest.mark.parametrize("name", base.names())
 every_encoder = pytest.mark.parametrize("make", [bert, roberta])
 STEPS = 20
+
+
+@pytest.fixture(params=["chosen gradients", "dense gradients"])
+def way(request, monkeypatch) -> None:
+    """A method cannot tell on which way the gradient of its entries came."""
+    if request.param == "dense gradients":
+        monkeypatch.setattr(layers, "FORWARDS", {})
 
 
 def make_method(name: str) -> base.Method:
@@ -79,7 +86,7 @@ def test_rejects_bad_values_by_name(name):
 @every_method
 @every_encoder
 @pytest.mark.parametrize("pooled", [True, False])
-def test_only_what_is_selected_changes(name, make, pooled):
+def test_only_what_is_selected_changes(name, make, pooled, way):
     encoder, before, masks, (selected, added) = tuned(name, make, pooled=pooled)
     assert selected == sum(int(mask.sum()) for mask in masks.values())
     method = make_method(name)
@@ -144,7 +151,7 @@ def test_penalty_is_finite_and_not_negative(name):
 
 @every_method
 @pytest.mark.parametrize("steps", [1, 3, 6])
-def test_a_fresh_instance_goes_on_from_the_state_as_if_it_were_the_old_one(name, steps):
+def test_a_fresh_instance_goes_on_from_the_state_as_if_it_were_the_old_one(name, steps, way):
     def begin():
         encoder = bert()
         trainer, method = Trainer(encoder), make_method(name)

@@ -53,7 +53,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values: Tensor, dense: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
-        return dense.view_as(dense)
+        return dense.detach()
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -76,6 +76,7 @@ class Entries(Edit):
         super().__init__(dense, index.numel())
         self.register_buffer("index", index.to(dense.device), persistent=False)
         self.values = nn.Parameter(dense.detach().flatten()[self.index])
+        self._written = -1
         if dense.dim() == 2:
             rows, columns = dense.shape
             starts = torch.searchsorted(
@@ -91,8 +92,11 @@ class Entries(Edit):
         """The dense tensor with the values in it; it does not train."""
         # Through .data: within a step the same values are written again, so the weights that an
         # earlier forward pass saved for its backward (COPA runs two) are still right, and the
-        # version counter must not say otherwise.
+        # version counter must not say otherwise. After a step they are not, and it has to.
         dense.data.view(-1).index_copy_(0, self.index, self.values.data)
+        if self._written != self.values._version:
+            torch.autograd.graph.increment_version(dense)
+            self._written = self.values._version
         return dense.detach()
 
 

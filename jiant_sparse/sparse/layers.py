@@ -58,24 +58,23 @@ class _Tap(torch.autograd.Function):
             return gradient, None, None, *ctx.rule(gradient, seen)
 
 
-# A compiled model calls this as it is: a tap writes weights, which a compiler may not move.
+# A compiler would break off at the recipes and sparse tensors in here; it calls this as it is.
 @torch.compiler.disable
-def _linear(module: nn.Linear, inputs: Tensor) -> Tensor:
+def _linear(module: nn.Linear, input: Tensor) -> Tensor:
     weight, entries = _parts(module, "weight")
     bias, bias_entries = _parts(module, "bias")
-    output = functional.linear(inputs, weight, bias)
+    output = functional.linear(input, weight, bias)
     rule = partial(_linear_gradients, entries, bias_entries)
-    return _tapped(output, entries and inputs, rule, entries, bias_entries)
+    return _tapped(output, None if entries is None else input, rule, entries, bias_entries)
 
 
 @torch.compiler.disable
-def _embedding(module: nn.Embedding, ids: Tensor) -> Tensor:
-    if module.scale_grad_by_freq:
-        return nn.Embedding.forward(module, ids)
+def _embedding(module: nn.Embedding, input: Tensor) -> Tensor:
     weight, entries = _parts(module, "weight")
-    output = functional.embedding(ids, weight, module.padding_idx)
-    rule = partial(_embedding_gradients, entries, module.padding_idx)
-    return _tapped(output, ids, rule, entries)
+    if entries is None or module.scale_grad_by_freq:
+        return nn.Embedding.forward(module, input)
+    output = functional.embedding(input, weight, module.padding_idx)
+    return _tapped(output, input, partial(_embedding_gradients, entries, module), entries)
 
 
 FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {
@@ -85,18 +84,21 @@ FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {
 
 
 def _parts(module: nn.Module, leaf: str) -> tuple[Tensor, Entries | None]:
-    """What the layer computes with, and the entries of it that train, if it is trained that way."""
-    if parametrize.is_parametrized(module, leaf):
-        stack = module.parametrizations[leaf]
-        if isinstance(stack[0], Entries):
-            return stack[0].write(stack.original), stack[0]
-    return getattr(module, leaf), None
+    """What the layer computes with, and the entries of it that train, if it trains by entries.
+
+    A tensor that somebody has parametrized once more is a function of them that is not known here.
+    """
+    stack = module.parametrizations[leaf] if parametrize.is_parametrized(module, leaf) else ()
+    if len(stack) != 1 or not isinstance(stack[0], Entries):
+        return getattr(module, leaf), None
+    entries = stack[0]
+    return entries.write(stack.original), entries if entries.values.requires_grad else None
 
 
 def _tapped(output: Tensor, seen: Tensor | None, rule: Rule, *entries: Entries | None) -> Tensor:
-    values = [e and e.values for e in entries]
-    if not torch.is_grad_enabled() or not any(v is not None and v.requires_grad for v in values):
+    if not torch.is_grad_enabled() or all(part is None for part in entries):
         return output
+    values = [None if part is None else part.values for part in entries]
     return _Tap.apply(output, seen, rule, *values)
 
 
@@ -116,17 +118,33 @@ def _linear_gradients(
 
 
 def _embedding_gradients(
-    entries: Entries, padding_idx: int | None, gradient: Tensor, ids: Tensor
+    entries: Entries, module: nn.Embedding, gradient: Tensor, ids: Tensor
 ) -> tuple[Tensor]:
     gradient, ids = gradient.reshape(-1, gradient.shape[-1]), ids.reshape(-1)
-    # Every token has the entries of its id's row, which lie one after another.
+    # A table of token types has few rows, which many tokens share.
+    small = module.num_embeddings <= len(ids)
+    by_table = _of_table if small else _of_rows
+    return (by_table(entries, module, gradient, ids).to(entries.values.dtype),)
+
+
+def _of_table(entries: Entries, module: nn.Embedding, gradient: Tensor, ids: Tensor) -> Tensor:
+    """By the dense gradient of a table that is no larger than the output."""
+    shape = (module.num_embeddings, module.embedding_dim)
+    dense = gradient.new_zeros(shape, dtype=products.wide(gradient))
+    dense.index_add_(0, ids, gradient.to(dense.dtype))
+    if module.padding_idx is not None:
+        dense[module.padding_idx] = 0
+    return dense.view(-1)[entries.index]
+
+
+def _of_rows(entries: Entries, module: nn.Embedding, gradient: Tensor, ids: Tensor) -> Tensor:
+    """From the rows of the ids alone: every token has the entries of its id's row."""
     first = entries.row_start[ids].long()
     counts = entries.row_start[ids + 1] - first
-    if padding_idx is not None:
-        counts = counts.masked_fill(ids == padding_idx, 0)
+    if module.padding_idx is not None:
+        counts = counts.masked_fill(ids == module.padding_idx, 0)
     token = torch.arange(len(ids), device=ids.device).repeat_interleave(counts)
     within = torch.arange(len(token), device=ids.device) - (counts.cumsum(0) - counts)[token]
     entry = first[token] + within
     total = gradient.new_zeros(entries.values.shape, dtype=products.wide(gradient))
-    total.index_add_(0, entry, gradient[token, entries.column[entry]].to(total.dtype))
-    return (total.to(entries.values.dtype),)
+    return total.index_add_(0, entry, gradient[token, entries.column[entry]].to(total.dtype))

@@ -41,6 +41,8 @@ def sampled(gradient: Tensor, inputs: Tensor, entries: Entries) -> Tensor:
 
 def way(device: str, dtype: torch.dtype, share: float) -> str:
     """The name of the fastest of WAYS for a share of a matrix."""
+    if device not in ("cpu", "cuda"):
+        return "whole"  # all that can be relied on
     on_cuda = _DENSE_FROM_ON_CUDA.get(dtype, DENSE_FROM)
     if share >= (on_cuda if device == "cuda" else DENSE_FROM):
         return "whole"
@@ -85,7 +87,7 @@ WAYS: dict[str, Callable[[Tensor, Tensor, Entries], Tensor]] = {
 
 def _turned(matrix: Tensor) -> Tensor:
     """(n, m) -> (m, n), the entries of a column one after another."""
-    if matrix.is_cuda or matrix.dtype != torch.float32 or matrix.numel() == 0:
+    if matrix.device.type != "cpu" or matrix.dtype != torch.float32 or matrix.numel() == 0:
         return matrix.t().contiguous()
     # Twice as fast as that, and half of what the product takes is this: torch's only transposition
     # by vector instructions is a shuffle of channels in n groups, here of one pixel of n m of them.

@@ -58,7 +58,8 @@ def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
     for module, leaf in _holders(encoder, dense):
         # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
         parametrize.register_parametrization(module, leaf, edit, unsafe=True)
-        layers.adapt(module)
+        if isinstance(edit, Entries):
+            layers.adapt(module)
 
 
 def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
@@ -240,6 +241,9 @@ def _holders(encoder: nn.Module, dense: Tensor) -> list[tuple[nn.Module, str]]:
 def _remove(encoder: nn.Module, dense: Tensor) -> None:
     """Take the edit of the stored tensor out everywhere; the tensor stays as it is stored."""
     for module, leaf in _holders(encoder, dense):
+        # A class of its own again: a deep copy shares the original's, from which the tensor goes.
+        kind = type(module)
+        module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
 
 
