@@ -44,7 +44,7 @@ def test_every_line_stands_alone(bench, monkeypatch):
         assert row["device"] == row["device_name"] == "cpu"
         assert row["versions"]["torch"] == torch.__version__
     assert done.stderr.splitlines()[0] == (
-        "left out: peft/super_tuning, peft/shira; to have them: pip install peft"
+        "left out: peft/super_tuning, peft/shira; to have them: pip install 'peft>=0.21'"
     )
     assert "step: ours/random" in done.stderr
 
@@ -66,12 +66,23 @@ def test_the_other_commands(bench, monkeypatch, command):
     assert {row["bench"] for row in rows} == {command}
 
 
-def test_a_contender_that_fails_is_a_row_and_exit_code_1(bench):
-    done = bench("step", "--density", 1e-9, "--only", "ours/random")
+def test_a_contender_that_fails_is_a_row_and_exit_code_1(bench, monkeypatch):
+    def broken(model):
+        raise TypeError("no such layer")
+
+    monkeypatch.setitem(contenders._MAKERS, "lora", broken)
+    done = bench("step", "--only", "lora")
     assert done.exit_code == 1
     last = json.loads(done.stdout.splitlines()[-1])
-    assert last["contender"] == "ours/random"
-    assert last["error"].startswith("InputError: the fraction to tune is too small")
+    assert (last["contender"], last["error"]) == ("lora", "TypeError: no such layer")
+
+
+@pytest.mark.parametrize("command", ["step", "memory"])
+def test_a_setting_that_does_not_fit_is_bad_input(bench, command):
+    done = bench(command, "--density", 1e-9, "--only", "ours/random")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "error: the fraction to tune is too small" in done.stderr
 
 
 def test_delta_and_padding_are_handed_what_was_asked(bench, monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ from jiant_sparse.bench.models import Setting
 from jiant_sparse.errors import InputError
 
 PEFT = ("peft/super_tuning", "peft/shira")
-OURS = ("ours/random", "ours/mag_pruning", "ours/sam", "ours/bitfit")
+OURS = ("ours/random", "ours/mag_pruning", "ours/sam", "ours/child_pruning", "ours/bitfit")
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ def test_masked_gradient_zeroes_what_is_not_selected(model):
 def test_ours_leaves_the_unselected_bit_equal(model, name):
     before = {key: weight.detach().clone() for key, weight in model.encoder.named_parameters()}
     trainer = contenders.train(name, model)
+    trainer.step()  # after which child_pruning has chosen
     masks = trained_masks(model.encoder, [*before])
     assert trainer.trained == sum(int(mask.sum()) for mask in masks.values())
     assert (name == "ours/bitfit") or trainer.trained == int(0.05 * trainer.eligible)
@@ -132,7 +133,9 @@ def test_which_contenders_run(monkeypatch):
     assert contenders.chosen(["lora", "full"], always) == (*always, "lora")
     with pytest.raises(InputError, match="contender 'lorra' is unknown; did you mean lora"):
         contenders.chosen(["lorra"], always)
-    with pytest.raises(InputError, match="contender peft/shira is not installed: pip install peft"):
+    with pytest.raises(
+        InputError, match="contender peft/shira is not installed: pip install 'peft>=0.21'"
+    ):
         contenders.chosen(["peft/shira"], always)
     monkeypatch.setattr(contenders, "absent", lambda: ())
     assert contenders.chosen((), always) == contenders.names()

@@ -11,6 +11,7 @@ from support import SIZES
 from jiant_sparse.bench import contenders, memory, process, product, sample, select, step
 from jiant_sparse.bench.models import Setting
 from jiant_sparse.errors import InputError
+from jiant_sparse.sparse import products
 
 TIMES = {"milliseconds_median", "milliseconds_min", "milliseconds_max", "repeats"}
 SHARED = {"bench", "contender", "model", "batch_size", "sequence_length", "shapes", "device"}
@@ -99,7 +100,7 @@ def test_memory_in_a_process_of_its_own(setting):
 def test_select(setting, here):
     rows = {(row["part"], row["contender"]): row for row in select.run(setting, repeats=2)}
     assert [*rows] == [
-        ("burn_in", "bound"),
+        ("burn_in", "full_without_dropout"),
         ("burn_in", "full"),
         ("burn_in", "ours/signed_sum"),
         ("burn_in", "ours/fisher"),
@@ -110,7 +111,9 @@ def test_select(setting, here):
         ("uniform", "torch.randperm"),
     ]
     for (part, _), row in rows.items():
-        expected = ratios("bound") | ratios("full") if part == "burn_in" else ratios("ours")
+        expected = (
+            ratios("full_without_dropout") | ratios("full") if part == "burn_in" else ratios("ours")
+        )
         assert SHARED | TIMES | expected < row.keys()
         assert (part == "burn_in") != ("extra_bytes" in row)
 
@@ -148,7 +151,9 @@ def test_product(setting):
     for row in found:
         assert TIMES | ratios("whole") < row.keys()
         assert row["tokens"] == 16
-        assert row["taken"] == ((row["contender"] == "whole") == (row["share"] >= 0.22))
+        assert row["taken"] == (
+            (row["contender"] == "whole") == (row["share"] >= products.DENSE_FROM)
+        )
     assert {row["share"] for row in found} == {*product.SHARES}
     assert len(found) == 3 * 2 * len(product.SHARES)
     assert json.loads(json.dumps(found)) == found

@@ -5,7 +5,8 @@ bound: every weight of the encoder frozen, the gradient flowing to the output of
 full: full tuning.
 masked_gradient: sparse tuning as published: the whole gradient is computed and clipped, then
     multiplied by a dense mask, and AdamW keeps moments of every weight.
-ours/...: this package's methods as the host trains them. On random weights the choices of
+ours/...: this package's methods as the host trains them; `child_pruning` after its cut, which is
+    made at the first step, before the clock starts. On random weights the choices of
     `mag_pruning` and `sam` are not those on pretrained ones: LayerNorm's weights are the largest,
     and the embeddings of tokens outside of the one batch have no gradient.
 lora: loralib's layers on query and value, rank 8.
@@ -29,6 +30,7 @@ from jiant_sparse.methods import base
 from jiant_sparse.methods.base import Method
 from jiant_sparse.sparse import surgery
 
+PEFT = "peft>=0.21"  # the first with Super-Tuning
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 0.01
 MAX_GRAD_NORM = 1.0
@@ -37,7 +39,7 @@ MAX_GRAD_NORM = 1.0
 class Trainer:
     """Trains a model, one `step` at a time, in the order of `host.runner`.
 
-    trained: weights of the encoder that train, added ones included. eligible: its weights.
+    eligible: weights of the encoder.
     """
 
     def __init__(self, model: Classifier, attach: Callable[[Classifier], Method | None]) -> None:
@@ -46,10 +48,15 @@ class Trainer:
         self.model = model
         self.method = attach(model) or Method()
         model.train()  # what has been added too
-        self.trained = sum(surgery.count(model.encoder, names.keys()))
+        self.names = names.keys()
         groups = surgery.parameter_groups(model, WEIGHT_DECAY)
         self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
         self.steps = 0
+
+    @property
+    def trained(self) -> int:
+        """Weights of the encoder that train at present, added ones included."""
+        return sum(surgery.count(self.model.encoder, self.names))
 
     def step(self) -> None:
         """One whole training step."""
@@ -83,7 +90,11 @@ class MaskedGradient(Trainer):
             weight: _drawn_mask(name, weight, model.setting.density)
             for name, weight in surgery.eligible(model.encoder).items()
         }
-        self.trained = sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def trained(self) -> int:
+        """Weights that the masks leave their gradients."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
 
     def mask(self) -> None:
         """Zero the gradients of what is not selected."""
@@ -113,7 +124,7 @@ def chosen(only: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
         if not found:
             raise InputError(f"contender {name!r} is unknown; {suggest(name, names())}")
         if missing := set(found) & set(absent()):
-            raise InputError(f"contender {min(missing)} is not installed: pip install peft")
+            raise InputError(f"contender {min(missing)} is not installed: pip install '{PEFT}'")
         wanted |= set(found)
     wanted = wanted or set(names()) - set(absent())
     return tuple(name for name in names() if name in wanted or name in always)
@@ -189,6 +200,7 @@ _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {
     "ours/random": _ours("random"),
     "ours/mag_pruning": _ours("mag_pruning"),
     "ours/sam": _ours("sam", burn_in=1),
+    "ours/child_pruning": _ours("child_pruning", burn_in=1, interval=1),
     "ours/bitfit": _ours("bitfit"),
     "lora": _ours("lora"),
     "peft/super_tuning": partial(_trainer, peft_tuners.super_tuning),

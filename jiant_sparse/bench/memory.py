@@ -18,6 +18,7 @@ from typing import Any
 
 from jiant_sparse.bench import contenders, models, process
 from jiant_sparse.bench.models import Setting
+from jiant_sparse.errors import InputError
 
 REFERENCES = ("bound", "full")
 # The optimiser's state exists from the first on, and the second is the first with all of it.
@@ -45,6 +46,8 @@ def run(
         notify(f"memory: {name}")
         try:
             found[name] = [process.fresh(measure, name, setting) for _ in range(repeats)]
+        except InputError:
+            raise
         except Exception as error:  # whatever a library makes of a model that it does not know
             if name in REFERENCES:
                 raise

@@ -52,7 +52,7 @@ class Setting:
         for name, allowed in (("precision", PRECISIONS), ("device", DEVICES)):
             if (got := getattr(self, name)) not in allowed:
                 raise InputError(f"{name} is {got!r}; it must be one of {', '.join(allowed)}")
-        longest = _longest_sequence(configuration(self.model))
+        longest = model.longest_sequence(configuration(self.model))
         if self.sequence_length > longest:
             raise InputError(
                 f"sequence_length is {self.sequence_length}; {self.model} takes at most {longest}"
@@ -113,11 +113,6 @@ def configuration(name: str) -> Any:
             f"{path}: model_type is {config.model_type!r}; it must be one of {allowed}"
         )
     return config
-
-
-def _longest_sequence(config: Any) -> int:
-    # RoBERTa counts positions from padding_idx + 1 = 2.
-    return config.max_position_embeddings - (2 if config.model_type == "roberta" else 0)
 
 
 class Classifier(nn.Module):

@@ -1,7 +1,7 @@
 """Tokens computed for each real token of training: jiant's padding and ours.
 
-Counted on the batches that training gets, from the real rows and the model's tokenizer, without
-its weights. The counts are exact and the same on every machine.
+Counted on the batches that training gets, from the real rows and the model's tokenizer; its weights
+are not loaded. The counts are exact and the same on every machine.
 """
 
 import math
@@ -18,7 +18,7 @@ from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, features
 from jiant_sparse.host.model import ModelSource, empty_encoder, resolve
 
-SHORTEST_WIDTH = 8
+SHORTEST_WIDTH = 8  # as Train.max_seq_length
 # In batches. At 16 rows a batch the ratio is 1.03 to 1.06 on CoLA, MRPC and RTE. A window of 8
 # gives RTE 1.19; one of 50 takes off another 0.02 and leaves less of the order to chance.
 WINDOW = 32

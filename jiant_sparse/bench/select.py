@@ -1,8 +1,9 @@
 """What choosing weights costs: SAM's burn-in per batch, the top-k of all scores, uniform draws.
 
-Burn-in: `full` is the forward and backward pass of full tuning, without its optimiser; `bound` the
-same with dropout off, as SAM has it; ours/... sum up the gradients as well. Top-k and uniform
-draws: ours against torch on one long vector, which it does not take apart into tensors again.
+Burn-in: `full` is the forward and backward pass of full tuning, without its optimiser;
+`full_without_dropout` the same with dropout off, as SAM has it; ours/... sum up the gradients as
+well. Top-k and uniform draws: ours against torch on one long vector, which it does not take apart
+into tensors again.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from jiant_sparse.sparse import selection, surgery
 
 # Scores begin as zeros; over a few batches that weighs little, and over SAM's hundreds nothing.
 BATCHES = 4
+_PLAIN = "full_without_dropout"
 
 Choices = dict[str, dict[str, Callable[[], object]]]
 
@@ -71,7 +73,7 @@ def _burn_in(model: Classifier, repeats: int) -> Iterator[dict[str, Any]]:
     weights = surgery.eligible(model.encoder)
     probe = contenders.probe_of(model)
     calls: dict[str, Callable[[], object]] = {
-        "bound": lambda: [*probe(BATCHES)],
+        _PLAIN: lambda: [*probe(BATCHES)],
         "full": lambda: [*probe(BATCHES, dropout=True)],
     }
     for score, add in selection.SUMS.items():
@@ -86,7 +88,7 @@ def _burn_in(model: Classifier, repeats: int) -> Iterator[dict[str, Any]]:
             **_row("burn_in", name, model.setting),
             "per": "batch",
             **measure.summary(times[name]),
-            **measure.ratio("bound", times[name], times["bound"]),
+            **measure.ratio(_PLAIN, times[name], times[_PLAIN]),
             **measure.ratio("full", times[name], times["full"]),
             "repeats": repeats,
         }

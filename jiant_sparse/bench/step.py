@@ -10,6 +10,7 @@ from typing import Any
 from jiant_sparse.bench import contenders, measure, models
 from jiant_sparse.bench.contenders import Trainer
 from jiant_sparse.bench.models import Setting
+from jiant_sparse.errors import InputError
 
 REFERENCES = ("bound", "full")
 
@@ -34,6 +35,8 @@ def run(
         rows[name] = {"bench": "step", "contender": name} | setting.fields()
         try:
             trainers[name] = _started(name, setting)
+        except InputError:
+            raise
         except Exception as error:  # whatever a library makes of a model that it does not know
             if name in REFERENCES:
                 raise

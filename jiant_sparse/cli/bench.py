@@ -156,7 +156,9 @@ def padding(
     tasks: Annotated[str, typer.Option(help="Comma-separated.")] = "cola,stsb,mrpc,rte,cb,copa,wsc",
     batch_size: BatchSize = 16,
     max_seq_length: Annotated[int, typer.Option(help="Tokens, at most.")] = 256,
-    window: Annotated[int, typer.Option(help="Batches that are grouped by length together.")] = 32,
+    window: Annotated[
+        int | None, typer.Option(help="Batches that are grouped by length together; default 32.")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Of which tokens are counted.")] = 1,
 ) -> None:
     """Tokens computed for each real one: as jiant pads, and trimmed and grouped as here."""
@@ -169,7 +171,7 @@ def padding(
             tasks=_listed(tasks),
             batch_size=batch_size,
             max_seq_length=max_seq_length,
-            window=window,
+            window=module.WINDOW if window is None else window,
             epochs=epochs,
         )
         return ({**row, "model": model} for row in found)
@@ -226,4 +228,7 @@ def _tell_absent(only: str | None) -> None:
     from jiant_sparse.bench import contenders
 
     if only is None and (absent := contenders.absent()):
-        typer.echo(f"left out: {', '.join(absent)}; to have them: pip install peft", err=True)
+        typer.echo(
+            f"left out: {', '.join(absent)}; to have them: pip install '{contenders.PEFT}'",
+            err=True,
+        )

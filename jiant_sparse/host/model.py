@@ -64,9 +64,13 @@ def resolve(name: str) -> ModelSource:
     expected = empty_encoder(path)
     _check_vocabulary(path, kind, expected.config.vocab_size)
     initialised = _check_weights(path, expected)
+    return ModelSource(path, digest(path), initialised, longest_sequence(expected.config))
+
+
+def longest_sequence(config: Any) -> int:
+    """Tokens that an encoder of this configuration takes at most."""
     # RoBERTa counts positions from padding_idx + 1 = 2.
-    longest = expected.config.max_position_embeddings - (2 if kind == "roberta" else 0)
-    return ModelSource(path, digest(path), initialised, longest)
+    return config.max_position_embeddings - (2 if config.model_type == "roberta" else 0)
 
 
 def digest(path: Path) -> str:
