@@ -30,6 +30,8 @@ from jiant_sparse.methods import base
 from jiant_sparse.methods.base import Method
 from jiant_sparse.sparse import surgery
 
+# What all others are compared with.
+REFERENCES = ("bound", "full")
 PEFT = "peft>=0.21"  # the first with Super-Tuning
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 0.01
@@ -133,6 +135,21 @@ def chosen(only: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
 def train(name: str, model: Classifier) -> Trainer:
     """The trainer of a contender, which takes `model` over."""
     return _MAKERS[name](model)
+
+
+def attempt(name: str, call: Callable[[], Any]) -> tuple[Any, dict[str, str]]:
+    """What `call` returns for a contender; or None, and the `error` for its row, if it fails.
+
+    Raises InputError, which the setting is to blame for, and whatever a reference fails with.
+    """
+    try:
+        return call(), {}
+    except InputError:
+        raise
+    except Exception as error:  # whatever a library makes of a model that it does not know
+        if name in REFERENCES:
+            raise
+        return None, {"error": f"{type(error).__name__}: {error}"}
 
 
 def probe_of(model: Classifier) -> base.Probe:

@@ -14,13 +14,13 @@ well, so a few MB mean little. On CUDA it is what torch has allocated.
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from jiant_sparse.bench import contenders, models, process
+from jiant_sparse.bench.contenders import REFERENCES
 from jiant_sparse.bench.models import Setting
-from jiant_sparse.errors import InputError
 
-REFERENCES = ("bound", "full")
 # The optimiser's state exists from the first on, and the second is the first with all of it.
 STEPS = 3
 # A gradient and AdamW's two moments, in float32.
@@ -41,20 +41,21 @@ def run(
     Other arguments, errors and Raises as `step.run`.
     """
     found: dict[str, list[dict[str, int]]] = {}
-    errors: dict[str, str] = {}
+    errors: dict[str, dict[str, str]] = {}
     for name in contenders.chosen(only, REFERENCES):
         notify(f"memory: {name}")
-        try:
-            found[name] = [process.fresh(measure, name, setting) for _ in range(repeats)]
-        except InputError:
-            raise
-        except Exception as error:  # whatever a library makes of a model that it does not know
-            if name in REFERENCES:
-                raise
-            errors[name] = f"{type(error).__name__}: {error}"
+        runs, error = contenders.attempt(name, partial(_runs, name, setting, repeats))
+        if error:
+            errors[name] = error
+        else:
+            found[name] = runs
     for name in [*found, *errors]:
         row = {"bench": "memory", "contender": name} | setting.fields()
-        yield row | ({"error": errors[name]} if name in errors else _numbers(name, found))
+        yield row | (errors[name] if name in errors else _numbers(name, found))
+
+
+def _runs(name: str, setting: Setting, repeats: int) -> list[dict[str, int]]:
+    return [process.fresh(measure, name, setting) for _ in range(repeats)]
 
 
 def measure(name: str, setting: Setting) -> dict[str, int]:

@@ -5,14 +5,12 @@ RoBERTa-base. Take some with `only` where that is too much.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from jiant_sparse.bench import contenders, measure, models
-from jiant_sparse.bench.contenders import Trainer
+from jiant_sparse.bench.contenders import REFERENCES, Trainer
 from jiant_sparse.bench.models import Setting
-from jiant_sparse.errors import InputError
-
-REFERENCES = ("bound", "full")
 
 
 def run(
@@ -32,15 +30,10 @@ def run(
     rows: dict[str, dict[str, Any]] = {}
     for name in contenders.chosen(only, REFERENCES):
         notify(f"step: {name}")
-        rows[name] = {"bench": "step", "contender": name} | setting.fields()
-        try:
-            trainers[name] = _started(name, setting)
-        except InputError:
-            raise
-        except Exception as error:  # whatever a library makes of a model that it does not know
-            if name in REFERENCES:
-                raise
-            rows[name]["error"] = f"{type(error).__name__}: {error}"
+        trainer, error = contenders.attempt(name, partial(_started, name, setting))
+        rows[name] = {"bench": "step", "contender": name} | setting.fields() | error
+        if not error:
+            trainers[name] = trainer
     notify(f"step: {repeats} rounds")
     calls = {name: trainer.step for name, trainer in trainers.items()}
     wait = measure.synchronizer(setting.place)

@@ -35,8 +35,7 @@ def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
     embedding's `max_norm` rewrites it, or if the index is not of that form.
     """
     dense = _find(encoder, name)[2]
-    _check_rewritten(encoder, name, dense)
-    _check_index(name, dense, index)
+    _check_entries(encoder, name, dense, index)
     if index.numel():
         edit(encoder, name, Entries(dense, index))
     else:
@@ -98,8 +97,7 @@ def narrow(
     check_choice(encoder, chosen)
     for name, index in chosen.items():
         dense = _find(encoder, name, allow=Gated)[2]
-        _check_rewritten(encoder, name, dense)
-        _check_index(name, dense, index)
+        _check_entries(encoder, name, dense, index)
     for name, index in chosen.items():
         module, leaf, dense = _find(encoder, name, allow=Gated)
         old, values = [dense], dense.detach().flatten()[index.to(dense.device)]
@@ -247,16 +245,13 @@ def _remove(encoder: nn.Module, dense: Tensor) -> None:
         parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
 
 
-def _check_rewritten(encoder: nn.Module, name: str, dense: Tensor) -> None:
+def _check_entries(encoder: nn.Module, name: str, dense: Tensor, index: Tensor) -> None:
     for module, _ in _holders(encoder, dense):
         if getattr(module, "max_norm", None) is not None:
             raise InputError(
                 f"{name}: the embedding has max_norm {module.max_norm}, which rewrites weights as "
                 "they are looked up, so that frozen ones would change; it must be None"
             )
-
-
-def _check_index(name: str, dense: Tensor, index: Tensor) -> None:
     if not dense.is_contiguous():
         raise InputError(f"{name}: entries of a non-contiguous tensor cannot be trained")
     if index.dtype != torch.int64 or index.dim() != 1:
