@@ -43,6 +43,8 @@ setup(
             "Levenshtein",
             "seqeval",
         ],
+        "ray": ["ray>=2.40"],
+        "tensorboard": ["tensorboardX>=2.6"],
         "dev": ["pytest", "hypothesis", "ruff"],
     },
     entry_points={"console_scripts": ["jiant-sparse=jiant_sparse.cli:main"]},

@@ -10,6 +10,7 @@ from pathlib import Path
 # It can only be read by setting it, which is not safe once there are threads.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
+_PARTIAL = ".partial"
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises, `path` is left as it was and the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name}.", path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -38,6 +39,13 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in UTF-8, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_partial(directory: Path) -> None:
+    """Remove what writes that were killed have left below `directory`; nobody may write there."""
+    for pattern in (f".*{_PARTIAL}", ".tmp*"):  # ours, and those of safetensors
+        for path in directory.rglob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

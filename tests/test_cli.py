@@ -3,13 +3,18 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from jiant_sparse.benchmark import grid, lock, work
+from jiant_sparse.benchmark.executors.choose import Choice
 from jiant_sparse.cli import app
+from jiant_sparse.host import train
+from jiant_sparse.host.control import Control, Stopped
 
 
 @pytest.fixture
@@ -43,17 +48,21 @@ def config(tmp_path, data_dir, bert_dir):
 
 
 def test_grid_then_report_then_nothing_left_to_do(cli, config):
-    plan = cli("grid", config, "--dry-run")
+    plan = cli("grid", config, "--dry-run", "--workers", 1)
     assert plan.exit_code == 0, plan.output
     assert plan.stdout.splitlines()[0] == "cb/bitfit/seed-0: missing"
-    assert plan.stdout.splitlines()[-1] == "4 cells, 4 to run"
+    assert plan.stdout.splitlines()[4:] == [
+        "time: not measured",
+        "disk: not measured",
+        "4 cells, 4 to run, 1 at a time",
+    ]
     first = cli("grid", config, "--workers", 1)
     assert first.exit_code == 0, first.output
     assert first.stdout == "results/small\n"
     assert "[4/4] rte/sam/seed-0: acc test " in first.stderr
-    assert "small: 4 cells, 0 ended before, 4 run now, 0 failed" in first.stderr
+    assert "small: 4 cells, 0 ended before, 4 ended now, 0 failed" in first.stderr
     again = cli("grid", config)
-    assert "4 ended before, 0 run now" in again.stderr
+    assert "4 ended before, 0 ended now" in again.stderr
     shown = cli("report", "results/small")
     assert shown.exit_code == 0
     assert "sam" in shown.stdout
@@ -66,6 +75,71 @@ def test_grid_then_report_then_nothing_left_to_do(cli, config):
     changed = cli("grid", config, "--set", "train.weight_decay=0.3")
     assert changed.exit_code == 2
     assert "train.weight_decay was 0.01, is 0.3" in changed.stderr
+
+
+class Here:
+    """Runs cells in this process; a cell can be said to be another's first, or Ctrl-C comes."""
+
+    def __init__(self, *said):
+        self.said = list(said)
+
+    def submit(self, job, retry):
+        said = self.said.pop(0) if self.said else None
+        if said == "ctrl-c":
+            raise KeyboardInterrupt
+        future = Future()
+        future.set_result(said or work.work(job, retry=retry))
+        return future
+
+    def stop(self):
+        pass
+
+    close = stop
+
+
+def test_a_grid_with_failures_lists_them_and_goes_on(cli, config, monkeypatch):
+    executor = Here(work.Waiting("somebody"))
+    monkeypatch.setattr(grid, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(Choice, "make", lambda self, jobs: (jobs, executor))
+    rates = "{learning_rate: 1.0e+30, warmup_fraction: 0, max_steps: 9}"
+    wild = f"methods.wild={{method: full_tuning, train: {rates}}}"
+    arguments = ["grid", config, "--only", "task=cb,method=wild,method=bitfit", "--set", wild]
+    first = cli(*arguments)
+    assert first.exit_code == 1
+    assert first.stdout == "results/small\n"
+    lines = first.stderr.splitlines()
+    assert lines.count("waiting for somebody") == 1
+    assert lines[-2].startswith("cb/wild/seed-0: failed: NotFinite: ")
+    assert lines[-1] == "small: 2 cells, 0 ended before, 2 ended now, 1 failed"
+    again = cli(*arguments)
+    assert again.exit_code == 1
+    assert again.stderr.splitlines()[-1] == "small: 2 cells, 2 ended before, 0 ended now, 1 failed"
+    retried = cli(*arguments, "--retry-failed")
+    assert "[1/1] cb/wild/seed-0: failed" in retried.stderr
+    executor.said.append("ctrl-c")
+    stopped = cli(*arguments, "--retry-failed")
+    assert stopped.exit_code == 1
+    assert stopped.stderr.splitlines() == [
+        "stopped with 0 of 1 cells ended, 0 have a checkpoint; the same command goes on"
+    ]
+
+
+def test_a_run_that_is_stopped_or_anothers_says_so(cli, config, monkeypatch):
+    arguments = ["run", "--task", "cb", "--method", "bitfit", "--config", config]
+
+    def stop(job, control, *, verbose):
+        raise Stopped("stopped by SIGINT; it goes on from step 7")
+
+    monkeypatch.setattr(train, "train", stop)
+    stopped = cli(*arguments)
+    assert (stopped.exit_code, stopped.stdout) == (1, "")
+    assert stopped.stderr == (
+        "stopped by SIGINT; it goes on from step 7; the same command goes on\n"
+    )
+    with lock.acquire(Path("results/small/cb/bitfit/seed-0"), Control()):
+        held = cli(*arguments)
+    assert held.exit_code == 1
+    assert held.stderr.startswith("not run: results/small/cb/bitfit/seed-0: is held by ")
 
 
 def test_run_prints_the_cell_and_takes_settings(cli, config, data_dir, bert_dir):
@@ -134,6 +208,8 @@ def test_data_commands(cli, data_dir):
         (["data", "synthesize", "--tasks", "cbb"], "task 'cbb' is unknown"),
         (["delta", "inspect", "f.yaml"], "f.yaml"),
         (["grid", "f.yaml", "--only", "task=nli"], "--only task=nli: none of 4 cells matches"),
+        (["grid", "f.yaml", "--executor", "slurm"], "--executor is slurm; allowed are local, ray"),
+        (["grid", "f.yaml", "--gpus-per-cell", "0.5"], "torch sees no CUDA device here"),
         (["grid", "f.yaml", "--set", "split=published"], "cb"),
         (["grid", "f.yaml", "--model", "/no/such"], "there is no such directory"),
         (["grid", "f.yaml", "--set", "device=tpu"], "device: is 'tpu'; it should be 'auto', 'cpu'"),

@@ -1,14 +1,10 @@
 """YAML -> cells: what is bound, and every error of a file at once."""
 
-from pathlib import Path
-
 import pytest
 
 from jiant_sparse.benchmark import config
 from jiant_sparse.errors import InputError
-from jiant_sparse.report import published
 
-ROOT = Path(__file__).parent.parent
 BASE = {
     "benchmark": "b",
     "model": "m",
@@ -38,28 +34,6 @@ def test_cells_are_every_combination_in_order():
     assert benchmark.cells[2].make_method().density == 0.01
 
 
-def test_every_shipped_configuration_binds():
-    paths = [p for p in (ROOT / "run_configs").rglob("*.yaml") if p.name != "protocol.yaml"]
-    assert len(paths) >= 2
-    for path in paths:
-        benchmark = config.load(path)
-        assert benchmark.cells
-        assert path == ROOT / "run_configs" / f"{benchmark.name}.yaml"
-
-
-def test_published_protocol_is_what_the_paper_and_its_program_say():
-    benchmark = config.load(ROOT / "run_configs/fu2023/table1.yaml")
-    assert len(benchmark.cells) == 7 * 10 * 10
-    sam = {c.key.task: c for c in benchmark.cells if c.key.method == "sam"}
-    assert {task: cell.method_fields["burn_in"] for task, cell in sam.items()} == {
-        "cola": 600, "mrpc": 600, "stsb": 1000, "rte": 700, "cb": 700, "copa": 700, "wsc": 2000,
-    }  # fmt: skip
-    train = sam["cb"].train
-    assert (train.batch_size, train.learning_rate, train.patience) == (16, 1e-4, 40)
-    assert sam["cb"].setup.model == "roberta-base"
-    assert sam["cb"].setup.split == "published"
-
-
 def test_a_field_may_differ_by_task_and_train_by_task_and_method():
     raw = BASE | {
         "train": {"max_steps": 5},
@@ -67,6 +41,7 @@ def test_a_field_may_differ_by_task_and_train_by_task_and_method():
         "methods": {
             "sam": {"burn_in": {"cb": 2, "rte": 3, "cola": 9}, "train": {"batch_size": 2}},
             "narrow": {"method": "sam", "scope": "per_tensor"},
+            "bitfit": {"train": {"learning_rate": {"cb": 0.1, "rte": "1e-2", "cola": 9}}},
         },
     }
     cells = {(c.key.task, c.key.method, c.seed): c for c in config.parse(raw, "f").cells}
@@ -78,6 +53,9 @@ def test_a_field_may_differ_by_task_and_train_by_task_and_method():
     assert cells["cb", "narrow", 0].train.batch_size == 4
     assert cells["cb", "narrow", 0].method_name == "sam"
     assert cells["cb", "narrow", 0].settings["method"]["scope"] == "per_tensor"
+    assert cells["cb", "bitfit", 0].train.learning_rate == 0.1
+    assert cells["rte", "bitfit", 3].train.learning_rate == 0.01
+    assert cells["cb", "bitfit", 0].train.max_steps == 7
 
 
 def test_a_variant_of_a_known_task_needs_no_code():
@@ -130,6 +108,19 @@ def test_all_errors_of_a_file_come_at_once():
         ({"methods": {"sam": {"clip": -1}}}, "clip is -1.0; it must be a positive norm or null"),
         ({"methods": {"sam": {"burn_in": {"cb": 3}}}}, "burn_in: has no value for task rte"),
         ({"methods": {"sam": {"burn_in": {"cb": 3, "rte": 1, "nli": 2}}}}, "names 'nli'"),
+        (
+            {"methods": {"sam": {"train": {"batch_size": {"cb": 3}}}}},
+            "methods.sam.train.batch_size: has no value for task rte",
+        ),
+        (
+            {"methods": {"sam": {"train": {"batch_size": {"cb": 3, "rte": 1, "nli": 2}}}}},
+            "methods.sam.train.batch_size: names 'nli'",
+        ),
+        (
+            {"methods": {"sam": {"train": {"batch_size": {"cb": 3, "rte": 0}}}}},
+            "methods.sam.train.batch_size: is 0",
+        ),
+        ({"train": {"batch_size": {"cb": 3, "rte": 1}}}, "train.batch_size: is {'cb': 3"),
         ({"methods": {"sam": {"burn_in": "many"}}}, "methods.sam.burn_in: is 'many'; it should"),
         ({"methods": {"sam": {"train": 3}}}, "methods.sam.train: is 3; it must be a mapping"),
         ({"methods": {"a/b": {"method": "sam"}}}, "methods: names 'a/b'"),
@@ -165,6 +156,22 @@ def test_settings_hash_counts_settings_and_not_the_place_of_the_data():
     assert not {c.settings_hash for c in one} & {c.settings_hash for c in other}
 
 
+def test_what_decides_nothing_is_not_in_the_settings():
+    plain, often, threads = (
+        config.parse(BASE | change, "f").cells[0]
+        for change in (
+            {},
+            {"train": {"checkpoint_every": 3, "checkpoint_minutes": 0.5}},
+            {"threads": 2},
+        )
+    )
+    assert (often.train.checkpoint_every, often.train.checkpoint_minutes) == (3, 0.5)
+    assert often.settings == plain.settings
+    assert plain.setup.threads == 1
+    assert threads.settings_hash != plain.settings_hash
+    assert any("threads: is 0" in problem for problem in problems(BASE | {"threads": 0}))
+
+
 def test_one_cell_of_a_file_or_of_nothing(tmp_path):
     path = tmp_path / "f.yaml"
     path.write_text(
@@ -182,19 +189,3 @@ def test_one_cell_of_a_file_or_of_nothing(tmp_path):
     assert cell.method_fields["burn_in"] == 9
     with pytest.raises(InputError, match="command line: model: is missing"):
         config.single("cb", "sam", 0)
-
-
-def test_the_released_program_is_expressed_by_fields_alone():
-    benchmark = config.load(ROOT / "run_configs/fu2023/released_program.yaml")
-    cells = {c.key.method: c for c in benchmark.cells if c.key.task == "cb" and c.seed == 0}
-    text = config.load(ROOT / "run_configs/fu2023/table1.yaml")
-    same = {c.key.method: c for c in text.cells if c.key.task == "cb" and c.seed == 0}
-    assert cells.keys() == same.keys() == set(published.METHODS)
-    assert cells["full_tuning"].train.decay_unselected
-    assert cells["full_tuning"].train.eval_offset == 1
-    for name, cell in cells.items():
-        if name not in ("full_tuning", "bitfit"):
-            assert cell.method_fields != same[name].method_fields, name
-    assert [name for name, cell in cells.items() if cell.train.freeze_head] == ["lora"]
-    scopes = ("mag_pruning", "diff_pruning", "child_pruning", "sam")
-    assert all(cells[name].method_fields["scope"] == "per_tensor" for name in scopes)

@@ -10,6 +10,7 @@ import torch
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, features, model
+from jiant_sparse.host.runner import SparseRunner
 from jiant_sparse.host.train import train
 from jiant_sparse.seeds import derive
 
@@ -240,3 +241,90 @@ def test_a_cell_trains_and_probes_on_grouped_batches(task, make_job, data_dir, m
     assert popped[4] == cut(epochs.order(0).tolist(), 4)
     assert len(set(popped[1])) == 5
     assert make_job(task).cell.train.length_grouping is None
+
+
+def phase_of(lengths_of_rows, labels):
+    rows = masked_rows(*([1] * length + [0] * (9 - length) for length in lengths_of_rows))
+    return features.Phase(rows, labels, dropped=0)
+
+
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_rows_and_their_labels_are_given_longest_first(kind):
+    phase = phase_of([2, 5, 2, 9, 5, 1], kind([0, 1, 2, 3, 4, 5]))
+    for limit, expected in ((None, [3, 1, 4, 0, 2, 5]), (3, [1, 0, 2]), (99, [3, 1, 4, 0, 2, 5])):
+        rows, labels = phase.by_length(limit)
+        assert [id(row) for row in rows] == [id(phase.rows[place]) for place in expected]
+        assert type(labels) is type(phase.labels) and [*labels] == expected
+    phase = phase_of([3, 5] * 100, kind(range(200)))
+    assert [*phase.by_length()[1]] == [*range(1, 200, 2), *range(0, 200, 2)]
+
+
+def test_the_order_by_length_is_found_once(monkeypatch):
+    phase = phase_of([1, 2, 3], np.arange(3))
+    found = phase.by_length(), phase.by_length(2)
+    monkeypatch.setattr(features, "lengths", lambda rows: 1 / 0)
+    assert phase.by_length() is phase.by_length(3) is phase.by_length(9) is found[0]
+    assert phase.by_length(2) is found[1]
+
+
+class Compared(Exception):
+    """What is to be seen of a cell has been seen."""
+
+
+def uneven(data_dir, task, directory):
+    """The task's files with a random number of words after each text."""
+    draw = np.random.RandomState(0)
+    (directory / task).mkdir(parents=True)
+    for path in (data_dir / task).iterdir():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            for name in {"text", "text_a", "text_b", "premise", "hypothesis", "choice1"} & {*row}:
+                row[name] += " king" * draw.randint(20)
+        (directory / task / path.name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return directory
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_scores_do_not_depend_on_the_order_and_less_padding_is_computed(
+    task, make_job, data_dir, tmp_path, monkeypatch
+):
+    plain_score, plain_trim, tokens = SparseRunner.score, features.trim, []
+
+    def trim(batch):
+        trimmed = plain_trim(batch)
+        tokens.append(trimmed.input_ids.numel())
+        return trimmed
+
+    def as_they_are(phase, limit):
+        return phase.rows[:limit], phase.labels[:limit]
+
+    def scored(runner, phase, limit):
+        tokens.clear()
+        metrics = plain_score(runner, phase, limit)
+        return {"major": metrics.major, **metrics.minor}, sum(tokens)
+
+    def score(runner, phase, limit=None):
+        # In float64: sums over padding of another width end in other bits. And of logits around
+        # their median: a random model predicts one class, and any order is right for it.
+        head, seen = runner.jiant_model.double().taskmodels_dict[task].head, []
+        head.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        plain_score(runner, "train")
+        middle = torch.cat(seen).median(0).values
+        head.register_forward_hook(lambda module, inputs, output: output - middle)
+        everything = [(phase, limit) for phase in runner.phases for limit in (None, 7)]
+        sorted_ones = [scored(runner, *what) for what in everything]
+        monkeypatch.setattr(features.Phase, "by_length", as_they_are)
+        for found, what in zip(sorted_ones, everything, strict=True):
+            expected = scored(runner, *what)
+            assert found[0] == pytest.approx(expected[0], abs=1e-12, rel=0)
+            assert found[1] < expected[1]
+            scores.add(expected[0]["major"])
+        raise Compared
+
+    monkeypatch.setattr(features, "trim", trim)
+    monkeypatch.setattr(SparseRunner, "score", score)
+    scores = set()
+    uneven_dir = uneven(data_dir, task, tmp_path / "uneven")
+    with pytest.raises(Compared):
+        train(make_job(task, data_dir=str(uneven_dir), train={"eval_batch_size": 4}))
+    assert len(scores) > 2

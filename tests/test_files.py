@@ -44,3 +44,19 @@ def test_input_errors_cross_process_borders():
     error = pickle.loads(pickle.dumps(InputError("one", "two")))
     assert error.problems == ("one", "two")
     assert str(error) == "one\ntwo"
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):
+    left = [".record.json.abcdef.partial", "checkpoint/.step-1.0123.partial", "checkpoint/.tmpAb12"]
+    kept = ["record.json", "checkpoint/step-1.safetensors", "lock-000000.json", ".hidden"]
+    for name in left + kept:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    files.remove_partial(tmp_path)
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()} == {*kept}
+
+
+def test_a_killed_write_leaves_a_file_that_can_be_told(tmp_path):
+    with files.replacing(tmp_path / "a.json") as temporary:
+        assert temporary.name.startswith(".a.json.")
+        assert temporary.name.endswith(".partial")

@@ -1,20 +1,21 @@
 """Cells minus done cells: what runs, what is skipped, what fails alone."""
 
+import contextlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+import socket
+import threading
+from concurrent.futures import Future
 
 import pytest
 
-from jiant_sparse.benchmark import config, grid, plan, record
+from jiant_sparse.benchmark import config, grid, lock, plan, record, work
+from jiant_sparse.benchmark.executors import Died
 from jiant_sparse.benchmark.manifest import Manifest
 from jiant_sparse.errors import InputError
+from jiant_sparse.host import train
+from jiant_sparse.host.control import Control
 
 
 @pytest.fixture
@@ -35,86 +36,163 @@ def jobs_of(raw, output, only=None):
     return plan.plan(config.parse(raw, "f"), output, plan.parse_only(only))
 
 
-def run(jobs, workers=1) -> list[record.Record]:
+class Here:
+    """Runs cells in this process, one after another; what a worker says can be given instead."""
+
+    def __init__(self, *said) -> None:
+        self.said = list(said)
+        self.begun = []
+        self.stopped = False
+
+    def submit(self, job, retry):
+        self.begun.append(job.cell.key.method)
+        future = Future()
+        said = self.said.pop(0) if self.said else None
+        if isinstance(said, BaseException):
+            future.set_exception(said)
+        else:
+            future.set_result(said or work.work(job, retry=retry))
+        return future
+
+    def stop(self):
+        self.stopped = True
+
+
+@pytest.fixture(autouse=True)
+def short_looks(monkeypatch):
+    monkeypatch.setattr(grid, "LOOK_SECONDS", 0.05)
+
+
+def run(jobs, executor=None, **options) -> list[record.Record]:
     ended = []
-    grid.run(jobs, workers=workers, notify=ended.append)
+    grid.run(jobs, executor or Here(), lambda job, found: ended.append(found), **options)
     return ended
 
 
+def wild(raw) -> dict:
+    """Two cells, of which the first fails."""
+    rate = {"learning_rate": 1e30, "warmup_fraction": 0, "max_steps": 9}
+    return raw | {"methods": {"wild": {"method": "full_tuning", "train": rate}, "bitfit": {}}}
+
+
 def test_a_failed_cell_leaves_a_record_and_the_others_go_on(raw, tmp_path):
-    raw["methods"]["wild"] = {
-        "method": "full_tuning",
-        "train": {"learning_rate": 1e30, "warmup_fraction": 0, "max_steps": 9},
-    }
-    raw["methods"] = {name: raw["methods"][name] for name in ("wild", "full_tuning", "bitfit")}
-    jobs = jobs_of(raw, tmp_path)
-    ended = {result.cell.method: result for result in run(jobs)}
-    assert {name: result.status for name, result in ended.items()} == {
-        "wild": "failed", "full_tuning": "ok", "bitfit": "ok",
-    }  # fmt: skip
+    jobs = jobs_of(wild(raw), tmp_path)
+    ended = {result.cell.method: result.status for result in run(jobs)}
+    assert ended == {"wild": "failed", "bitfit": "ok"}
     assert "at step" in plan.read_record(jobs[0]).error
     assert plan.missing(jobs) == []
     assert plan.missing(jobs, retry_failed=True) == jobs[:1]
 
 
-def _die(job, started):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_killed_worker_fails_its_cell_only(raw, tmp_path, monkeypatch):
+def test_a_dead_worker_fails_its_cell_only_and_the_cell_can_be_retried(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path)
-    monkeypatch.setattr(grid, "_work", _die)
-    ended = run(jobs)
-    assert [result.status for result in ended] == ["failed", "failed"]
-    assert plan.read_record(jobs[1]).error.startswith("the worker process died")
+    ended = run(jobs, Here(Died("the worker process died (killed, or out of memory)")))
+    assert sorted((result.cell.method, result.status) for result in ended) == [
+        ("bitfit", "ok"), ("full_tuning", "failed"),
+    ]  # fmt: skip
+    assert plan.read_record(jobs[0]).error.startswith("the worker process died")
+    assert [found.status for found in run(jobs[:1])] == ["failed"], "not without being asked"
+    assert [found.status for found in run(jobs[:1], retry=True)] == ["ok"]
 
 
-def test_a_record_that_cannot_be_written_ends_the_grid(raw, tmp_path):
+def test_what_no_one_expected_fails_the_cell_with_its_traceback(raw, tmp_path):
+    jobs = jobs_of(raw, tmp_path, "method=bitfit")
+    (failed,) = run(jobs, Here(TypeError("cannot pickle")))
+    assert failed.error.startswith("TypeError: cannot pickle\nTraceback")
+    assert plan.read_record(jobs[0]) == failed
+
+
+def test_a_record_that_cannot_be_written_stops_nothing(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path)
     jobs[0].directory.parent.parent.mkdir(parents=True)
     jobs[0].directory.parent.touch()
-    with pytest.raises(OSError, match="File exists|Not a directory"):
-        run(jobs)
+    ended = {result.cell.method: result for result in run(jobs)}
+    assert ended["bitfit"].status == "ok"
+    assert "Error: [Errno" in ended["full_tuning"].error
 
 
-def test_a_worker_ends_with_its_parent(raw, tmp_path):
-    """A grid killed outright leaves nobody computing."""
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "import multiprocessing, os\n"
-        "from jiant_sparse.benchmark import grid\n"
-        "if __name__ == '__main__':\n"
-        "    context = multiprocessing.get_context('spawn')\n"
-        "    child = context.Process(target=grid._end_with, args=(os.getpid(),))\n"
-        "    child.start(); print(child.pid, flush=True); child.join()\n"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    parent = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    child = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    for _ in range(300):
-        state = Path(f"/proc/{child}/stat")
-        if not state.exists() or state.read_text().split()[2] == "Z":
-            return
-        time.sleep(0.1)
-    os.kill(child, signal.SIGKILL)
-    raise AssertionError("the child outlived its parent")
-
-
-def test_stopping_leaves_the_cells_that_were_running_to_be_run(raw, tmp_path):
-    raw["methods"] = {"bitfit": {}, "full_tuning": {"train": {"max_steps": 100_000}}}
+def test_a_cell_that_another_has_is_told_once_and_run_when_that_one_is_gone(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path)
+    with contextlib.ExitStack() as other:
+        other.enter_context(lock.acquire(jobs[0].directory, Control()))
+        told, ended, executor = [], [], Here()
 
-    def interrupt(result):
-        raise KeyboardInterrupt
+        def notify(job, found):
+            ended.append(job.cell.key.method)
+            threading.Timer(0.3, other.close).start()
+
+        grid.run(jobs, executor, notify, waiting=lambda job, owner: told.append((job, owner)))
+    assert ended == ["bitfit", "full_tuning"], "the others go on meanwhile"
+    assert executor.begun == ["full_tuning", "bitfit", "full_tuning"], "not begun while it is held"
+    ((job, owner),) = told
+    assert job == jobs[0]
+    assert f"full_tuning/seed-0: is held by {socket.gethostname()}:{os.getpid()}" in owner
+
+
+def test_a_cell_that_another_finishes_is_taken_as_it_is(raw, tmp_path, monkeypatch):
+    (job,) = jobs_of(raw, tmp_path, "method=bitfit")
+    theirs = []
+
+    def finish(job, owner):
+        theirs.append(train.train(job))
+        monkeypatch.setattr(train, "train", None)
+
+    executor = Here(work.Waiting("another"))
+    assert run([job], executor, waiting=finish) == theirs
+    assert executor.begun == ["bitfit", "bitfit"]
+
+
+def test_a_cell_that_another_fails_meanwhile_is_not_retried(raw, tmp_path):
+    """Two grids with --retry-failed: each failed cell is run again once, not by each of them."""
+    (job,) = jobs_of(wild(raw), tmp_path, "method=wild")
+    (first,) = run([job])
+
+    theirs = first.model_copy(update={"error": "theirs"})
+    executor = Here(work.Waiting("another"))
+    waited = run([job], executor, retry=True, waiting=lambda *_: theirs.write(job.directory))
+    assert waited == [theirs] == [plan.read_record(job)]
+
+
+def test_a_cell_stopped_from_outside_goes_on(raw, tmp_path):
+    jobs = jobs_of(raw, tmp_path, "method=bitfit")
+    executor = Here(work.Halted("stopped by SIGTERM"))
+    assert [found.status for found in run(jobs, executor)] == ["ok"]
+    assert len(executor.begun) == 2
+
+
+def test_a_cell_that_always_loses_its_worker_elsewhere_is_given_up(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "TRIES", 3)
+    jobs = jobs_of(raw, tmp_path, "method=bitfit")
+    executor = Here(*[work.Halted("gone")] * 5)
+    (failed,) = run(jobs, executor)
+    assert len(executor.begun) == 3
+    assert failed.error == "begun 3 times, and whoever had it was gone each time"
+    assert plan.read_record(jobs[0]) == failed
+
+
+def test_a_death_is_recorded_once_the_dead_ones_lock_is_free(raw, tmp_path):
+    (job,) = jobs_of(raw, tmp_path, "method=bitfit")
+    with contextlib.ExitStack() as other:
+        other.enter_context(lock.acquire(job.directory, Control()))
+        executor = Here(Died("gone"))
+        (failed,) = run([job], executor, waiting=lambda job, owner: other.close())
+    assert (failed.error, executor.begun) == ("gone", ["bitfit"])
+    assert plan.read_record(job) == failed
+
+
+def test_ctrl_c_stops_the_executor_and_tells_what_ended_meanwhile(raw, tmp_path):
+    jobs = jobs_of(raw, tmp_path)
+    executor, ended = Here(), []
+
+    def interrupted(job, found):
+        ended.append(found.cell.method)
+        if len(ended) == 1:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        grid.run(jobs, workers=1, notify=interrupt)
-    assert plan.missing(jobs) == jobs[1:]
-    assert not multiprocessing.active_children()
+        grid.run(jobs, executor, interrupted)
+    assert executor.stopped
+    assert sorted(ended) == ["bitfit", "full_tuning"]
 
 
 def test_what_is_done_is_not_run_again_and_other_settings_are_refused(raw, tmp_path):
@@ -159,8 +237,8 @@ def test_an_input_that_changes_after_planning_fails_the_cell(raw, tmp_path, data
     path = tmp_path / "data" / "cb" / "train.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:8]))
     with pytest.raises(InputError, match="train.jsonl: changed since it was checked; start again"):
-        grid.run_here(job)
-    assert not job.directory.exists()
+        work.work_here(job)
+    assert not (job.directory / "record.json").exists()
 
 
 def test_all_bad_inputs_come_before_anything_runs(raw, tmp_path, data_dir):
@@ -213,19 +291,3 @@ def test_the_manifest_lists_every_cell(raw, tmp_path):
     manifest = Manifest.read(directory)
     assert manifest.methods == ["full_tuning", "bitfit"]
     assert len(manifest.cells) == 2
-
-
-def test_two_workers_give_the_same_bytes_as_one(raw, tmp_path):
-    for name, workers in (("one", 1), ("two", 2)):
-        jobs = jobs_of(raw, tmp_path / name)
-        monkey = grid.available_cores
-        try:
-            # One thread each, as on a machine with as many cores as workers.
-            grid.available_cores = lambda: 1
-            assert {result.status for result in run(jobs, workers)} == {"ok"}
-        finally:
-            grid.available_cores = monkey
-    for job in jobs:
-        other = tmp_path / "one" / job.directory.relative_to(tmp_path / "two")
-        for file in ("delta.safetensors", "log.jsonl"):
-            assert (job.directory / file).read_bytes() == (other / file).read_bytes()

@@ -8,12 +8,35 @@ PACKAGE = Path(__file__).parent.parent / "jiant_sparse"
 FLOORS = [
     ("errors", "files", "seeds"),
     ("benchmark.document",),
-    ("benchmark.record", "benchmark.manifest", "benchmark.provenance", "benchmark.yaml_file"),
+    (
+        "benchmark.record",
+        "benchmark.manifest",
+        "benchmark.lock",
+        "benchmark.lock_file",
+        "benchmark.status",
+        "benchmark.provenance",
+        "benchmark.yaml_file",
+    ),
     ("sparse",),
     ("methods", "data"),
-    ("benchmark.cell", "benchmark.config"),
+    (
+        "benchmark.cell",
+        "benchmark.bind",
+        "benchmark.sweep",
+        "benchmark.judge",
+        "benchmark.select",
+        "benchmark.config",
+    ),
     ("host",),
-    ("benchmark.plan", "benchmark.grid", "report", "bench"),
+    (
+        "benchmark.plan",
+        "benchmark.estimate",
+        "benchmark.work",
+        "benchmark.executors",
+        "benchmark.grid",
+        "report",
+        "bench",
+    ),
     ("cli", "__main__"),
 ]
 

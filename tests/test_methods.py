@@ -152,15 +152,10 @@ def test_penalty_is_finite_and_not_negative(name):
 @every_method
 @pytest.mark.parametrize("steps", [1, 3, 6])
 def test_a_fresh_instance_goes_on_from_the_state_as_if_it_were_the_old_one(name, steps, way):
-    def begin():
-        encoder = bert()
-        trainer, method = Trainer(encoder), make_method(name)
-        method.attach(encoder, trainer.probe, rng)
-        return trainer, method
-
-    (old, method), (new, fresh) = begin(), begin()
+    (old, method), (new, fresh) = ((Trainer(bert()), make_method(name)) for _ in range(2))
+    method.attach(old.encoder, old.probe, rng)
     old.train(method, steps)
-    fresh.load_state_dict(method.state_dict())
+    fresh.restore(new.encoder, rng, method.state_dict())
     with torch.no_grad():
         for part in ("encoder", "head"):
             pairs = zip(

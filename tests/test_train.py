@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertTokenizer
 
-from jiant_sparse.benchmark import grid, record
+from jiant_sparse.benchmark import record
+from jiant_sparse.benchmark.work import work
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import features, runner
 from jiant_sparse.host.train import train
@@ -287,7 +288,7 @@ def test_accumulating_two_halves_is_one_step_on_the_whole(make_job, monkeypatch)
 
 def test_a_loss_that_is_not_finite_ends_the_cell_and_names_the_step(make_job):
     job = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0, "max_steps": 9})
-    result = grid.run_here(job)
+    result = work(job)
     assert result.status == "failed"
     assert result.error.startswith("NotFinite: the training loss is")
     step = int(result.error.split("at step ")[1])
@@ -298,7 +299,7 @@ def test_a_loss_that_is_not_finite_ends_the_cell_and_names_the_step(make_job):
 
 def test_weights_that_are_not_finite_after_the_last_step_are_no_result(make_job):
     job = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0, "max_steps": 1})
-    result = grid.run_here(job)
+    result = work(job)
     assert result.status == "failed"
     assert "NotFinite: the loss on val is nan at step 1" in result.error
 
@@ -310,7 +311,7 @@ def test_a_delta_of_an_earlier_run_does_not_stay_beside_a_failure(make_job):
     (good.directory / "record.json").unlink()
     bad = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0})
     assert bad.directory == good.directory
-    assert grid.run_here(bad).status == "failed"
+    assert work(bad).status == "failed"
     assert not (bad.directory / "delta.safetensors").exists()
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jiant_sparse.benchmark.record import CellKey, settings_hash
+from jiant_sparse.benchmark.record import CellKey, Record, settings_hash
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
@@ -51,6 +51,10 @@ class Train(Block):
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)
     precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="steps between checkpoints; null = by the clock alone"
+    )
+    checkpoint_minutes: float = Field(5, gt=0, description="minutes between checkpoints, at most")
 
 
 class Setup(Block):
@@ -67,6 +71,11 @@ class Setup(Block):
     split_seed: int = Field(0, ge=0)
     drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(
+        1,
+        ge=1,
+        description="CPU threads of a cell, which decide its last bits; null = cores / workers",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +99,16 @@ class Cell:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides the result; the place of the data does not, its content is hashed."""
+        """All that decides the result; the place of the data does not, its content is hashed.
+
+        Nor do checkpoints: a run that went on from one is the run that was never stopped.
+        """
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
             "task": {"name": self.task.name, "like": self.task.reader, "metric": self.task.metric},
             "method": {"name": self.method_name, **self.method_fields},
-            "train": self.train.model_dump(),
+            "train": self.train.model_dump(exclude={"checkpoint_every", "checkpoint_minutes"}),
         }
 
     @property
@@ -107,8 +119,13 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """One YAML file, resolved: its cells in the order task, method, seed."""
+    """One YAML file, resolved: its cells in the order task, method, seed.
+
+    chosen: a line for each value that another benchmark's records chose. evidence: those records.
+    """
 
     name: str
     model: str
     cells: tuple[Cell, ...]
+    chosen: tuple[str, ...] = ()
+    evidence: tuple[Record, ...] = ()

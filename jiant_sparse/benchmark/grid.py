@@ -1,170 +1,146 @@
-"""Runs cells in worker processes; a failed cell does not stop the others."""
+"""Runs the cells of a benchmark until every one has ended; a failed one does not stop the others.
 
-import multiprocessing
-import os
-import queue
-import signal
-import threading
+A cell that another process has is left to it, and looked at again every few seconds: it has ended
+when the other's record is there, and is ours to run when the other has let go of it.
+"""
+
+import contextlib
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass
 
-from jiant_sparse.benchmark import provenance
-from jiant_sparse.benchmark.record import Provenance, Record
-from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.benchmark import lock_file, plan, work
+from jiant_sparse.benchmark.executors import Died, Executor
+from jiant_sparse.benchmark.record import Record
+from jiant_sparse.benchmark.work import Outcome, Waiting
 from jiant_sparse.host.job import Job
 
-Notify = Callable[[Record], None]
+LOOK_SECONDS = 3.0
+"""Between two looks at the cells that others have."""
+TRIES = 20
+"""Times that a cell is begun. More often means that whoever has it is gone again and again."""
+
+Notify = Callable[[Job, Record], None]
+Wait = Callable[[Job, str], None]
 
 
-def run(jobs: Sequence[Job], *, workers: int, notify: Notify) -> None:
-    """Run the jobs in `workers` processes, the cores divided among them.
-
-    A worker is reused from cell to cell and replaced after a failure. `notify(record)` is called
-    from this thread as cells end. When this is stopped (Ctrl-C), or a record cannot be written,
-    the workers are killed; cells that were done stay, and those that ran have no record.
-    """
-    waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-    ended: queue.SimpleQueue[Record | Exception] = queue.SimpleQueue()
-    workers = max(1, min(workers, len(jobs)))
-    for job in (*jobs, *[None] * workers):
-        waiting.put(job)
-    threads = max(1, available_cores() // workers)
-    stopping = threading.Event()
-    slots = [
-        threading.Thread(target=_drive, args=(waiting, ended, threads, stopping), daemon=True)
-        for _ in range(workers)
-    ]
-    for slot in slots:
-        slot.start()
-    try:
-        for _ in jobs:
-            outcome = ended.get()
-            if isinstance(outcome, Exception):
-                raise outcome
-            notify(outcome)
-    except BaseException:
-        stopping.set()
-        raise
-    finally:
-        for slot in slots:
-            while slot.is_alive():
-                # Again and again: a slot may have been about to start a process.
-                for process in multiprocessing.active_children() if stopping.is_set() else ():
-                    process.kill()
-                slot.join(0.1)
-
-
-def run_here(job: Job, *, verbose: bool = False) -> Record:
-    """Run one job in this process. A failure is a record too; InputError passes through."""
-    from jiant_sparse.host.train import train
-
-    started = provenance.now()
-    try:
-        return train(job, verbose=verbose)
-    except InputError:
-        raise
-    except Exception as error:
-        return _failed(job, _told(error), started)
-
-
-def default_workers() -> int:
-    """One process per core, at most 4: a step gains less from a second thread than a second cell.
-
-    One on a CUDA machine, whose cells would share the device.
-    """
-    import torch
-
-    return 1 if torch.cuda.is_available() else min(4, available_cores())
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _drive(
-    waiting: queue.SimpleQueue, ended: queue.SimpleQueue, threads: int, stopping: threading.Event
+def run(
+    jobs: Sequence[Job],
+    executor: Executor,
+    notify: Notify,
+    *,
+    retry: bool = False,
+    waiting: Wait = lambda job, owner: None,
 ) -> None:
-    """One slot: hands its jobs to one process after another."""
-    pool = None
+    """Run the jobs, those that have failed before only with `retry`, until all have ended.
+
+    `notify(job, record)` is called from this thread as cells end, here or in another process, and
+    `waiting(job, owner)` once for each that another process has. On KeyboardInterrupt the running
+    cells are stopped, with a checkpoint each, the ones that ended meanwhile are told, and it goes
+    up; a second one stops the waiting for them.
+    """
+    grid = _Grid(executor, notify, waiting)
+    cells = [_Cell(job, _failed_before(job) if retry else None) for job in jobs]
     try:
-        while (job := waiting.get()) is not None and not stopping.is_set():
-            pool = pool or ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), _start_worker, (threads, os.getpid())
-            )
-            outcome = _outcome(pool, job, stopping)
-            if outcome.status == "failed":
-                pool.shutdown(wait=False)
-                pool = None
-            ended.put(outcome)
-    except Exception as error:
-        ended.put(error)
-    finally:
-        if pool is not None:
-            pool.shutdown(wait=False)
+        for cell in cells:
+            grid.submit(cell)
+        grid.run()
+    except KeyboardInterrupt:
+        executor.stop()
+        grid.tell_ended()
+        raise
 
 
-def _outcome(pool: ProcessPoolExecutor, job: Job, stopping: threading.Event) -> Record:
-    """The job's record; made here if the worker could not."""
-    started = provenance.now()
-    try:
-        return pool.submit(_work, job, started).result()
-    except BrokenProcessPool:
-        if stopping.is_set():
-            raise  # killed by us: the cell has not failed, it has not been run
-        return _failed(job, "the worker process died (killed, or out of memory)", started)
+@dataclass(eq=False)
+class _Cell:
+    """A job on its way.
+
+    retry: the failed record that it shall replace. tries: times it was begun. told: whether its
+    owner was told. death: what killed its worker, if that is still to be recorded.
+    """
+
+    job: Job
+    retry: Record | None
+    tries: int = 0
+    told: bool = False
+    death: str | None = None
 
 
-def _start_worker(threads: int, parent: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    import torch
+class _Grid:
+    def __init__(self, executor: Executor, notify: Notify, waiting: Wait) -> None:
+        self.executor = executor
+        self.notify = notify
+        self.waiting = waiting
+        self.running: dict[Future[Outcome], _Cell] = {}
+        self.held: list[_Cell] = []
 
-    torch.set_num_threads(threads)
+    def submit(self, cell: _Cell) -> None:
+        cell.tries += 1
+        self.running[self.executor.submit(cell.job, cell.retry)] = cell
+
+    def run(self) -> None:
+        looked = time.monotonic()
+        while self.running or self.held:
+            if self.running:
+                timeout = LOOK_SECONDS if self.held else None
+                for future in wait(self.running, timeout, FIRST_COMPLETED).done:
+                    self.take(self.running.pop(future), future)
+            else:
+                time.sleep(LOOK_SECONDS)
+            if self.held and time.monotonic() - looked >= LOOK_SECONDS:
+                self.look()
+                looked = time.monotonic()
+
+    def take(self, cell: _Cell, future: "Future[Outcome]") -> None:
+        """The outcome of a cell that was begun."""
+        try:
+            self.sort(cell, future.result())
+        except CancelledError:
+            self.held.append(cell)
+        except Died as died:
+            self.bury(cell, str(died))
+        except Exception as error:
+            self.bury(cell, work.told(error))
+
+    def sort(self, cell: _Cell, outcome: Outcome) -> None:
+        if isinstance(outcome, Record):
+            self.notify(cell.job, outcome)
+            return
+        # Stopped, and not by us: a node that is drained, say. It goes on from its checkpoint.
+        self.held.append(cell)
+        if isinstance(outcome, Waiting) and not cell.told:
+            cell.told = True
+            self.waiting(cell.job, outcome.owner)
+
+    def bury(self, cell: _Cell, death: str) -> None:
+        cell.death = death
+        outcome = work.record_death(cell.job, death, retry=cell.retry)
+        self.sort(cell, outcome)
+
+    def look(self) -> None:
+        """Begin the cells that nobody has any more; one that is done by now ends at once."""
+        held, self.held = self.held, []
+        for cell in held:
+            with contextlib.suppress(OSError):  # what is wrong shows when the cell is begun
+                if lock_file.holder(cell.job.directory) is not None:
+                    self.held.append(cell)
+                    continue
+            if cell.tries >= TRIES:
+                cell.death = f"begun {TRIES} times, and whoever had it was gone each time"
+            if cell.death is not None:
+                self.bury(cell, cell.death)
+            else:
+                self.submit(cell)
+
+    def tell_ended(self) -> None:
+        """Tell the cells that ended while the executor was stopped."""
+        for future, cell in self.running.items():
+            ended = future.done() and not future.cancelled() and future.exception() is None
+            if ended and isinstance(future.result(), Record):
+                self.notify(cell.job, future.result())
 
 
-def _end_with(parent: int) -> None:
-    """End this process once its parent is gone: nobody would read its result."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _work(job: Job, started: str) -> Record:
-    try:
-        return run_here(job)
-    except InputError as error:
-        return _failed(job, str(error), started)
-
-
-def _told(error: Exception) -> str:
-    """One line for what is expected to happen, the traceback for what is not."""
-    line = f"{type(error).__name__}: {error}"
-    if isinstance(error, NotFinite):
-        return line
-    return f"{line}\n{''.join(traceback.format_exception(error))}"
-
-
-def _failed(job: Job, error: str, started: str) -> Record:
-    commit, dirty = provenance.commit()
-    failed = Record(
-        **job.identity,
-        status="failed",
-        error=error,
-        provenance=Provenance(
-            commit=commit,
-            dirty=dirty,
-            versions=provenance.versions(),
-            device=None,
-            threads=None,
-            pooler=None,
-            started=started,
-            finished=provenance.now(),
-        ),
-    )
-    failed.write(job.directory)
-    return failed
+def _failed_before(job: Job) -> Record | None:
+    (state,) = plan.states([job])
+    return plan.read_record(job) if state == "failed" else None

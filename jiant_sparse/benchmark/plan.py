@@ -1,16 +1,17 @@
 """Which cells there are, whether their inputs are good, and which are done."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jiant_sparse.benchmark import record
-from jiant_sparse.benchmark.cell import Benchmark, Cell
+from jiant_sparse.benchmark.cell import Benchmark, Cell, Setup
 from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.data.prepare import TaskData, prepare
 from jiant_sparse.errors import InputError
-from jiant_sparse.host import compat, device, fit, model
+from jiant_sparse.host import checkpoint, compat, device, fit, model
 from jiant_sparse.host.job import Job
 
 _ONLY = ("task", "method", "seed")
@@ -32,8 +33,8 @@ def plan(
 ) -> list[Job]:
     """The benchmark's cells, or those of `only`'s tasks, methods and seeds, their inputs checked.
 
-    Writes nothing. Raises InputError with every problem of device, model and data, before anything
-    runs.
+    Writes nothing. Raises InputError with every problem of device, model and data, and of records
+    that choose values, before anything runs.
     """
     compat.require_jiant()
     cells = [cell for cell in benchmark.cells if _wanted(cell, only or {})]
@@ -56,10 +57,19 @@ def plan(
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
     problems |= _misfits(cells, source)
+    expected = {c.key.task: (c.setup, prepared.get(_data_key(c))) for c in cells}
+    problems |= _foreign(benchmark.evidence, source, expected)
     if problems:
         raise InputError(*problems)
     return [
-        Job(cell, prepared[_data_key(cell)], source, cell.key.directory(output_dir))
+        Job(
+            cell,
+            prepared[_data_key(cell)],
+            source,
+            cell.key.directory(output_dir),
+            features=output_dir / ".features",
+            threads=cell.setup.threads or 1,
+        )
         for cell in cells
     ]
 
@@ -84,23 +94,53 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
     return problems
 
 
+def _foreign(
+    evidence: Sequence[record.Record],
+    source: model.ModelSource,
+    expected: Mapping[str, tuple[Setup, TaskData | None]],
+) -> dict[str, None]:
+    """Records that choose values for another model, or on other data of the same split."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for found in evidence:
+        benchmark = found.cell.benchmark
+        if found.inputs.get("model") != source.sha256:
+            counts[benchmark, "another model"] += 1
+        setup, data = expected.get(found.cell.task, (None, None))
+        if setup is None or data is None:
+            continue
+        if all(
+            found.settings.get(name) == getattr(setup, name) for name in ("split", "split_seed")
+        ):
+            # Not the training set, a part of which a perturbation leaves out.
+            for name in ("val", "test"):
+                if found.inputs.get(name) != data.sha256[name]:
+                    counts[benchmark, f"another {name} set of {found.cell.task}"] += 1
+    return {
+        f"{number} records of {benchmark}, which choose values here, were made with {what}; "
+        "run it again, both into one new --output-dir": None
+        for (benchmark, what), number in counts.items()
+    }
+
+
 def states(jobs: Sequence[Job]) -> list[str]:
     """`missing`, `ok` or `failed` for each job: what its record says, if there is one.
 
-    Raises InputError naming, for every record made with other settings or from other data, what
-    differs.
+    Raises InputError naming, for every record or checkpoint made with other settings or from other
+    data, what differs.
     """
     found, problems = [], []
     for job in jobs:
         path = job.directory / record.FILE_NAME
-        if not path.exists():
+        if path.exists():
+            result = read_record(job)
+            found.append(result.status)
+            made_of = result.model_dump(include={"settings", "settings_hash", "inputs"})
+        else:
             found.append("missing")
-            continue
-        result = read_record(job)
-        found.append(result.status)
-        difference = _difference(job, result)
+            path, made_of = job.directory / checkpoint.FOLDER, checkpoint.identity(job.directory)
+        difference = made_of and _difference(job, made_of)
         if difference:
-            problems.append(f"{path}: {difference}; use another --output-dir or remove the record")
+            problems.append(f"{path}: {difference}; use another --output-dir or remove it")
     if problems:
         raise InputError(*problems)
     return found
@@ -165,15 +205,15 @@ def _shown(only: Mapping[str, Sequence[str]] | None) -> str:
     return ",".join(f"{name}={value}" for name, values in (only or {}).items() for value in values)
 
 
-def _difference(job: Job, found: record.Record) -> str:
-    """What keeps a record from being the job's own, or the empty string."""
-    if found.settings_hash != job.cell.settings_hash:
-        old, new = _flat(found.settings), _flat(job.cell.settings)
+def _difference(job: Job, made_of: Mapping[str, Any]) -> str:
+    """What keeps a record or a checkpoint from being the job's own, or the empty string."""
+    if made_of["settings_hash"] != job.cell.settings_hash:
+        old, new = _flat(made_of["settings"]), _flat(job.cell.settings)
         keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
         keys = [key for key in keys if key != "model"]  # its content counts, below
         changes = (f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys)
         return "was made with other settings: " + "; ".join(changes)
-    changed = [name for name, digest in job.inputs.items() if found.inputs.get(name) != digest]
+    changed = [n for n, digest in job.inputs.items() if made_of["inputs"].get(n) != digest]
     if changed:
         return f"input changed since the cell ran: {', '.join(str(job.places[n]) for n in changed)}"
     return ""

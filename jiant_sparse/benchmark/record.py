@@ -83,6 +83,10 @@ class Provenance(_Part):
     dropped_examples: dict[str, int] = Field(
         default_factory=dict, description="examples per phase that do not fit max_seq_length"
     )
+    nondeterministic: list[str] = Field(
+        default_factory=list,
+        description="operations that ran without a deterministic algorithm on this device",
+    )
     started: str
     finished: str
 

@@ -1,5 +1,6 @@
 """YAML files that may include one another; the values are plain and unchecked."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,8 +39,9 @@ def _parse(source: TextIO | str) -> Any:
 def read_yaml(path: Path, _including: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The mapping in the file `path`, laid over the file that its `include:` names, if any.
 
-    Included paths are relative to the including file. Raises InputError if a file is missing, is
-    not YAML, holds no mapping, gives a key twice or includes itself.
+    The paths of `include` and `select` are relative to the file in which they stand; those of
+    `select` come out absolute. Raises InputError if a file is missing, is not YAML, holds no
+    mapping, gives a key twice or includes itself.
     """
     path = Path(path)
     if path.resolve() in _including:
@@ -53,6 +55,7 @@ def read_yaml(path: Path, _including: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path}: holds {type(raw).__name__}; it must be a mapping")
+    raw = _rooted(raw, path.parent)
     included = raw.pop("include", None)
     if included is None:
         return raw
@@ -61,12 +64,50 @@ def read_yaml(path: Path, _including: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(read_yaml(path.parent / included, (*_including, path.resolve())), raw)
 
 
+def _rooted(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The references of the method blocks made absolute."""
+    methods = raw.get("methods")
+    if not isinstance(methods, dict):
+        return raw
+    rooted = {}
+    for label, block in methods.items():
+        rooted[label] = _root(block, folder)
+        if isinstance(block, dict) and "train" in block:
+            rooted[label]["train"] = _root(block["train"], folder)
+    return {**raw, "methods": rooted}
+
+
+def _root(block: Any, folder: Path) -> Any:
+    if not isinstance(block, dict):
+        return block
+    return {
+        key: {**value, "select": os.path.abspath(folder / value["select"])}
+        if is_reference(value) and isinstance(value["select"], str)
+        else value
+        for key, value in block.items()
+    }
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value is `{select: FILE}`: chosen by the experiment in that file."""
+    # A mapping below `select` is a block of that name.
+    return (
+        isinstance(value, Mapping)
+        and "select" in value
+        and not isinstance(value["select"], Mapping)
+    )
+
+
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the fields of `change`; mappings are merged key by key, all else is replaced."""
+    """`base` with the fields of `change`; mappings are merged key by key, all else is replaced.
+
+    A reference is one value: it replaces, and is replaced, as a whole.
+    """
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        both = both and not is_reference(old) and not is_reference(value)
         merged[key] = merge(old, value) if both else value
     return merged
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,26 @@ class Phase:
     rows: list[dict]
     labels: Any
     dropped: int
+    _by_length: dict[int, tuple[list[dict], Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def by_length(self, limit: int | None = None) -> tuple[list[dict], Any]:
+        """The first `limit` rows, or all, and their labels, longest first: with rows of like length
+        in a batch there is little padding to compute, and memory peaks at once.
+
+        jiant's metrics do not depend on the order. Rows of one length stay in theirs.
+        """
+        limit = len(self.rows[:limit])
+        if limit not in self._by_length:
+            order = np.argsort(-lengths(self.rows[:limit]), kind="stable").tolist()
+            labels = self.labels[:limit]
+            if isinstance(labels, np.ndarray):
+                labels = labels[order]
+            else:
+                labels = [labels[position] for position in order]
+            self._by_length[limit] = [self.rows[position] for position in order], labels
+        return self._by_length[limit]
 
 
 def make_task(reader: str, paths: dict[str, Path]) -> Task:
@@ -144,7 +165,12 @@ class Epochs:
         self.seed = seed
         self.train = train or Train()
         self._lengths = lengths(rows) if self.train.length_grouping else None
+        self._first = 0
         self._batches = self._endless()
+
+    def skip(self, count: int) -> None:
+        """Begin `count` batches later, without making them; before the first `pop`."""
+        self._first += count
 
     def pop(self) -> tuple[BatchMixin, dict]:
         """The next batch and its metadata."""
@@ -174,8 +200,9 @@ class Epochs:
         return np.concatenate([*parts, order[whole:]])
 
     def _endless(self) -> Iterator[tuple[BatchMixin, dict]]:
-        epoch = 0
+        epoch, first = divmod(self._first, math.ceil(len(self.rows) / self.batch_size))
         while True:
-            rows = [self.rows[position] for position in self.order(epoch)]
+            order = self.order(epoch)[first * self.batch_size :]
+            rows = [self.rows[position] for position in order]
             yield from batches(self.task, rows, self.batch_size)
-            epoch += 1
+            epoch, first = epoch + 1, 0

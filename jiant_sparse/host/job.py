@@ -13,12 +13,19 @@ from jiant_sparse.host import model
 
 @dataclass(frozen=True)
 class Job:
-    """A cell, what it reads, and its place on disk."""
+    """A cell, what it reads, its place on disk, and how it is run.
+
+    directory: of the record and all else that the cell leaves. features: folder of the features
+    that cells share. threads: of the CPU, at least 1. tensorboard: whether a log is written for it.
+    """
 
     cell: Cell
     data: TaskData
     source: model.ModelSource
     directory: Path
+    features: Path
+    threads: int
+    tensorboard: bool = False
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""jiant's runner and metarunner with our hooks in them.
+"""jiant's runner with our hooks in it.
 
 The step, drawn once:
 
@@ -8,7 +8,7 @@ The step, drawn once:
     optimiser and scheduler step (then, only if asked for, decay of what is frozen)
     method.after_step
     zero_grad
-    evaluation on dev when due -> best state, history, patience
+    (loop.py: evaluation on dev when due -> best state, history, patience; checkpoint when due)
 """
 
 import contextlib
@@ -16,13 +16,10 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-import jiant.proj.main.components.task_sampler as task_sampler
 import jiant.proj.main.runner as jiant_runner
 import torch
-from jiant.proj.main.metarunner import JiantMetarunner
 from jiant.proj.main.modeling.primary import wrap_jiant_forward
 from scipy.stats import ConstantInputWarning
 from sklearn.exceptions import UndefinedMetricWarning
@@ -30,7 +27,7 @@ from torch import Tensor
 
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import NotFinite
-from jiant_sparse.host.container import evaluations
+from jiant_sparse.host.control import Control
 from jiant_sparse.host.features import Epochs, Phase, batches
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
@@ -40,17 +37,26 @@ from jiant_sparse.sparse import surgery
 class SparseRunner(jiant_runner.JiantRunner):
     """jiant's runner with a method's hooks, and data order and precision of our own.
 
-    phases: `train`, `val` and `test`. seed: the cell's.
+    phases: `train`, `val` and `test`. seed: the cell's. control: may ask the run to stop, between
+    two steps or two batches of an evaluation or a probe.
     """
 
     def __init__(
-        self, *, method: Method, phases: dict[str, Phase], train: Train, seed: int, **parts: Any
+        self,
+        *,
+        method: Method,
+        phases: dict[str, Phase],
+        train: Train,
+        seed: int,
+        control: Control,
+        **parts: Any,
     ) -> None:
         super().__init__(**parts)
         self.method = method
         self.phases = phases
         self.train_settings = train
         self.seed = seed
+        self.control = control
         (self.task,) = self.jiant_task_container.task_dict.values()
         self.step_seconds: list[float] = []
         if train.precision == "bf16":
@@ -59,8 +65,15 @@ class SparseRunner(jiant_runner.JiantRunner):
             head.register_forward_hook(lambda module, inputs, output: output.float())
 
     def get_train_dataloader_dict(self) -> dict[str, Epochs]:
-        """Reshuffled endless batches in the place of jiant's replayed ones."""
-        return {self.task.name: self.epochs("train")}
+        """Reshuffled endless batches, not jiant's replayed ones, from the next step's on."""
+        epochs = self.epochs("train")
+        epochs.skip(self.step * self.train_settings.gradient_accumulation)
+        return {self.task.name: epochs}
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return len(self.step_seconds)
 
     def epochs(self, stream: str, batch_size: int | None = None) -> Epochs:
         """An endless stream of training batches in an order of its own; None is train's size."""
@@ -89,7 +102,7 @@ class SparseRunner(jiant_runner.JiantRunner):
         """One optimiser step over `gradient_accumulation` micro-batches."""
         started = time.perf_counter()
         self.jiant_model.train()
-        step = train_state.global_steps + 1
+        step = self.step + 1
         parts = self.train_settings.gradient_accumulation
         losses = []
         for _ in range(parts):
@@ -120,16 +133,16 @@ class SparseRunner(jiant_runner.JiantRunner):
         Draws nothing from the global generators, so that evaluating does not change training.
         Raises NotFinite if the loss is: the argmax of NaN would pass for a prediction.
         """
-        data = self.phases[phase]
+        rows, labels = self.phases[phase].by_length(limit)
         with self._autocast(), warnings.catch_warnings():
             # A metric that constant predictions leave undefined is recorded as such.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             warnings.simplefilter("ignore", ConstantInputWarning)
             result = jiant_runner.run_val(
-                val_dataloader=batches(
-                    self.task, data.rows[:limit], self.train_settings.eval_batch_size
+                val_dataloader=self._listening(
+                    batches(self.task, rows, self.train_settings.eval_batch_size)
                 ),
-                val_labels=data.labels[:limit],
+                val_labels=labels,
                 jiant_model=self.jiant_model,
                 task=self.task,
                 device=self.device,
@@ -137,14 +150,18 @@ class SparseRunner(jiant_runner.JiantRunner):
                 verbose=False,
             )
         if not math.isfinite(result["loss"]):
-            step = len(self.step_seconds)
-            raise NotFinite(f"the loss on {phase} is {result['loss']} at step {step}")
+            raise NotFinite(f"the loss on {phase} is {result['loss']} at step {self.step}")
         return result["metrics"]
 
     def run_val(self, task_name_list: Any, use_subset: bool | None = None, **_: Any) -> dict:
         """The evaluation that selects the best step, in the form the metarunner expects."""
         limit = self.train_settings.dev_examples if use_subset else None
         return {name: {"metrics": self.score("val", limit)} for name in task_name_list}
+
+    def _listening(self, batches: Iterator) -> Iterator:
+        for batch in batches:
+            self.control.check()
+            yield batch
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         if self.train_settings.precision == "fp32":
@@ -177,6 +194,7 @@ class ModelProbe:
             torch.manual_seed(derive(self.runner.seed, "probe"))
             try:
                 for _ in range(batches):
+                    self.runner.control.check()
                     model.train(dropout)
                     model.zero_grad()
                     self._backward(epochs.pop()[0], max_grad_norm)
@@ -192,109 +210,3 @@ class ModelProbe:
             raise NotFinite(f"the loss is {loss} while weights are being chosen")
         if max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.runner.jiant_model.parameters(), max_grad_norm)
-
-
-@dataclass
-class Progress:
-    """What the dev scores said so far. A score is jiant's aggregated major metric."""
-
-    history: list[tuple[int, float | None]] = field(default_factory=list)
-    best_step: int | None = None
-    best_score: float = -math.inf
-    best_state: dict[str, Tensor] = field(default_factory=dict)
-    evaluations_since_best: int = 0
-    stopped_by: str | None = None
-    eval_seconds: float = 0.0
-
-
-class SparseMetarunner(JiantMetarunner):
-    """jiant's loop with exact evaluation steps, one evaluation each, and the best state back."""
-
-    def __init__(self, runner: SparseRunner, *, verbose: bool) -> None:
-        train = runner.train_settings
-        super().__init__(
-            runner=runner,
-            save_every_steps=0,
-            eval_every_steps=train.eval_every,
-            save_checkpoint_every_steps=0,
-            no_improvements_for_n_evals=train.patience,
-            checkpoint_saver=None,
-            output_dir=None,
-            verbose=verbose,
-            save_best_model=False,
-            save_last_model=False,
-            log_writer=runner.log_writer,
-        )
-        self.progress = Progress()
-        self.evaluations = evaluations(train, self.global_train_config.max_steps)
-
-    def run_train_loop(self) -> Progress:
-        """Train to the end; afterwards the model holds its best state."""
-        self.begin_training()
-        for _ in self.yield_train_step():
-            if self.should_eval_model():
-                self.eval_save()
-            if self.should_break_training():
-                break
-        if self.progress.history[-1:] == [] or self.progress.history[-1][0] != self._step:
-            self.eval_save()
-        self._restore_best()
-        return self.progress
-
-    @property
-    def _step(self) -> int:
-        return self.train_state.global_steps
-
-    def should_eval_model(self) -> bool:
-        """After the steps that, with the offset, eval_every divides (jiant's offset is 1)."""
-        return self._step in self.evaluations
-
-    def should_break_training(self) -> bool:
-        """At the last step, or past min_steps after `patience` evaluations without a better one."""
-        train = self.runner.train_settings
-        impatient = 0 < train.patience <= self.progress.evaluations_since_best
-        if impatient and self._step > train.min_steps:
-            self.progress.stopped_by = "patience"
-        elif self._step >= self.global_train_config.max_steps:
-            self.progress.stopped_by = "max_steps"
-        return self.progress.stopped_by is not None
-
-    def eval_save(self) -> None:
-        """Score on dev; a strictly better score becomes the best, and NaN is worse than any."""
-        started = time.perf_counter()
-        container = self.runner.jiant_task_container
-        results = self.runner.run_val(
-            task_name_list=container.task_run_config.train_val_task_list, use_subset=True
-        )
-        score = float(
-            task_sampler.compute_aggregate_major_metrics_from_results_dict(
-                metrics_aggregator=container.metrics_aggregator, results_dict=results
-            )
-        )
-        self._note(None if math.isnan(score) else score)
-        self.progress.eval_seconds += time.perf_counter() - started
-
-    def _note(self, score: float | None) -> None:
-        (progress := self.progress).history.append((self._step, score))
-        self.log_writer.write_entry("dev", {"step": self._step, "score": score})
-        if not self.runner.method.scores_at(self._step):
-            return
-        comparable = -math.inf if score is None else score
-        if progress.best_step is None or comparable > progress.best_score:
-            progress.best_step, progress.best_score = self._step, comparable
-            progress.best_state = {
-                name: parameter.detach().to("cpu", copy=True) for name, parameter in self._moving()
-            }
-            progress.evaluations_since_best = 0
-        else:
-            progress.evaluations_since_best += 1
-
-    def _restore_best(self) -> None:
-        with torch.no_grad():
-            for name, parameter in self._moving():
-                parameter.copy_(self.progress.best_state[name])
-
-    def _moving(self) -> Iterator[tuple[str, Tensor]]:
-        """What a step may change. The same from the first score that competes to the end."""
-        leaks = self.runner.train_settings.decay_unselected
-        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad or leaks)

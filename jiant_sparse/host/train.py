@@ -3,25 +3,35 @@
 import json
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import transformers
 from jiant.proj.main.modeling.primary import JiantModel
 from jiant.proj.main.runner import RunnerParameters
-from jiant.shared.model_setup import OptimizerScheduler
-from jiant.utils.zlog import BaseZLogger
 from torch import Tensor, nn
 
 from jiant_sparse.benchmark import provenance
 from jiant_sparse.benchmark.record import Cost, Params, Primary, Provenance, Record
-from jiant_sparse.host import compat, container, device, features, fit, model
+from jiant_sparse.files import remove_partial
+from jiant_sparse.host import (
+    checkpoint,
+    compat,
+    container,
+    device,
+    feature_cache,
+    features,
+    fit,
+    log,
+    model,
+    resume,
+)
+from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.job import Job
-from jiant_sparse.host.runner import ModelProbe, Progress, SparseMetarunner, SparseRunner
+from jiant_sparse.host.loop import Scores, SparseMetarunner
+from jiant_sparse.host.optimizer import make_optimizer
+from jiant_sparse.host.resume import Costs
+from jiant_sparse.host.runner import ModelProbe, SparseRunner
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.bits import differing
@@ -29,101 +39,106 @@ from jiant_sparse.sparse.bits import differing
 PHASES = {"dev": "val", "test": "test", "train": "train"}
 
 
-def train(job: Job, *, verbose: bool = False) -> Record:
-    """Run one cell and write its files; `record.json` comes last.
+def train(job: Job, control: Control | None = None, *, verbose: bool = False) -> Record:
+    """Run one cell, or go on with it, and write its files; `record.json` comes last.
 
-    Raises InputError for input that turns out to be bad, and NotFinite for a loss that is not a
-    number; then no record and no delta are left.
+    control: may ask the run to stop.
+    Raises Stopped if it did, after a checkpoint; InputError for input that turns out to be bad,
+    NotFinite for a loss that is not a number, and OSError where files cannot be written. Then no
+    record and no delta are left, and the last good checkpoint is.
     """
     started = provenance.now()
     job.check_unchanged()
-    with compat.shims():
-        return _Run(job, verbose).execute(started)
-
-
-class _Log(BaseZLogger):
-    """`log.jsonl`: one JSON object per entry, there as soon as it is written."""
-
-    def __init__(self, path: Path) -> None:
-        self._stream = open(path, "w", 1, encoding="utf-8")  # noqa: SIM115 - closed in __exit__
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stream.close()
-
-    def write_entry(self, key: str, entry: dict[str, Any]) -> None:
-        self._stream.write(json.dumps({"event": key, **entry}) + "\n")
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-
-@dataclass
-class _Seconds:
-    """Wall-clock seconds by what they were spent on."""
-
-    spent: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def on(self, what: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - started
+    with compat.shims(), device.repeatable(job.threads) as exceptions:
+        return _Run(job, control or Control(), verbose, Costs(started, exceptions)).execute()
 
 
 class _Run:
-    def __init__(self, job: Job, verbose: bool) -> None:
+    def __init__(self, job: Job, control: Control, verbose: bool, costs: Costs) -> None:
         self.job = job
         self.cell = job.cell
+        self.control = control
         self.verbose = verbose
-        self.seconds = _Seconds()
+        self.costs = costs
+        self.scores = Scores()
         self.device = device.pick(self.cell.setup.device)
 
-    def execute(self, started: str) -> Record:
+    def execute(self) -> Record:
         device.reset_peak(self.device)
-        jiant_model, runner = self._build()
-        # Of an earlier run whose record was removed.
-        (self.job.directory / "delta.safetensors").unlink(missing_ok=True)
-        base = _snapshot(jiant_model.encoder)
-        with _Log(self.job.directory / "log.jsonl") as log:
-            runner.log_writer = log
-            with self.seconds.on("select"):
-                self._attach(jiant_model, runner)
-            trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
-            metarunner = SparseMetarunner(runner, verbose=self.verbose)
-            progress = metarunner.run_train_loop()
-            # Only now: a method may choose in mid-training.
-            selected, added = fit.tuned(runner.method, jiant_model.encoder, base.keys())
-        with self.seconds.on("final evaluation"):
-            metrics = {name: _fractions(runner.score(phase)) for name, phase in PHASES.items()}
-        changed, delta_bytes = self._save_delta(jiant_model, base)
-        params = Params(
-            eligible=sum(tensor.numel() for tensor in base.values()),
-            selected=selected,
-            added=added,
-            head=sum(p.numel() for p in _head(jiant_model).parameters()),
-            trainable=trainable,
-            changed=changed,
+        directory = self.job.directory
+        remove_partial(directory)
+        state = checkpoint.latest(
+            directory, self.job.identity, lambda state: log.reaches(directory, state["log"])
         )
-        record = Record(
+        jiant_model, runner = self._build()
+        self.base = _snapshot(jiant_model.encoder)
+        # Of an earlier run whose record was removed.
+        (directory / "delta.safetensors").unlink(missing_ok=True)
+        at, step = (state["log"], len(state["step_seconds"])) if state else (None, 0)
+        with log.Log(directory, at, step=step, tensorboard=self.job.tensorboard) as entries:
+            runner.log_writer = entries
+            self._begin(jiant_model, runner, state)
+            metrics, evaluation_seconds = self._train_and_score(runner)
+        self.control.check_owned()
+        record = self._record(jiant_model, runner, metrics, evaluation_seconds)
+        self.control.check_owned()
+        record.write(directory)
+        checkpoint.clear(directory)
+        return record
+
+    def _record(
+        self,
+        jiant_model: JiantModel,
+        runner: SparseRunner,
+        metrics: dict[str, dict[str, float | None]],
+        evaluation_seconds: float,
+    ) -> Record:
+        """The record of the trained model, whose delta it writes."""
+        # Only now: a method may choose in mid-training.
+        selected, added = fit.tuned(runner.method, jiant_model.encoder, self.base.keys())
+        changed, delta_bytes = self._save_delta(jiant_model)
+        return Record(
             **self.job.identity,
             status="ok",
             metrics=metrics,
             primary=_primary(self.cell.task.metric, metrics),
-            best_step=progress.best_step,
-            steps=len(runner.step_seconds),
-            stopped_by=progress.stopped_by,
-            params=params,
-            cost=self._cost(runner, progress, delta_bytes),
-            history=progress.history,
-            provenance=self._provenance(started, runner),
+            best_step=self.scores.best_step,
+            steps=runner.step,
+            stopped_by=self.scores.stopped_by,
+            params=Params(
+                eligible=sum(tensor.numel() for tensor in self.base.values()),
+                selected=selected,
+                added=added,
+                head=sum(p.numel() for p in _head(jiant_model).parameters()),
+                trainable=self.costs.trainable,
+                changed=changed,
+            ),
+            cost=self._cost(runner, evaluation_seconds, delta_bytes),
+            history=self.scores.history,
+            provenance=self._provenance(runner),
         )
-        record.write(self.job.directory)
-        return record
+
+    def _train_and_score(self, runner: SparseRunner) -> tuple[dict[str, dict], float]:
+        """(metrics by phase, seconds for them); if the run is stopped, a checkpoint is left."""
+
+        def save() -> None:
+            self.control.check_owned()
+            self.costs.peak_memory_bytes = self._peak()
+            entries = runner.log_writer
+            state = resume.state_dict(runner, self.scores, self.costs, entries, self.base)
+            checkpoint.save(self.job.directory, runner.step, self.job.identity, state)
+
+        loop = SparseMetarunner(runner, self.scores, save, verbose=self.verbose)
+        try:
+            loop.run_train_loop()
+            self.control.tell("scoring", runner.step, runner.step, self.scores.best_score)
+            started = time.perf_counter()
+            metrics = {name: _fractions(runner.score(phase)) for name, phase in PHASES.items()}
+        except Stopped as stopped:
+            if runner.step:
+                save()
+            raise Stopped(f"{stopped}; it goes on from step {runner.step}") from None
+        return metrics, time.perf_counter() - started
 
     def _build(self) -> tuple[JiantModel, SparseRunner]:
         """Model, data and runner, with everything trainable and no optimiser yet."""
@@ -134,12 +149,14 @@ class _Run:
         jiant_model = model.build(self.job.source, task, cell.setup.pooling).to(self.device)
         jiant_model.train()
         phases = {
-            phase: features.load_phase(
+            phase: feature_cache.load_phase(
                 task,
                 data.paths[phase],
-                jiant_model.tokenizer,
-                jiant_model.encoder,
+                data.sha256[phase],
                 cell.train.max_seq_length,
+                directory=self.job.features,
+                source=self.job.source,
+                tools=lambda: (jiant_model.tokenizer, jiant_model.encoder),
             )
             for phase in PHASES.values()
         }
@@ -152,6 +169,7 @@ class _Run:
             phases=phases,
             train=cell.train,
             seed=cell.seed,
+            control=self.control,
             jiant_task_container=container.make_container(task, config, examples),
             jiant_model=jiant_model,
             optimizer_scheduler=None,
@@ -163,24 +181,34 @@ class _Run:
         )
         return jiant_model, runner
 
-    def _attach(self, jiant_model: JiantModel, runner: SparseRunner) -> None:
-        """The method's choice, then the optimiser over what it left trainable."""
+    def _begin(
+        self, jiant_model: JiantModel, runner: SparseRunner, state: Mapping[str, Any] | None
+    ) -> None:
+        """The method's choice, the optimiser over what it leaves trainable; then the kept state."""
+        self.control.tell("selecting")
         steps = runner.jiant_task_container.global_train_config.max_steps
         fit.check_scores(self.cell.method_name, runner.method, self.cell.train, steps)
         if self.cell.train.freeze_head:
             surgery.freeze(_head(jiant_model))
-
-        def rng(name: str) -> torch.Generator:
-            seed = derive(self.cell.seed, self.cell.method_name, name)
-            return torch.Generator().manual_seed(seed)
-
-        runner.method.attach(jiant_model.encoder, ModelProbe(runner), rng)
+        if state:
+            runner.method.restore(jiant_model.encoder, self._rng, state["method"])
+            runner.optimizer_scheduler = make_optimizer(runner)
+            resume.load_state_dict(runner, self.scores, self.costs, state)
+            return
+        started = time.perf_counter()
+        runner.method.attach(jiant_model.encoder, ModelProbe(runner), self._rng)
         runner.optimizer_scheduler = make_optimizer(runner)
+        self.costs.select_seconds = time.perf_counter() - started
+        self.costs.trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
         # Whatever was drawn so far, all methods go on with the same dropout stream.
         torch.manual_seed(derive(self.cell.seed, "train"))
 
-    def _save_delta(self, jiant_model: JiantModel, base: dict[str, Tensor]) -> tuple[int, int]:
+    def _rng(self, name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(self.cell.seed, self.cell.method_name, name))
+
+    def _save_delta(self, jiant_model: JiantModel) -> tuple[int, int]:
         """(eligible entries that differ from their first values, bytes of the delta's file)."""
+        base = self.base
         surgery.fold(jiant_model.encoder)
         tuned = _snapshot(jiant_model.encoder)
         # A pooler drawn at random is in no pretrained model: the delta has to bring it whole.
@@ -195,18 +223,22 @@ class _Run:
         changed += delta.changed(found)
         return changed, delta.save(found, self.job.directory / "delta.safetensors")
 
-    def _cost(self, runner: SparseRunner, progress: Progress, delta_bytes: int) -> Cost:
-        spent = self.seconds.spent
+    def _cost(self, runner: SparseRunner, evaluation_seconds: float, delta_bytes: int) -> Cost:
         return Cost(
             train_seconds=sum(runner.step_seconds),
-            eval_seconds=progress.eval_seconds + spent["final evaluation"],
-            select_seconds=spent["select"],
+            eval_seconds=self.scores.eval_seconds + evaluation_seconds,
+            select_seconds=self.costs.select_seconds,
             step_milliseconds_median=1000 * statistics.median(runner.step_seconds),
-            peak_memory_bytes=device.peak_bytes(self.device),
+            peak_memory_bytes=self._peak(),
             delta_bytes=delta_bytes,
         )
 
-    def _provenance(self, started: str, runner: SparseRunner) -> Provenance:
+    def _peak(self) -> int | None:
+        """The peak of this part of the run and of those before."""
+        peaks = (self.costs.peak_memory_bytes, device.peak_bytes(self.device))
+        return max((peak for peak in peaks if peak is not None), default=None)
+
+    def _provenance(self, runner: SparseRunner) -> Provenance:
         commit, dirty = provenance.commit()
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         return Provenance(
@@ -221,32 +253,10 @@ class _Run:
                 for name, phase in PHASES.items()
                 if runner.phases[phase].dropped
             },
-            started=started,
+            nondeterministic=self.costs.nondeterministic,
+            started=self.costs.started,
             finished=provenance.now(),
         )
-
-
-def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
-    """AdamW over what trains, linear warm-up from 0 and linear decay to 0; gates may differ."""
-    train = runner.train_settings
-    optimizer = torch.optim.AdamW(
-        surgery.parameter_groups(runner.jiant_model, train.weight_decay),
-        lr=train.learning_rate,
-        eps=train.adam_epsilon,
-    )
-    steps = runner.jiant_task_container.global_train_config
-    schedule = transformers.get_linear_schedule_with_warmup(
-        optimizer, num_warmup_steps=steps.warmup_steps, num_training_steps=steps.max_steps
-    )
-    for position, group in enumerate(optimizer.param_groups):
-        if group.get("constant"):
-            group["lr"] = group["initial_lr"]
-            schedule.lr_lambdas[position] = _one
-    return OptimizerScheduler(optimizer, schedule)
-
-
-def _one(step: int) -> float:
-    return 1.0
 
 
 def _head(jiant_model: JiantModel) -> nn.Module:

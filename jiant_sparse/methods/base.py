@@ -96,6 +96,43 @@ class Method:
         What trains is afterwards what trained when the state was taken.
         """
 
+    def restore(self, model: nn.Module, rng: Rng, state: Mapping[str, Any]) -> None:
+        """In the place of `attach` when a run goes on: the same model and edits, without a probe.
+
+        model, rng: as `attach`; weights and optimiser follow. state: of `state_dict`.
+        """
+        self.attach(model, _no_probe, rng)
+        self.load_state_dict(state)
+
+
+def _no_probe(*_: Any, **__: Any) -> Iterator[None]:
+    raise NotImplementedError("a method that probes has to remember its choice: see EarlyChoice")
+
+
+class EarlyChoice(Method):
+    """Base of methods that look at gradients before training and choose once: `choose` says what.
+
+    A run that goes on takes the choice from its state; the gradients are not asked for again.
+    """
+
+    def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
+        """The entries that train: tensor name -> index. The model is left as it was."""
+        raise NotImplementedError
+
+    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
+        """Choose, and train only the chosen."""
+        self._select(model, self.choose(model, probe, rng))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {f"chosen.{name}": index for name, index in self.chosen.items()}
+
+    def restore(self, model: nn.Module, rng: Rng, state: Mapping[str, Any]) -> None:
+        self._select(model, taken(state, "chosen"))
+
+    def _select(self, model: nn.Module, chosen: dict[str, Tensor]) -> None:
+        self.chosen = chosen
+        surgery.select(model, chosen)
+
 
 class LateChoice(Method):
     """Base of methods that train every weight at first and the chosen entries from then on.

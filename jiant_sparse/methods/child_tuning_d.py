@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.base import EarlyChoice, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
 
 
 @dataclass
-class ChildTuningD(Method):
+class ChildTuningD(EarlyChoice):
     """Top-k of the diagonal Fisher information, task-driven.
 
     density: fraction of the encoder's weights that trains, in (0, 1].
@@ -39,11 +39,11 @@ class ChildTuningD(Method):
         if not self.clip > 0:
             raise InputError(f"clip is {self.clip}; it must be a positive norm")
 
-    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Sum up, choose once, train only the chosen."""
+    def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
+        """Sum up; the largest are chosen."""
         batches = probe(self.burn_in, dropout=self.dropout)
         scores = selection.accumulate(surgery.eligible(model), batches, self._add)
-        surgery.select(model, selection.top_k(scores, self.density))
+        return selection.top_k(scores, self.density)
 
     def _add(self, total: Tensor, gradient: Tensor) -> None:
         scale = (self.clip / (gradient.norm() + 1e-6)).clamp(max=1)

@@ -8,15 +8,15 @@ trains. Their expectation over the model's own labels is not offered.
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.base import EarlyChoice, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
 
 
 @dataclass
-class FISH(Method):
+class FISH(EarlyChoice):
     """Top-k of the empirical Fisher information.
 
     density: fraction of the encoder's weights that trains, in (0, 1].
@@ -35,8 +35,8 @@ class FISH(Method):
         if self.score not in ("fisher", "absolute"):
             raise InputError(f"score is {self.score!r}; it must be one of fisher, absolute")
 
-    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Sum up, choose once, train only the chosen."""
+    def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
+        """Sum up; the largest are chosen."""
         batches = probe(self.samples, batch_size=1)
         scores = selection.accumulate(surgery.eligible(model), batches, selection.SUMS[self.score])
-        surgery.select(model, selection.top_k(scores, self.density))
+        return selection.top_k(scores, self.density)

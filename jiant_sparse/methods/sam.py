@@ -15,15 +15,15 @@ COPA 700, WSC 2000.
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.base import EarlyChoice, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
 
 
 @dataclass
-class SAM(Method):
+class SAM(EarlyChoice):
     """Top-k of the accumulated gradient.
 
     density: fraction of the encoder's weights that trains, in (0, 1].
@@ -52,9 +52,9 @@ class SAM(Method):
         if self.clip is not None and not self.clip > 0:
             raise InputError(f"clip is {self.clip}; it must be a positive norm or null")
 
-    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Accumulate gradients at the pretrained weights, choose once, train only the chosen."""
+    def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
+        """Accumulate gradients at the pretrained weights; the largest are chosen."""
         batches = probe(self.burn_in, dropout=self.dropout, max_grad_norm=self.clip)
         totals = selection.accumulate(surgery.eligible(model), batches, selection.SUMS[self.score])
         scores = {name: total.abs_() for name, total in totals.items()}
-        surgery.select(model, selection.top_k(scores, self.density, scope=self.scope))
+        return selection.top_k(scores, self.density, scope=self.scope)

@@ -1,0 +1,28 @@
+"""Where cells run: in processes of this machine, or in Ray's workers."""
+
+from concurrent.futures import Future
+from typing import Protocol
+
+from jiant_sparse.benchmark.record import Record
+from jiant_sparse.benchmark.work import Outcome
+from jiant_sparse.host.job import Job
+
+GRACE = 20.0
+"""Seconds that running cells have for their checkpoints once they are asked to stop."""
+
+
+class Died(Exception):
+    """The worker that ran a cell is gone: killed, or out of memory."""
+
+
+class Executor(Protocol):
+    """Runs `work.work(job, retry=retry)` somewhere, many at a time."""
+
+    def submit(self, job: Job, retry: Record | None) -> "Future[Outcome]":
+        """The cell's outcome, once it has one; Died if its worker is gone."""
+
+    def stop(self) -> None:
+        """Start nothing more and let running cells write checkpoints; kill them after GRACE."""
+
+    def close(self) -> None:
+        """End all workers, at once."""

@@ -1,0 +1,135 @@
+"""From the options of the command line to an executor, and to the jobs as it runs them."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jiant_sparse.benchmark.executors import Executor
+from jiant_sparse.errors import InputError
+from jiant_sparse.host.job import Job
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where and how the cells of a grid run.
+
+    executor: `local` or `ray`. address: of a Ray cluster that is there; None = one is started here.
+    workers: cells at a time; None = as many as the cores, or the GPUs, hold. gpus_per_cell: None =
+    a whole one where there are any.
+    """
+
+    executor: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_cell: float | None = None
+
+    def check(self) -> None:
+        """Raise InputError for options that do not go together."""
+        problems = []
+        if self.executor not in ("local", "ray"):
+            problems.append(f"--executor is {self.executor}; allowed are local, ray")
+        if self.address is not None and self.executor != "ray":
+            problems.append("--address is of a Ray cluster; it needs --executor ray")
+        if self.address is not None and self.workers is not None:
+            problems.append("--workers: a cluster decides how many cells it runs; leave it out")
+        if self.gpus_per_cell is not None and not 0 < self.gpus_per_cell <= 1:
+            problems.append(f"--gpus-per-cell is {self.gpus_per_cell:g}; it must be in (0, 1]")
+        if problems:
+            raise InputError(*problems)
+
+    def make(self, jobs: Sequence[Job]) -> tuple[list[Job], Executor]:
+        """The jobs with the threads they have there, and the executor, started.
+
+        Raises InputError as `check` does, and for what this machine or the cluster does not have.
+        """
+        self.check()
+        if self.gpus_per_cell is not None and not _use_gpus(jobs):
+            raise InputError(f"--gpus-per-cell {self.gpus_per_cell:g}: device is cpu")
+        if self.address is not None:
+            if any(job.cell.setup.threads is None for job in jobs):
+                raise InputError(
+                    "threads: null divides this machine's cores among its workers, which a "
+                    "cluster (--address) has not; give a number, as in --set threads=1"
+                )
+            return list(jobs), self._ray(jobs, 0)
+        workers, gpus = self.count(jobs), self._gpus(jobs)
+        jobs = with_threads(jobs, workers)
+        if self.executor == "ray":
+            return jobs, self._ray(jobs, workers)
+        from jiant_sparse.benchmark.executors.local import Local
+
+        devices = assign(workers, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return jobs, Local(devices)
+
+    def count(self, jobs: Sequence[Job]) -> int:
+        """Cells at a time on this machine. Raises InputError if it cannot hold that many."""
+        gpus = self._gpus(jobs)
+        if gpus:
+            most = gpus * cells_per_gpu(self.gpus_per_cell or 1.0)
+            if (self.workers or 1) > most:
+                raise InputError(
+                    f"--workers is {self.workers}; {gpus} GPUs hold {most} cells with "
+                    f"--gpus-per-cell {self.gpus_per_cell or 1.0:g}"
+                )
+        else:
+            most = max(1, available_cores() // max(job.cell.setup.threads or 1 for job in jobs))
+        return min(self.workers or most, len(jobs))
+
+    def _ray(self, jobs: Sequence[Job], workers: int) -> Executor:
+        from jiant_sparse.benchmark.executors.ray import Ray
+
+        threads = max(job.threads for job in jobs)
+        return Ray(
+            self.address,
+            cpus=workers * threads,
+            threads=threads,
+            gpus_per_cell=self.gpus_per_cell if _use_gpus(jobs) else 0.0,
+        )
+
+    def _gpus(self, jobs: Sequence[Job]) -> int:
+        """GPUs of this machine that cells use."""
+        import torch
+
+        cuda = _use_gpus(jobs) and torch.cuda.is_available()
+        if self.gpus_per_cell is not None and not cuda:
+            raise InputError(
+                f"--gpus-per-cell {self.gpus_per_cell:g}: torch sees no CUDA device here"
+            )
+        return torch.cuda.device_count() if cuda else 0
+
+
+def _use_gpus(jobs: Sequence[Job]) -> bool:
+    return any(job.cell.setup.device != "cpu" for job in jobs)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def with_threads(jobs: Sequence[Job], workers: int) -> list[Job]:
+    """The jobs, those of `threads: null` with their share of the cores, at least 1."""
+    share = max(1, available_cores() // workers)
+    return [
+        dataclasses.replace(job, threads=share) if job.cell.setup.threads is None else job
+        for job in jobs
+    ]
+
+
+def cells_per_gpu(gpus_per_cell: float) -> int:
+    """Whole cells that one GPU holds: no cell lies on two, and no GPU has more than its share."""
+    return math.floor(1 / gpus_per_cell + 1e-9)  # 1 / 0.1 and its like may be a bit below
+
+
+def assign(workers: int, gpus: int, visible: str | None) -> list[str | None]:
+    """CUDA_VISIBLE_DEVICES of each worker: one device, given out in turn; None without devices.
+
+    visible: CUDA_VISIBLE_DEVICES as it is set here, None = not set; it names the `gpus` devices.
+    """
+    if not gpus:
+        return [None] * workers
+    names = [name.strip() for name in visible.split(",")] if visible else map(str, range(gpus))
+    names = [*names][:gpus]
+    return [names[slot % gpus] for slot in range(workers)]

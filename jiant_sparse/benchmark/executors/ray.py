@@ -1,0 +1,164 @@
+"""The same cells as tasks of Ray, on a cluster or on this machine; nothing else imports Ray."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import Any
+
+from jiant_sparse.benchmark.executors import GRACE, Died
+from jiant_sparse.benchmark.record import Record
+from jiant_sparse.benchmark.work import Halted, Outcome, work
+from jiant_sparse.errors import InputError
+from jiant_sparse.host.job import Job
+
+# Ray reads it when it is imported.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+try:
+    import ray
+    from ray import exceptions
+except ImportError:
+    raise InputError(
+        "--executor ray: Ray is not installed; pip install 'jiant-sparse[ray]'"
+    ) from None
+
+RETRIES = 3
+"""Times that Ray runs a cell again whose worker or node died; it goes on from its checkpoint."""
+_CONNECT_SECONDS = 5.0
+
+
+class Ray:
+    """A cluster that is there already (`address`), or one of `cpus` started here.
+
+    gpus_per_cell: None = a whole one where the cluster has any, else none. Raises InputError if
+    the cluster cannot be reached, or if none of its nodes can hold a cell of `threads` CPUs.
+    """
+
+    def __init__(
+        self, address: str | None, *, cpus: int, threads: int, gpus_per_cell: float | None
+    ) -> None:
+        if address is not None:
+            _check_address(address)
+        options = {"address": "local", "num_cpus": cpus} if address is None else {}
+        with _sigterm_kept(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            try:
+                ray.init(
+                    **{"address": address, "include_dashboard": False} | options,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                )
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise InputError(f"--address {address}: {error}") from error
+        self._refs: dict[Future[Outcome], ray.ObjectRef] = {}
+        self._task = ray.remote(work)
+        try:
+            self._gpus = _gpus(gpus_per_cell, threads)
+        except InputError:
+            ray.shutdown()
+            raise
+
+    def submit(self, job: Job, retry: Record | None) -> "Future[Outcome]":
+        """The cell's outcome, once it has one; Died if it went down with worker after worker."""
+        key = job.cell.key
+        ref = self._task.options(
+            name=f"{key.task}/{key.method}/seed-{key.seed}",
+            num_cpus=job.threads,
+            max_retries=RETRIES,
+            num_gpus=0 if job.cell.setup.device == "cpu" else self._gpus,
+        ).remote(_absolute(job), retry=retry)
+        future: Future[Outcome] = Future()
+        self._refs[future] = ref
+        ref.future().add_done_callback(partial(self._pass_on, future))
+        return future
+
+    def stop(self) -> None:
+        """Start nothing more and let running cells write checkpoints; kill them after GRACE."""
+        # Ray interrupts the task's main thread as SIGINT does, which `work` takes.
+        for ref in [*self._refs.values()]:
+            ray.cancel(ref)
+        wait([*self._refs], GRACE)
+        self._kill()
+
+    def close(self) -> None:
+        """End all workers, at once; a cluster that was there before stays."""
+        self._kill()
+        ray.shutdown()
+
+    def _kill(self) -> None:
+        for ref in [*self._refs.values()]:
+            ray.cancel(ref, force=True)
+
+    def _pass_on(self, future: "Future[Outcome]", done: "Future[Outcome]") -> None:
+        """Ray's result or error, in our words."""
+        self._refs.pop(future, None)
+        error = done.exception()
+        if error is None:
+            future.set_result(done.result())
+        elif isinstance(error, exceptions.TaskCancelledError):
+            future.set_result(Halted("it was not started, or stopped while it was"))
+        elif isinstance(error, exceptions.RayTaskError):
+            future.set_exception(error.as_instanceof_cause())
+        else:
+            future.set_exception(Died(f"its worker died {RETRIES + 1} times: {_line(error)}"))
+
+
+def _check_address(address: str) -> None:
+    """Ray itself looks for a cluster that is not there for minutes."""
+    host, colon, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not colon or not host or not port.isdigit() or "/" in host:
+        raise InputError(f"--address {address}: must be host:port of the cluster's head, or auto")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"--address {address}: no cluster there: {error}") from error
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray's own handler leaves the process without a word to the running cells."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _gpus(wanted: float | None, threads: int) -> float:
+    """GPUs of a cell. A task that no node can hold would wait for ever, so it is refused."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+    if wanted is None:
+        wanted = 1.0 if gpus >= 1 else 0.0
+    if not any(n.get("CPU", 0) >= threads and n.get("GPU", 0) >= wanted for n in nodes):
+        shown = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
+        raise InputError(
+            f"a cell takes {threads} CPUs and {wanted:g} GPUs, which no node of the Ray cluster "
+            f"has; the nodes have: {shown}"
+        )
+    return wanted
+
+
+def _absolute(job: Job) -> Job:
+    """The job with absolute paths: workers have working directories of their own."""
+    return dataclasses.replace(
+        job,
+        directory=job.directory.absolute(),
+        features=job.features.absolute(),
+        source=dataclasses.replace(job.source, path=job.source.path.absolute()),
+    )
+
+
+def _line(error: Any) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

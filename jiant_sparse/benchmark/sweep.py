@@ -1,0 +1,157 @@
+"""`sweep`: one method block and several values of its fields -> a labelled block for each.
+
+    sam: {density: 0.005, sweep: {burn_in: [500, 600]}}
+
+becomes `sam_burn_in_500` and `sam_burn_in_600`. A key is a field of the method or `train.FIELD`;
+several keys give every combination, the last key's values changing fastest. A `sweep` at the top
+of a file holds for every method that has none of its own; `sweep: {}` keeps a method out of it.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jiant_sparse.benchmark.yaml_file import is_reference
+
+# YAML 1.1 reads 1e-4, without a dot, as text.
+_EXPONENT = re.compile(r"[-+]?[0-9]*\.?[0-9]+[eE][-+]?[0-9]+")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Where a method block comes from.
+
+    origin: label in the file. values: swept key -> value; empty if the block is not swept.
+    """
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A configuration without sweeps. variants: of each method's label. problems: what is wrong."""
+
+    raw: dict[str, Any]
+    variants: Mapping[str, Variant]
+    problems: tuple[str, ...]
+
+
+def expand(raw: Mapping[str, Any], where: str) -> Expanded:
+    """Replace every swept block of a plain configuration read from `where`.
+
+    A sweep that is wrong is left out, so that binding finds what else is wrong.
+    """
+    rest, common = without(raw, "sweep")
+    problems: list[str] = []
+    lists = _lists(common, f"{where}: sweep", problems)
+    blocks = rest.get("methods")
+    if not isinstance(blocks, Mapping):
+        return Expanded(rest, {}, tuple(problems))
+    methods: dict[str, Any] = {}
+    variants: dict[str, Variant] = {}
+    for label, block in blocks.items():
+        place = f"{where}: methods.{label}.sweep"
+        own = lists
+        if isinstance(block, Mapping) and "sweep" in block:
+            block, sweep = without(block, "sweep")
+            own = _lists(sweep, place, problems)
+        problems += [
+            f"{place}: {key} is swept and chosen by `select`; give one of the two"
+            for key in own
+            if is_reference(value_of(block, key))
+        ]
+        for name, made, values in _variants(label, block, own):
+            if name in methods:
+                other = variants[name].origin
+                problems.append(f"{where}: methods: {other} and {label} both make {name!r}")
+            methods[name], variants[name] = made, Variant(label, values)
+    return Expanded(rest | {"methods": methods}, variants, tuple(problems))
+
+
+def without(block: Mapping[str, Any], key: str) -> tuple[dict[str, Any], Any]:
+    """A copy of `block` without `key`, and what stood there; {} if nothing did."""
+    rest = dict(block)
+    return rest, rest.pop(key, {})
+
+
+def value_of(block: Any, key: str) -> Any:
+    """The value of `field` or `train.field` in a method block; None if there is none."""
+    for part in key.split("."):
+        block = block.get(part) if isinstance(block, Mapping) else None
+    return block
+
+
+def with_value(block: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of a method block with a value for `field` or `train.field`."""
+    first, _, field = key.partition(".")
+    if not field:
+        return {**block, first: value}
+    inner = block.get(first, {})
+    # What is no mapping stays, for binding to complain of.
+    return {**block, first: {**inner, field: value}} if isinstance(inner, Mapping) else {**block}
+
+
+def text(value: Any) -> str:
+    """A plain value as it stands in a label: `500`, `0.0001`, `true`, `null`, `query-value`."""
+    if isinstance(value, list):
+        return "-".join(map(text, value))
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
+
+def _variants(
+    label: str, block: Any, lists: Mapping[str, list[Any]]
+) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """(label, block, swept values) of every combination; the block itself if nothing is swept."""
+    if not lists or not isinstance(block, Mapping | None):
+        yield label, block, {}
+        return
+    for combination in itertools.product(*lists.values()):
+        values = dict(zip(lists, combination, strict=True))
+        made: dict[str, Any] = {"method": label, **(block or {})}
+        name = label
+        for key, value in values.items():
+            made = with_value(made, key, value)
+            name += f"_{key.rpartition('.')[2]}_{text(value)}"
+        yield name, made, values
+
+
+def _lists(sweep: Any, where: str, problems: list[str]) -> dict[str, list[Any]]:
+    """Key -> values of a `sweep` block, without those that are wrong, which are noted."""
+    if not isinstance(sweep, Mapping):
+        problems.append(f"{where}: is {sweep!r}; it must be a mapping from fields to lists")
+        return {}
+    lists = {}
+    for key, given in sweep.items():
+        wrong = _wrong(str(key), given)
+        if wrong:
+            problems.append(f"{where}.{key}: {wrong}")
+        else:
+            lists[str(key)] = [_number(value) for value in given]
+    return lists
+
+
+def _wrong(key: str, given: Any) -> str:
+    first, _, field = key.partition(".")
+    if "." in field or (field and first != "train"):
+        return "is not a method's field; a swept key is a field or train.FIELD"
+    if not isinstance(given, list) or not given:
+        return f"is {given!r}; it must be a list of at least one value"
+    for value in given:
+        parts = value if isinstance(value, list) and value else [value]
+        if not all(isinstance(part, int | float | str | None) for part in parts):
+            return f"has {value!r}; a value is a number, text, true, false, null or a list of these"
+    values = [_number(value) for value in given]
+    for position, value in enumerate(values):
+        before = values[:position]
+        if value in before or text(value) in map(text, before):
+            return f"is {given!r}; {text(value)} is given twice"
+    return ""
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value

@@ -1,0 +1,221 @@
+"""What a worker does with one cell: lock it, look whether it is done, train, record, release."""
+
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from jiant_sparse.benchmark import lock, lock_file, plan, provenance
+from jiant_sparse.benchmark.record import Provenance, Record
+from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.host import checkpoint
+from jiant_sparse.host.control import Control, Progress, Stopped
+from jiant_sparse.host.job import Job
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Somebody else runs the cell; owner: who, and since when."""
+
+    owner: str
+
+
+@dataclass(frozen=True)
+class Halted:
+    """The cell was stopped on request. It has not failed: it can go on."""
+
+    reason: str
+
+
+Outcome = Record | Waiting | Halted
+
+
+def work(job: Job, *, retry: Record | None = None) -> Outcome:
+    """Run the cell, or go on with it, unless it is done or somebody else has it.
+
+    retry: the failed record to run again; one that is not equal to it is somebody's new result.
+    Every failure is a failed record, which says so if it could not be written. In the main thread
+    SIGTERM and SIGINT end the cell at its next step, with a checkpoint.
+    """
+    try:
+        return _run(job, retry, (), verbose=False)
+    except Exception as error:
+        # The cell is not ours, or its record is not the cell's: nothing may be written.
+        return _failed(job, told(error), provenance.now())
+
+
+def work_here(job: Job, *, retry: Record | None = None, verbose: bool = False) -> Outcome:
+    """As `work`, for a user who waits: bad input and a directory of no use are raised."""
+    return _run(job, retry, (InputError,), verbose)
+
+
+def record_death(job: Job, error: str, *, retry: Record | None = None) -> Outcome:
+    """The failed record of a cell whose worker is gone, unless it is done or somebody has it."""
+    started = provenance.now()
+    try:
+        return _locked(job, Control(), retry, lambda held: _recorded(job, error, started, held))
+    except Exception as problem:
+        return _failed(job, _beside(error, told(problem)), started)
+
+
+def tidy(job: Job) -> None:
+    """Remove what is left beside the record of a good cell whose process was killed just then.
+
+    Nothing happens if somebody holds the cell.
+    """
+    left = lock_file.files(job.directory) or (job.directory / checkpoint.FOLDER).exists()
+    # A failed cell keeps them: it may be run again.
+    if left and plan.states([job]) == ["ok"]:
+        _locked(job, Control(), None, lambda held: Halted("there is nothing to run"))
+
+
+def told(error: BaseException) -> str:
+    """One line for what is expected to happen, with advice; the traceback for what is not."""
+    import torch
+
+    line = f"{type(error).__name__}: {error}"
+    if isinstance(error, InputError):
+        return str(error)
+    # The CPU's allocator has no error of its own.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in line:
+        return (
+            f"out of memory: {' '.join(line.split())}; run fewer cells at once (--workers, "
+            "--gpus-per-cell), or halve train.batch_size and double train.gradient_accumulation"
+        )
+    if isinstance(error, NotFinite | OSError):
+        return line
+    return f"{line}\n{''.join(traceback.format_exception(error))}"
+
+
+def _run(
+    job: Job, retry: Record | None, passing: tuple[type[Exception], ...], verbose: bool
+) -> Outcome:
+    control = Control()
+    with _signals(control):
+        return _locked(
+            job, control, retry, lambda held: _train(job, control, passing, verbose, held)
+        )
+
+
+def _locked(
+    job: Job, control: Control, retry: Record | None, make: Callable[[lock.Lock], Outcome]
+) -> Outcome:
+    """What `make` gives, under the cell's lock, unless the cell has a record by now."""
+    try:
+        with lock.acquire(job.directory, _Loss(control)) as held:
+            outcome = _ended(job, retry) or make(held)
+            done = isinstance(outcome, Record) and outcome.status == "ok"
+            if done:
+                checkpoint.clear(job.directory)
+            held.release(done=done)
+            return outcome
+    except (lock.Busy, lock.Lost) as other:
+        return Waiting(str(other))
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """What the lock sees of a run. A lock stops it for one reason: that it is lost."""
+
+    control: Control
+
+    @property
+    def progress(self) -> Progress:
+        return self.control.progress
+
+    def stop(self, reason: str) -> None:
+        self.control.lose(reason)
+
+
+def _ended(job: Job, retry: Record | None) -> Record | None:
+    """The cell's record, but not the one to be retried. Raises InputError if it is another's."""
+    (state,) = plan.states([job])
+    found = None if state == "missing" else plan.read_record(job)
+    return None if found == retry else found
+
+
+def _train(
+    job: Job,
+    control: Control,
+    passing: tuple[type[Exception], ...],
+    verbose: bool,
+    held: lock.Lock,
+) -> Outcome:
+    from jiant_sparse.host.train import train
+
+    started = provenance.now()
+    try:
+        return train(job, control, verbose=verbose)
+    except Stopped as stopped:
+        held.check()
+        return Halted(str(stopped))
+    except passing:
+        raise
+    except Exception as error:
+        return _recorded(job, told(error), started, held)
+
+
+@contextmanager
+def _signals(control: Control) -> Iterator[None]:
+    """SIGTERM and SIGINT ask the run to stop; a second SIGINT ends it at once."""
+    interrupts = 0
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts > 1:
+            raise KeyboardInterrupt
+        control.stop(f"stopped by {signal.Signals(number).name}")
+
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # only the main thread may take signals
+    former = {number: signal.getsignal(number) for number in numbers}
+    # What is ignored stays so: a worker's parent decides what Ctrl-C means to it.
+    former = {number: old for number, old in former.items() if old != signal.SIG_IGN}
+    for number in former:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, old in former.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+def _recorded(job: Job, error: str, started: str, held: lock.Lock) -> Record:
+    """A failed record, written, or saying why not. Raises Lost if the cell is not ours."""
+    failed = _failed(job, error, started)
+    held.check()
+    try:
+        failed.write(job.directory)
+    except OSError as problem:
+        return _failed(job, _beside(error, f"its record cannot be written: {problem}"), started)
+    return failed
+
+
+def _beside(error: str, more: str) -> str:
+    """`more` at the end of the first line, which is the one that a summary shows."""
+    first, *rest = error.split("\n")
+    return "\n".join([f"{first}; {more}", *rest])
+
+
+def _failed(job: Job, error: str, started: str) -> Record:
+    commit, dirty = provenance.commit()
+    return Record(
+        **job.identity,
+        status="failed",
+        error=error,
+        provenance=Provenance(
+            commit=commit,
+            dirty=dirty,
+            versions=provenance.versions(),
+            device=None,
+            threads=None,
+            pooler=None,
+            started=started,
+            finished=provenance.now(),
+        ),
+    )

@@ -1,0 +1,185 @@
+"""Features on disk: made once for a model, task, file and length, then read by every cell.
+
+An entry is a sealed file whose stem is a hash of all that decides the features. It is column-wise:
+the arrays of a field stacked, in the narrowest integers that hold them, numbers as vectors, words
+as positions in a list of words, other text as JSON. What is read equals what jiant made, field by
+field and type by type. Entries may be removed at any time: they are only a cache.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import logging
+from collections.abc import Callable, Sequence
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jiant.tasks.core import Task
+from torch import Tensor
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.files import sha256
+from jiant_sparse.host import features, sealed
+from jiant_sparse.host.features import Phase
+from jiant_sparse.host.model import ModelSource
+
+# Counts up with this format and with what `features.load_phase` makes of an example.
+FORMAT_VERSION = 1
+_DECIDING = ("jiant", "transformers", "tokenizers")
+_INTEGERS = (np.uint8, np.int16, np.int32, np.int64)
+_LOG = logging.getLogger("jiant_sparse")
+_told: set[Path] = set()
+
+
+def load_phase(
+    task: Task,
+    path: Path,
+    digest: str,
+    max_seq_length: int,
+    *,
+    directory: Path,
+    source: ModelSource,
+    tools: Callable[[], tuple[Any, Any]],
+) -> Phase:
+    """`features.load_phase` of the file at `path`, from the cache in `directory` if it is there.
+
+    digest: the file's SHA-256. tools: gives jiant's tokenizer and encoder of `source`, if they are
+    needed. Raises InputError as `features.load_phase`, and for a file that is not the digest's.
+    An entry that is damaged, or a directory that cannot be used, is a warning.
+    """
+    stem = key(task, digest, max_seq_length, source)
+    found = _find(directory, stem, task)
+    if found is not None:
+        return found
+    phase = features.load_phase(task, path, *tools(), max_seq_length)
+    if sha256(path) != digest:
+        raise InputError(f"{path}: changed since it was checked; start again")
+    tensors, meta = pack(phase)
+    try:
+        sealed.write(directory, stem, tensors, meta)
+    except OSError as error:
+        _tell_once(directory, error)
+    # Not `phase`: each of jiant's rows keeps arrays of the longest length allowed alive.
+    return unpack(tensors, meta, task)
+
+
+def key(task: Task, digest: str, max_seq_length: int, source: ModelSource) -> str:
+    """The stem of an entry: SHA-256 over all that decides the features, in hex."""
+    versions = [importlib.metadata.version(package) for package in _DECIDING]
+    parts = [FORMAT_VERSION, versions, source.sha256, task.name, digest, max_seq_length]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def pack(phase: Phase) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The phase as tensors and JSON.
+
+    Raises TypeError, or OverflowError of large integers, for what would not come back the same.
+    """
+    rows = [row["data_row"] for row in phase.rows]
+    names = [field.name for field in dataclasses.fields(rows[0])]
+    columns = {f"rows.{name}": [getattr(row, name) for row in rows] for name in names}
+    tensors: dict[str, Tensor] = {}
+    kinds = {}
+    for name, column in {**columns, "labels": phase.labels}.items():
+        kinds[name], parts = _pack_column(name, column)
+        tensors |= {f"{name}{end}": torch.from_numpy(part) for end, part in parts.items()}
+    meta = {"row": _name(type(rows[0])), "dropped": phase.dropped, "kinds": kinds}
+    return tensors, meta
+
+
+def unpack(tensors: dict[str, Tensor], meta: dict[str, Any], task: Task) -> Phase:
+    """What `pack` was given; the rows' arrays are views of one array for each field."""
+    known = {_name(known): known for known in type(task).DataRow.__mro__}
+    row_class = known[meta["row"]]
+    columns = {name: _unpack_column(name, kind, tensors) for name, kind in meta["kinds"].items()}
+    labels = columns.pop("labels")
+    fields = [columns[f"rows.{field.name}"] for field in dataclasses.fields(row_class)]
+    rows = [
+        {"data_row": row_class(*values), "metadata": {"example_id": position}}
+        for position, values in enumerate(zip(*fields, strict=True))
+    ]
+    return Phase(rows, labels, dropped=meta["dropped"])
+
+
+def _find(directory: Path, stem: str, task: Task) -> Phase | None:
+    try:
+        for path in sealed.found(directory, stem):
+            try:
+                return unpack(*sealed.read(path), task)
+            except sealed.Damaged as error:
+                _LOG.warning("%s; it is removed and made anew", error)
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        _tell_once(directory, error)
+    return None
+
+
+def _tell_once(directory: Path, error: OSError) -> None:
+    """A cell does not fail for want of a cache, but its user should know."""
+    if directory not in _told:
+        _told.add(directory)
+        _LOG.warning("%s: no use as feature cache, every cell tokenises: %s", directory, error)
+
+
+def _name(row_class: type) -> str:
+    return f"{row_class.__module__}.{row_class.__qualname__}"
+
+
+def _pack_column(name: str, column: Sequence[Any]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """(kind and, of arrays and numbers, dtype; what to store by the ending of its name)."""
+    types = {type(value) for value in column}
+    if isinstance(column, np.ndarray):
+        return ["array", column.dtype.str], {"": _narrow(column)}
+    if types == {np.ndarray} and len({(v.dtype, v.shape) for v in column}) == 1 and column[0].ndim:
+        return _pack_column(name, np.stack(column))
+    if types in ({int}, {float}):
+        vector = np.array(column, np.int64 if types == {int} else np.float64)
+        return ["number", vector.dtype.str], {"": _narrow(vector)}
+    if types == {list} and all(type(word) is str for word in chain.from_iterable(column)):
+        words = sorted(set(chain.from_iterable(column)))
+        place = {word: position for position, word in enumerate(words)}
+        index = np.array([place[word] for word in chain.from_iterable(column)], dtype=np.int64)
+        counts = np.array([len(value) for value in column])
+        parts = {".words": _text(words), ".index": _narrow(index), ".counts": _narrow(counts)}
+        return ["words"], parts
+    text = _text(column)
+    # By repr: 1, 1.0, True and numpy's scalars are equal, but not the same.
+    if repr(_value(text)) != repr(column):
+        raise TypeError(f"{name}: holds {types}, which do not come back as they were")
+    return ["json"], {"": text}
+
+
+def _unpack_column(name: str, kind: list[str], tensors: dict[str, Tensor]) -> Sequence[Any]:
+    if kind[0] == "words":
+        words = np.array(_value(tensors[f"{name}.words"].numpy()), dtype=object)
+        flat = words[tensors[f"{name}.index"].numpy()].tolist()
+        ends = accumulate(tensors[f"{name}.counts"].tolist(), initial=0)
+        return [flat[start:end] for start, end in pairwise(ends)]
+    stored = tensors[name].numpy()
+    if kind[0] == "json":
+        return _value(stored)
+    array = stored.astype(np.dtype(kind[1]), copy=False)
+    return array if kind[0] == "array" else array.tolist()
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """The narrowest integers that hold the values; other types as they are. Contiguous."""
+    if values.dtype.kind not in "iu" or not values.size:
+        return np.ascontiguousarray(values)
+    low, high = int(values.min()), int(values.max())
+    limits = ((kind, np.iinfo(kind)) for kind in _INTEGERS)
+    fits = (kind for kind, limit in limits if limit.min <= low and high <= limit.max)
+    return np.ascontiguousarray(values, next(fits, values.dtype))
+
+
+def _text(value: Any) -> np.ndarray:
+    """JSON in bytes."""
+    return np.frombuffer(bytearray(json.dumps(value).encode()), np.uint8)
+
+
+def _value(text: np.ndarray) -> Any:
+    return json.loads(text.tobytes())

@@ -1,0 +1,92 @@
+"""Grids as processes of their own, for the tests that kill and interrupt them."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jiant_sparse.benchmark import lock_file
+
+SHORT = {"max_steps": 30, "eval_every": 15, "batch_size": 4, "max_seq_length": 64, "patience": 0}
+LONG = SHORT | {"max_steps": 300, "eval_every": 150, "checkpoint_every": 20}
+
+
+def write_config(path: Path, raw: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return path
+
+
+def raw_config(bert_dir: Path, data_dir: Path, train: dict, methods: dict) -> dict[str, Any]:
+    return {
+        "benchmark": "small",
+        "model": str(bert_dir),
+        "data_dir": str(data_dir),
+        "split": "files",
+        "seeds": [0],
+        "train": train,
+        "tasks": {"cb": {}},
+        "methods": methods,
+    }
+
+
+@contextlib.contextmanager
+def grid(
+    config: Path, output: Path, *options: str, script: Path | None = None
+) -> Iterator[subprocess.Popen]:
+    """`jiant-sparse grid`, or a script that acts as it, in a process group of its own."""
+    program = ["-m", "jiant_sparse"] if script is None else [script]
+    command = [sys.executable, *program, "grid", config, "--output-dir", output]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [str(part) for part in (*command, *options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true value of `what()`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it has not come to pass")
+
+
+def steps_logged(cell: Path) -> int:
+    """Training steps in the cell's log so far."""
+    log = cell / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return sum(1 for line in lines if '"event"' in line and "loss" in json.loads(line))
+
+
+def owner_pid(cell: Path) -> int | None:
+    """The process that has the cell's lock."""
+    holder = lock_file.holder(cell)
+    return holder.owner.pid if holder and holder.owner else None
+
+
+def results(output: Path, *names: str) -> dict[str, bytes]:
+    """The bytes of the cells' files of these names, by their place below `output`."""
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for name in names
+        for path in sorted(output.rglob(name))
+    }

@@ -1,0 +1,159 @@
+"""A real Ray on this machine: killed workers, cancelled tasks, a cluster joined; local's bytes."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import processes
+import pytest
+
+from jiant_sparse.benchmark import config, grid, lock_file, plan, work
+from jiant_sparse.benchmark.executors import Died
+from jiant_sparse.benchmark.executors.choose import Choice
+from jiant_sparse.errors import InputError
+
+ray = pytest.importorskip("ray")
+
+METHODS = {"full_tuning": {}, "bitfit": {}, "random": {}}
+
+
+@pytest.fixture(scope="module")
+def executor():
+    """Two workers, started once."""
+    from jiant_sparse.benchmark.executors.ray import Ray
+
+    before = signal.getsignal(signal.SIGTERM)
+    with contextlib.closing(Ray(None, cpus=2, threads=1, gpus_per_cell=None)) as started:
+        assert signal.getsignal(signal.SIGTERM) == before
+        yield started
+    assert not ray.is_initialized()
+
+
+@pytest.fixture
+def planned(bert_dir, data_dir, tmp_path, monkeypatch):
+    """planned(folder, train) -> jobs; the folder is relative, as a user gives it."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(folder, train=processes.LONG, count=2):
+        methods = dict([*METHODS.items()][:count])
+        raw = processes.raw_config(bert_dir, data_dir, train, methods)
+        return plan.plan(config.parse(raw, "test"), Path(folder))
+
+    return make
+
+
+def test_a_worker_killed_mid_cell_costs_nothing_and_the_bytes_are_those_of_local(
+    executor, planned, tmp_path
+):
+    jobs, whole = planned("out"), planned("whole")
+    killed = []
+
+    def kill():
+        processes.until(lambda: processes.steps_logged(jobs[0].directory) > 60)
+        killed.append(processes.owner_pid(jobs[0].directory))
+        os.kill(killed[0], signal.SIGKILL)
+
+    beside = threading.Thread(target=kill)
+    beside.start()
+    ended = []
+    grid.run(jobs, executor, lambda job, found: ended.append(found))
+    beside.join()
+    assert killed
+    assert sorted((found.cell.method, found.status) for found in ended) == [
+        ("bitfit", "ok"), ("full_tuning", "ok"),
+    ]  # fmt: skip
+    for job in whole:
+        work.work(job)
+    names = ("delta.safetensors", "log.jsonl")
+    found = [processes.results(tmp_path / folder, *names) for folder in ("out", "whole")]
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
+    assert not any(lock_file.files(job.directory) for job in jobs)
+
+
+def test_a_cluster_is_joined_by_its_address_and_stays(
+    executor, planned, tmp_path, bert_dir, data_dir
+):
+    raw = processes.raw_config(bert_dir, data_dir, processes.SHORT, {"bitfit": {}})
+    path = processes.write_config(tmp_path / "f.yaml", raw)
+    address = ray.get_runtime_context().gcs_address
+    options = ("--executor", "ray", "--address", address)
+    with processes.grid(path, tmp_path / "joined", *options) as process:
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert stdout == f"{tmp_path / 'joined' / 'small'}\n"
+    first, last = stderr.splitlines()
+    assert first.startswith("[1/1] cb/bitfit/seed-0: acc test ")
+    assert last == "small: 1 cells, 0 ended before, 1 ended now, 0 failed"
+    assert ray.cluster_resources()["CPU"] == 2
+
+
+def test_a_stopped_task_writes_its_checkpoint_and_what_waits_is_not_begun(executor, planned):
+    jobs = planned("stopped", processes.LONG | {"max_steps": 100_000}, 3)
+    futures = [executor.submit(job, None) for job in jobs]
+    for job in jobs[:2]:
+        processes.until(lambda cell=job.directory: processes.steps_logged(cell) > 5)
+    executor.stop()
+    reasons = [future.result().reason for future in futures]
+    assert all("stopped by SIGINT; it goes on from step " in reason for reason in reasons[:2])
+    assert reasons[2] == "it was not started, or stopped while it was"
+    assert [job.directory.exists() for job in jobs] == [True, True, False]
+    assert not any(lock_file.holder(job.directory) for job in jobs)
+
+
+def test_a_cell_whose_workers_all_die_is_a_death(executor, planned, monkeypatch):
+    def die(job, *, retry):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def fail(job, *, retry):
+        raise KeyError("unheard of")
+
+    job = planned("dead")[0]
+    monkeypatch.setattr("jiant_sparse.benchmark.executors.ray.RETRIES", 1)
+    for does, error, told in (
+        (die, Died, "its worker died 2 times: WorkerCrashedError: The worker died"),
+        (fail, KeyError, "unheard of"),
+    ):
+        monkeypatch.setattr(executor, "_task", ray.remote(does))
+        with pytest.raises(error, match=told):
+            executor.submit(job, None).result()
+
+
+def test_a_cell_that_no_node_can_hold_is_refused(executor):
+    from jiant_sparse.benchmark.executors.ray import _gpus
+
+    assert _gpus(None, 2) == 0
+    with pytest.raises(InputError) as caught:
+        _gpus(None, 3)
+    assert str(caught.value) == (
+        "a cell takes 3 CPUs and 0 GPUs, which no node of the Ray cluster has; the nodes have: "
+        "2 CPUs, 0 GPUs"
+    )
+    with pytest.raises(InputError, match="a cell takes 1 CPUs and 0.5 GPUs, which no node"):
+        _gpus(0.5, 1)
+
+
+def test_a_cluster_that_is_not_there_is_bad_input(make_job):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"--address {address}: no cluster there: "):
+            Choice("ray", address).make([make_job()])
+    with pytest.raises(InputError, match="--address ray://a:1: must be host:port of the cluster's"):
+        Choice("ray", "ray://a:1").make([make_job()])
+    with pytest.raises(InputError, match="threads: null divides this machine's cores"):
+        Choice("ray", address).make([make_job(threads=None)])
+
+
+def test_without_ray_there_is_one_line_that_names_the_extra(make_job, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "jiant_sparse.benchmark.executors.ray", raising=False)
+    with pytest.raises(InputError) as caught:
+        Choice("ray").make([make_job()])
+    assert str(caught.value) == (
+        "--executor ray: Ray is not installed; pip install 'jiant-sparse[ray]'"
+    )

@@ -1,0 +1,325 @@
+"""A cell that is stopped anywhere and goes on is the cell that was never stopped, bit for bit."""
+
+import json
+import logging
+
+import pytest
+from support import quick_fields
+
+from jiant_sparse.benchmark import plan, record
+from jiant_sparse.errors import InputError
+from jiant_sparse.host import checkpoint, log
+from jiant_sparse.host.control import Control, Stopped
+from jiant_sparse.host.train import train
+from jiant_sparse.methods import base as methods
+from jiant_sparse.methods.base import EarlyChoice
+
+STEPS = 6
+TRAIN = {"max_steps": STEPS, "eval_every": 2, "checkpoint_every": 1}
+# What differs when the same run is done in two parts.
+TIMES = ("cost", "provenance")
+
+
+class Killed(BaseException):
+    """Nothing in the house catches it: all is left as a killed process leaves it."""
+
+
+class Kill(Control):
+    """Kills, or stops, the run when it says that it is in `phase` at `step`."""
+
+    def __init__(self, phase: str, step: int, *, softly: bool = False) -> None:
+        super().__init__()
+        self.at, self.softly = (phase, step), softly
+
+    def tell(self, phase, step=0, steps=None, score=None):
+        super().tell(phase, step, steps, score)
+        if (phase, step) == self.at:
+            if not self.softly:
+                raise Killed
+            self.stop("stopped by the test")
+
+
+def outcome(job) -> tuple:
+    """All that must be equal: record without times, delta, log."""
+    found = record.read(job.directory / record.FILE_NAME).model_dump(mode="json")
+    for part in TIMES:
+        found.pop(part)
+    files = ("delta.safetensors", log.FILE_NAME)
+    return found, *((job.directory / name).read_bytes() for name in files)
+
+
+def run_in_parts(job, *controls) -> None:
+    for control in controls:
+        with pytest.raises((Killed, Stopped)):
+            train(job, control)
+        assert not (job.directory / record.FILE_NAME).exists()
+    train(job)
+
+
+def steps_on_disk(job) -> list[int]:
+    folder = job.directory / checkpoint.FOLDER
+    return sorted({int(path.name[5:14]) for path in folder.glob("step-*.safetensors")})
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_goes_on_as_if_it_had_never_been_killed(name, make_job):
+    def job(output):
+        return make_job("cb", name, quick_fields(name), TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    # Before the first checkpoint, around the cuts that methods make in mid-training, at the end.
+    kills = [Kill("training", 1), *(Kill("training", step) for step in (3, 5)), Kill("scoring", 6)]
+    run_in_parts(parts, *kills)
+    assert outcome(parts) == outcome(whole)
+    assert not (parts.directory / checkpoint.FOLDER).exists()
+
+
+DENSE = {"density": 0.1}
+RUNS = {
+    "copa, two sequences, accumulated": ("copa", "random", DENSE, {"gradient_accumulation": 2}),
+    "decay of what is frozen": ("cb", "random", DENSE, {"decay_unselected": True}),
+    "decay of new frozen tensors": (
+        "cb",
+        "adapter",
+        {"config": "vera"},
+        {"decay_unselected": True},
+    ),
+    "frozen head": ("cb", "bitfit", {}, {"freeze_head": True}),
+    "grouped by length": ("rte", "full_tuning", {}, {"length_grouping": 2}),
+    "replayed order": ("rte", "full_tuning", {}, {"reshuffle": False, "batch_size": 16}),
+    "patience": ("cb", "bitfit", {}, {"max_steps": 40, "patience": 2, "min_steps": 0}),
+    "offset": ("stsb", "sam", DENSE | {"burn_in": 4}, {"eval_offset": 1, "dev_examples": 4}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("softly", [False, True], ids=["killed", "stopped"])
+def test_every_kind_of_training_goes_on_exactly(name, softly, make_job):
+    task, method, fields, changes = RUNS[name]
+
+    def job(output):
+        return make_job(task, method, fields, TRAIN | changes, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    run_in_parts(parts, *(Kill("training", step, softly=softly) for step in (2, 5)))
+    assert outcome(parts) == outcome(whole)
+
+
+def test_a_drifted_weight_is_put_back(make_job):
+    """MagPruning with a burn-in freezes weights where they have come to, not where they began."""
+
+    def job(output):
+        return make_job("cb", "mag_pruning", {"density": 0.1, "burn_in": 2}, TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    run_in_parts(parts, Kill("training", 4), Kill("scoring", 6))
+    assert outcome(parts) == outcome(whole)
+
+
+def test_asked_to_stop_a_run_says_from_where_it_goes_on(make_job):
+    job = make_job("cb", "random", {"density": 0.1}, TRAIN | {"checkpoint_every": None})
+    with pytest.raises(Stopped, match="stopped by the test; it goes on from step 3"):
+        train(job, Kill("training", 3, softly=True))
+    assert steps_on_disk(job) == [3]
+    with pytest.raises(Stopped, match="it goes on from step 6"):
+        train(job, Kill("scoring", 6, softly=True))
+    assert steps_on_disk(job) == [3, 6]
+
+
+def test_stopped_before_an_evaluation_it_is_done_when_the_run_goes_on(make_job):
+    """The evaluation after step 4 is what the stopped run leaves undone."""
+    job = make_job("cb", "random", {"density": 0.1}, TRAIN)
+    with pytest.raises(Stopped):
+        train(job, Kill("training", 4, softly=True))
+    entries = [json.loads(line) for line in (job.directory / log.FILE_NAME).open()]
+    assert [e["step"] for e in entries if e["event"] == "dev"] == [2]
+    assert [step for step, _ in train(job).history] == [2, 4, 6]
+
+
+def test_who_has_lost_the_cell_writes_nothing_more(make_job):
+    job = make_job("cb", "random", {"density": 0.1}, TRAIN | {"checkpoint_every": None})
+
+    class Lose(Kill):
+        def stop(self, reason):
+            self.lose("taken over by somebody")
+
+    for phase, step in (("training", 3), ("scoring", 6)):
+        with pytest.raises(Stopped, match="taken over by somebody"):
+            train(job, Lose(phase, step, softly=True))
+        assert steps_on_disk(job) == []
+        assert not (job.directory / "delta.safetensors").exists()
+
+
+def test_gradients_are_not_asked_for_again(make_job, monkeypatch):
+    """600 batches of SAM's burn-in are minutes: what was chosen is in the checkpoint."""
+    job = make_job("cb", "sam", quick_fields("sam"), TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 3))
+
+    def fail(*_, **__):
+        raise AssertionError("chosen again")
+
+    for name in methods.names():
+        kind = methods.find(name)
+        if issubclass(kind, EarlyChoice):
+            monkeypatch.setattr(kind, "choose", fail)
+    train(job)
+
+
+def test_the_clock_makes_checkpoints_too(make_job):
+    train_fields = TRAIN | {"checkpoint_every": None, "checkpoint_minutes": 1e-9}
+    job = make_job("cb", "bitfit", {}, train_fields)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 4))
+    assert steps_on_disk(job) == [2, 3]
+    job = make_job("cb", "bitfit", {}, train_fields | {"checkpoint_minutes": 60}, output="slow")
+    with pytest.raises(Killed):
+        train(job, Kill("training", 4))
+    assert steps_on_disk(job) == []
+
+
+def damage(path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "truncated":
+        del data[len(data) // 2 :]
+    elif how == "empty":
+        data.clear()
+    else:
+        data[{"flipped": -7, "flipped header": 12}[how]] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "flipped", "flipped header"])
+@pytest.mark.parametrize("both", [False, True], ids=["newest", "both"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(how, both, make_job, caplog):
+    def job(output):
+        return make_job("cb", "sam", quick_fields("sam"), TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    with pytest.raises(Killed):
+        train(parts, Kill("training", 5))
+    old, new = sorted((parts.directory / checkpoint.FOLDER).iterdir())
+    assert (old.name[:14], new.name[:14]) == ("step-000000003", "step-000000004")
+    for path in (old, new) if both else (new,):
+        damage(path, how)
+    caplog.set_level(logging.WARNING, "jiant_sparse")
+    begun = []
+
+    class Watch(Control):
+        def tell(self, phase, step=0, steps=None, score=None):
+            begun.append((phase, step))
+
+    train(parts, Watch())
+    assert [step for phase, step in begun if phase == "training"][0] == (1 if both else 3)
+    assert str(new) in caplog.text
+    assert (str(old) in caplog.text) == both
+    assert "it is not used" in caplog.text
+    assert outcome(parts) == outcome(whole)
+
+
+@pytest.mark.parametrize("how", ["missing", "short", "changed"])
+def test_a_log_that_was_damaged_takes_its_checkpoints_with_it(how, make_job, caplog):
+    def job(output):
+        return make_job("cb", "bitfit", {}, TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    with pytest.raises(Killed):
+        train(parts, Kill("training", 5))
+    path = parts.directory / log.FILE_NAME
+    text = path.read_text()
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_text(text[:20] if how == "short" else text.replace("loss", "lose", 1))
+    train(parts)
+    assert "the log it belongs to is not whole" in caplog.text
+    assert outcome(parts) == outcome(whole)
+
+
+def test_the_end_of_a_log_that_no_checkpoint_knows_is_dropped(make_job):
+    def job(output):
+        return make_job("cb", "bitfit", {}, TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    with pytest.raises(Killed):
+        train(parts, Kill("training", 5))
+    with open(parts.directory / log.FILE_NAME, "a") as stream:
+        stream.write('{"event": "tra' * 500)  # longer than all that follows
+    train(parts)
+    assert outcome(parts) == outcome(whole)
+
+
+def test_a_checkpoint_of_other_settings_is_not_used(make_job, caplog):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 3))
+    other = make_job("cb", "bitfit", {}, TRAIN | {"learning_rate": 1e-3})
+    train(other)
+    assert "of other settings, data or format; it is not used" in caplog.text
+    assert outcome(other) == outcome_of_fresh(make_job)
+
+
+def outcome_of_fresh(make_job):
+    job = make_job("cb", "bitfit", {}, TRAIN | {"learning_rate": 1e-3}, output="fresh")
+    train(job)
+    return outcome(job)
+
+
+def test_a_plan_refuses_a_checkpoint_of_other_settings_or_data(make_job):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 3))
+    assert plan.states([job]) == ["missing"]
+    other = make_job("cb", "bitfit", {}, TRAIN | {"learning_rate": 1e-3})
+    with pytest.raises(InputError) as caught:
+        plan.states([other])
+    place = f"{job.directory}/checkpoint: was made with other settings: "
+    assert f"{place}train.learning_rate was 0.01, is 0.001; use another" in str(caught.value)
+
+
+def test_when_to_write_checkpoints_is_no_setting_of_the_result(make_job):
+    one = make_job("cb", "bitfit", {}, TRAIN)
+    two = make_job("cb", "bitfit", {}, TRAIN | {"checkpoint_every": None, "checkpoint_minutes": 1})
+    assert one.cell.settings_hash == two.cell.settings_hash
+    assert one.cell.settings_hash != make_job(threads=2).cell.settings_hash
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(make_job, monkeypatch):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 3))
+    before = sorted((job.directory / checkpoint.FOLDER).iterdir())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jiant_sparse.host.sealed.os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(job)
+    assert sorted((job.directory / checkpoint.FOLDER).iterdir()) == before
+
+
+def test_leftovers_of_a_killed_write_are_removed(make_job):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 3))
+    folder = job.directory / checkpoint.FOLDER
+    (folder / ".step-000000003.0123456789abcdef.partial").write_bytes(b"half")
+    with pytest.raises(Killed):
+        train(job, Kill("training", 5))
+    assert not list(folder.glob(".*"))
+
+
+def test_threads_are_the_jobs_and_are_set_back(make_job):
+    import torch
+
+    record_ = train(make_job("cb", "bitfit", {}, TRAIN, threads=2))
+    assert record_.provenance.threads == 2
+    assert torch.get_num_threads() == 1
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -1,0 +1,544 @@
+"""`status` by the files that cells leave: whose lock, which record, how far, what is left."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from processes import until
+from test_torture import in_child
+from typer.testing import CliRunner
+
+from jiant_sparse.benchmark import lock, lock_file, status
+from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
+from jiant_sparse.benchmark.record import CellKey, Cost, Primary, Provenance, Record
+from jiant_sparse.benchmark.work import work
+from jiant_sparse.cli import app
+from jiant_sparse.cli.status import LISTED, WIDTH
+from jiant_sparse.host import checkpoint, log
+
+PROVENANCE = Provenance(
+    commit=None,
+    dirty=None,
+    versions={},
+    device="cpu",
+    threads=1,
+    pooler=None,
+    started="2026-01-02T03:04:05+00:00",
+    finished="2026-01-02T03:04:06+00:00",
+)
+
+
+class Folder:
+    """A benchmark's directory, filled by hand."""
+
+    def __init__(self, output: Path, name="b", tasks=("cb",), methods=("sam",), seeds=1):
+        self.path, self.name = output / name, name
+        cells = [
+            PlannedCell(task=task, method=method, seed=seed)
+            for task in tasks
+            for method in methods
+            for seed in range(seeds)
+        ]
+        Manifest(benchmark=name, tasks=[*tasks], methods=[*methods], cells=cells).write(self.path)
+
+    def key(self, place: str) -> CellKey:
+        task, method, seed = place.split("/")
+        return CellKey(benchmark=self.name, task=task, method=method, seed=int(seed[5:]))
+
+    def done(self, place, seconds=100.0, steps=1000, cost=None):
+        cost = cost or Cost(train_seconds=seconds * 0.75, eval_seconds=seconds / 4)
+        primary = Primary(name="acc", dev=0.5, test=0.5)
+        self.record(place, status="ok", steps=steps, cost=cost, primary=primary)
+
+    def failed(self, place, error: str | None = "NotFinite: at step 3\nTraceback"):
+        self.record(place, status="failed", error=error)
+
+    def record(self, place, **fields):
+        Record(
+            cell=self.key(place), settings={}, settings_hash="", inputs={},
+            provenance=PROVENANCE, **fields,
+        ).write(self.path / place)  # fmt: skip
+
+    def lock(self, place, *progress, age=0.0, released=False, owner="far:17", generation=0):
+        """progress: phase, step, steps, score."""
+        host, pid = owner.split(":")
+        content = lock_file.Content(
+            owner=lock_file.Owner(host=host, pid=int(pid), space="far", started=1, token="t"),
+            since=datetime.now(UTC),
+            progress=dict(zip(("phase", "step", "steps", "score"), progress, strict=True)),
+            released=released,
+        )
+        self.write_lock(place, content.model_dump_json(), age, generation)
+
+    def write_lock(self, place, text, age=0.0, generation=0):
+        path = self.path / place / f"lock-{generation:06d}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (time.time() - age,) * 2)
+
+    def log(self, place, *lines):
+        (self.path / place).mkdir(parents=True, exist_ok=True)
+        (self.path / place / log.FILE_NAME).write_text("".join(lines))
+
+    def checkpoint(self, place, step):
+        folder = self.path / place / checkpoint.FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"step-{step:09d}.{'0a' * 32}.safetensors").touch()
+
+    def look(self) -> status.Status:
+        (found,) = status.look(self.path)
+        return found
+
+
+def line(event, step, **values):
+    return json.dumps({"event": event, "step": step, **values}) + "\n"
+
+
+def shown(*arguments) -> str:
+    result = CliRunner().invoke(app, ["status", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight cells: cb and rte by sam and lora, two seeds."""
+    return Folder(tmp_path, tasks=("cb", "rte"), methods=("sam", "lora"), seeds=2)
+
+
+def test_a_page_with_everything_on_it(folder):
+    folder.done("cb/sam/seed-0", 4000)
+    folder.failed("cb/sam/seed-1")
+    folder.lock("cb/sam/seed-1", "training", 3, 1000, None, released=True)
+    folder.lock("cb/lora/seed-0", "training", 500, 1000, 0.8125)
+    folder.lock("rte/sam/seed-0", "loading", 0, None, None, age=45, owner="node-1:9")
+    folder.write_lock("rte/sam/seed-1", "{", 3)
+    folder.checkpoint("rte/lora/seed-0", 40)
+    (folder.path / "rte/lora/seed-1").mkdir(parents=True)
+    (folder.path / "rte/lora/seed-1/record.json").write_text("{")
+    lines = shown(folder.path).splitlines()
+    assert lines[:9] == [
+        "b: 8 cells: 1 done, 3 running, 1 failed, 1 broken, 2 waiting (1 with a checkpoint)",
+        "running           owner     phase     step      best dev  last heartbeat",
+        "  cb/lora/seed-0  far:17    training  500/1000  81.2 %",
+        "  rte/sam/seed-0  node-1:9  loading   -         -         45 s ago",
+        "  rte/sam/seed-1  unknown   -         -         -",
+        "failed",
+        "  cb/sam/seed-1: NotFinite: at step 3",
+        "broken",
+        "  rte/lora/seed-1/record.json: file: Invalid JSON: EOF while parsing an object at line 1 "
+        "column 1",
+    ]
+    text = " ".join(" ".join(lines[9:]).split())
+    # (0.5 + 1 + 1 + 0.96 + 1) * 4000 s, by three workers
+    assert text == (
+        "time left: about 99 min with 3 at a time (medians of done cells: 2 by the same method, "
+        "2 by the same task, 1 by other tasks and methods)"
+    )
+
+
+def test_who_holds_a_cell_runs_it_whatever_was_before(folder):
+    folder.failed("cb/sam/seed-0")
+    folder.lock("cb/sam/seed-0", "training", 5, 10, None)
+    folder.done("cb/sam/seed-1")
+    folder.lock("cb/sam/seed-1", "scoring", 10, 10, 0.5)  # its record was written just now
+    found = folder.look()
+    assert [cell.cell for cell in found.running] == ["cb/sam/seed-0"]
+    assert (found.done, found.failed, found.waiting) == (1, (), 6)
+
+
+def test_locks_that_nobody_holds_and_checkpoints_are_waiting_cells(folder):
+    folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=lock_file.STALE_SECONDS + 9)
+    folder.lock("cb/sam/seed-1", "training", 5, 10, None, released=True)
+    folder.checkpoint("cb/sam/seed-1", 5)
+    (folder.path / "cb/lora/seed-0" / checkpoint.FOLDER).mkdir(parents=True)
+    found = folder.look()
+    assert (found.running, found.waiting, found.with_checkpoint) == ((), 8, 1)
+    assert "time left: not measured: no cell is done" in shown(folder.path)
+
+
+def test_only_a_late_heartbeat_is_worth_a_column(folder):
+    folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=20)
+    assert "heartbeat" not in shown(folder.path)
+    assert 20 <= folder.look().running[0].heartbeat_seconds < 60
+
+
+def test_the_clock_of_a_lock_may_be_ahead(folder):
+    folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=-20)
+    assert folder.look().running[0].heartbeat_seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "step"),
+    [
+        ([], 50),
+        ([line("train", 40)], 50),
+        ([line("train", 59), line("train", 60, loss=0.1)], 60),
+        ([line("train", 60), line("dev", 60, score=None)], 60),
+        ([line("train", 60), '{"event": "train", "st'], 60),
+        (["x" * 5000 + "\n", line("train", 61)], 61),
+        ([line("train", 60), "x" * 5000 + "\n"], 50),
+        ([line("train", 60), "7\n", '{"event": "odd"}\n', "\n"], 60),
+    ],
+)
+def test_the_log_is_ahead_of_the_lock(folder, lines, step):
+    folder.lock("cb/sam/seed-0", "training", 50, 100, 0.5)
+    folder.log("cb/sam/seed-0", *lines)
+    assert folder.look().running[0].step == step
+
+
+@pytest.mark.parametrize("phase", ["loading", "selecting"])
+def test_the_log_of_an_earlier_run_says_nothing_before_the_first_step(folder, phase):
+    folder.lock("cb/sam/seed-0", phase, 0, None, None)
+    folder.log("cb/sam/seed-0", line("train", 70))
+    assert folder.look().running[0].step == 0
+    folder.checkpoint("cb/sam/seed-0", 30)
+    folder.checkpoint("cb/sam/seed-0", 60)
+    assert folder.look().running[0].step == 60, "from where it goes on"
+    folder.lock("cb/sam/seed-0", "training", 31, 1000, None)
+    folder.log("cb/sam/seed-0")
+    assert folder.look().running[0].step == 31, "the newer checkpoint was of no use"
+
+
+def test_a_score_that_is_no_number_is_none(folder):
+    folder.lock("cb/sam/seed-0", "training", 50, 100, 0.5)
+    path = folder.path / "cb/sam/seed-0/lock-000000.json"
+    path.write_text(path.read_text().replace('"score":0.5', '"score":NaN'))
+    assert folder.look().running[0].score is None
+
+
+def seconds_left(folder) -> float:
+    return folder.look().time_left.seconds
+
+
+def test_the_nearest_done_cells_say_what_is_left(tmp_path):
+    folder = Folder(tmp_path, tasks=("cb", "rte", "wsc"), methods=("sam", "lora"), seeds=4)
+    names = [f"{t}/{m}/seed-{s}" for t in ("cb", "rte") for m in ("sam", "lora") for s in range(4)]
+    for name in names:
+        folder.failed(name)
+    for seed, seconds in enumerate((10, 20, 90)):
+        folder.done(f"cb/sam/seed-{seed}", seconds)
+    for name in (f"wsc/{method}/seed-{s}" for method in ("sam", "lora") for s in range(4)):
+        folder.failed(name)
+
+    def left_by(name):
+        path = folder.path / name / "record.json"
+        before = path.read_bytes()
+        path.unlink()
+        left = folder.look().time_left
+        path.write_bytes(before)
+        assert left.at_a_time == 1
+        return left.seconds, left.basis
+
+    assert folder.look().time_left is None
+    same, method, task, other = status.NEAR
+    assert left_by("cb/sam/seed-3") == (20, {same: 1})
+    assert left_by("rte/sam/seed-0") == (20, {method: 1})
+    assert left_by("cb/lora/seed-0") == (20, {task: 1})
+    assert left_by("rte/lora/seed-0") == (20, {other: 1})
+    folder.done("cb/lora/seed-1", 5)
+    folder.done("wsc/sam/seed-1", 50)
+    assert left_by("cb/sam/seed-3") == (20, {same: 1})
+    assert left_by("rte/sam/seed-0") == (35, {method: 1})
+    assert left_by("rte/lora/seed-0") == (5, {method: 1}), "the method is nearer than the task"
+    folder.failed("cb/lora/seed-1")
+    assert left_by("cb/lora/seed-0") == (20, {task: 1})
+    assert left_by("wsc/lora/seed-0") == (50, {task: 1})
+    assert left_by("rte/lora/seed-0") == (35, {other: 1})
+
+
+def test_every_part_of_a_cost_counts_and_what_was_not_measured_does_not(tmp_path):
+    folder = Folder(tmp_path, seeds=4)
+    folder.done("cb/sam/seed-0", cost=Cost(eval_seconds=5))
+    assert seconds_left(folder) is None
+    folder.done("cb/sam/seed-1", cost=Cost(train_seconds=7))
+    assert seconds_left(folder) == 14
+    folder.done("cb/sam/seed-1", cost=Cost(train_seconds=7, eval_seconds=20, select_seconds=300))
+    assert seconds_left(folder) == 654
+    shorter = "time left: about 11 min with one at a time (medians of done cells: 2 by the same"
+    assert shorter in shown(folder.path)
+
+
+def test_a_cell_on_its_way_has_left_what_others_had_at_its_step(tmp_path):
+    folder = Folder(tmp_path, seeds=4)
+    folder.done("cb/sam/seed-0", 100, steps=1000)
+    folder.done("cb/sam/seed-1", 400, steps=4000)
+    folder.failed("cb/sam/seed-2")
+    folder.lock("cb/sam/seed-3", "training", 500, 9000, None)
+    assert seconds_left(folder) == 200
+    folder.lock("cb/sam/seed-3", "training", 2000, 9000, None)
+    assert seconds_left(folder) == 200, "of the one that went further"
+    folder.lock("cb/sam/seed-3", "scoring", 9000, 9000, None)
+    assert seconds_left(folder) == 0
+    folder.lock("cb/sam/seed-3", "training", 500, 9000, None, released=True)
+    folder.checkpoint("cb/sam/seed-3", 2000)
+    assert seconds_left(folder) == 200, "a checkpoint counts"
+
+
+def test_cells_are_shared_by_those_that_run_but_none_by_two(tmp_path):
+    folder = Folder(tmp_path, seeds=4)
+    folder.done("cb/sam/seed-0", 100)
+    folder.lock("cb/sam/seed-1", "training", 500, 1000, None)
+    assert seconds_left(folder) == 250
+    folder.lock("cb/sam/seed-2", "training", 700, 1000, None)
+    assert seconds_left(folder) == 100, "90 s each, but one needs 100"
+    folder.failed("cb/sam/seed-3")
+    assert seconds_left(folder) == 50
+
+
+def test_the_names_of_checkpoints_and_logs_are_the_hosts():
+    assert (checkpoint.FOLDER, log.FILE_NAME) == (status.CHECKPOINTS, status.LOG)
+
+
+def test_a_real_checkpoint_is_seen(folder):
+    identity = {"settings": {}, "settings_hash": "", "inputs": {}}
+    checkpoint.save(folder.path / "cb/sam/seed-0", 12, identity, {"a": 1})
+    found = folder.look()
+    assert found.with_checkpoint == 1
+    assert status._checkpoint_step(folder.path / "cb/sam/seed-0") == 12
+
+
+def test_a_record_in_a_wrong_place_is_broken_and_its_time_does_not_count(folder):
+    folder.done("cb/sam/seed-0")
+    source = folder.path / "cb/sam/seed-0/record.json"
+    target = folder.path / "rte/sam/seed-0/record.json"
+    target.parent.mkdir(parents=True)
+    source.rename(target)
+    found = folder.look()
+    assert (found.done, found.waiting, found.time_left.seconds) == (0, 7, None)
+    (broken,) = found.broken
+    assert broken.path == "rte/sam/seed-0/record.json"
+    assert "of another cell: CellKey(benchmark='b', task='cb'" in broken.problem
+
+
+def test_a_place_that_is_no_directory_is_broken(folder):
+    (folder.path / "cb/sam").mkdir(parents=True)
+    (folder.path / "cb/sam/seed-0").touch()
+    (broken,) = folder.look().broken
+    assert broken == status.Broken("cb/sam/seed-0", "cannot be read: Not a directory")
+
+
+def test_many_failed_cells_are_counted_and_long_lines_are_cut(tmp_path):
+    method = "a" * 60
+    folder = Folder(tmp_path, methods=(method,), seeds=30)
+    for seed in range(27):
+        folder.failed(f"cb/{method}/seed-{seed}", "OSError: " + "no room " * 100)
+    for seed in range(27, 30):
+        owner = f"node-{seed}.{'cluster.' * 9}org:1234567"
+        folder.lock(f"cb/{method}/seed-{seed}", "training", 123456, 500000, 0.9, owner=owner)
+    folder.failed(f"cb/{method}/seed-0", None)
+    lines = shown(folder.path).splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert sum(line.startswith("  cb/") for line in lines) == LISTED + 3
+    assert f"  and {27 - LISTED} more" in lines
+    assert len(lines) == 1 + 4 + (1 + 1 + 3 * (LISTED - 1) + 1) + 1, "three lines of an error"
+    assert "seed-0: no reason given" in "\n".join(lines)
+    assert lines[0].startswith("b: 30 cells: 0 done, 3 running, 27 failed, 0 waiting")
+    for seed, row in zip(range(27, 30), lines[2:5], strict=True):
+        cell, owner, phase, step, *score = row.split()
+        assert cell.startswith("cb/aaa") and "a...a" in cell and cell.endswith(f"a/seed-{seed}")
+        assert owner.startswith(f"node-{seed}.cl") and owner.endswith("org:1234567")
+        assert (phase, step, score) == ("training", "123456/500000", ["90.0", "%"])
+
+
+def test_a_benchmark_that_ended_has_no_time_left(folder):
+    for task, method, seed in (
+        (t, m, s) for t in ("cb", "rte") for m in ("sam", "lora") for s in "01"
+    ):
+        folder.done(f"{task}/{method}/seed-{seed}")
+    folder.failed("cb/sam/seed-0")
+    assert shown(folder.path, "--watch", 60).rstrip().splitlines() == [
+        "b: 8 cells: 7 done, 0 running, 1 failed, 0 waiting",
+        "failed",
+        "  cb/sam/seed-0: NotFinite: at step 3",
+    ]
+
+
+def test_all_benchmarks_below_a_directory(tmp_path, folder):
+    names = ["fu2023/burn_in", "fu2023/figure3", "fu2023/figure5", "fu2023/table1", "quick"]
+    for name in (*names, ".hidden/x"):
+        Folder(tmp_path, name)
+    Manifest(benchmark="x", tasks=[], methods=[], cells=[]).write(folder.path / "cb")
+    assert [s.benchmark for s in status.look(tmp_path)] == ["b", *names]
+    first, *others = shown(tmp_path).split("\n\n")
+    assert first.startswith("b: 8 cells") and others[-1].startswith("quick: 1 cells")
+    assert [s.benchmark for s in status.look(tmp_path / "fu2023/table1")] == ["fu2023/table1"]
+
+
+def test_json_is_one_document(folder):
+    folder.failed("cb/sam/seed-0")
+    folder.lock("cb/lora/seed-0", "training", 500, 1000, 0.8125)
+    (found,) = json.loads(shown(folder.path, "--json"))["benchmarks"]
+    assert found["running"][0].pop("heartbeat_seconds") >= 0
+    assert found == {
+        "benchmark": "b",
+        "directory": str(folder.path),
+        "cells": 8,
+        "done": 0,
+        "waiting": 6,
+        "with_checkpoint": 0,
+        "running": [
+            {
+                "cell": "cb/lora/seed-0",
+                "owner": "far:17",
+                "phase": "training",
+                "step": 500,
+                "steps": 1000,
+                "score": 0.8125,
+            }
+        ],
+        "failed": [{"cell": "cb/sam/seed-0", "error": "NotFinite: at step 3"}],
+        "broken": [],
+        "time_left": {"seconds": None, "at_a_time": 1, "basis": {}},
+    }
+
+
+def test_bad_input_is_a_line_and_exit_code_2(tmp_path):
+    def error(*arguments):
+        result = CliRunner().invoke(app, ["status", *map(str, arguments)])
+        assert result.exit_code == 2
+        return result.stderr
+
+    assert error(tmp_path / "no") == (
+        f"error: {tmp_path}/no: is not a directory; expected <output> or one benchmark's\n"
+    )
+    assert error(tmp_path).startswith(f"error: {tmp_path}: no benchmark.json in it or below it; ")
+    assert error(tmp_path, "--json").startswith("error: ")
+    assert "leave out --watch" in " ".join(error(tmp_path, "--json", "--watch", 1).split())
+    assert "--watch" in error(tmp_path, "--watch", 0)
+    (tmp_path / "benchmark.json").write_text("{}")
+    assert f"error: {tmp_path}/benchmark.json: tasks: Field required\n" in error(tmp_path)
+
+
+def test_a_folder_that_cannot_be_searched_is_named(folder, caplog, monkeypatch):
+    really = os.scandir
+
+    def scandir(path):
+        if Path(path).name in ("lost", "gone"):
+            raise {"lost": PermissionError, "gone": FileNotFoundError}[Path(path).name](
+                1, "no entry", str(path)
+            )
+        return really(path)
+
+    (folder.path / "lost").mkdir()
+    (folder.path / "gone").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    folder.look()
+    assert [r.message for r in caplog.records] == [
+        f"{folder.path}/lost: cannot be searched: no entry"
+    ]
+
+
+@pytest.fixture
+def unwritable():
+    """A benchmark with a running cell, all of it read-only; root becomes nobody for a while."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Folder(Path(name))
+        folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=40)
+        made = [path for path in folder.path.rglob("*") if path.is_dir()]
+        Path(name).chmod(0o755)
+        for path in (folder.path, *made):
+            path.chmod(0o555)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        yield folder
+        if root:
+            os.seteuid(0)
+        for path in (folder.path, *made):
+            path.chmod(0o755)
+
+
+def test_a_directory_that_cannot_be_written(unwritable):
+    with pytest.raises(PermissionError):
+        (unwritable.path / "cb/sam/seed-0/x").touch()
+    before = sorted(unwritable.path.rglob("*"))
+    (running,) = unwritable.look().running
+    assert 40 <= running.heartbeat_seconds < 100
+    assert sorted(unwritable.path.rglob("*")) == before
+
+
+def program(*arguments, stdout=subprocess.PIPE):
+    return subprocess.Popen(
+        [sys.executable, "-m", "jiant_sparse", "status", *map(str, arguments)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def test_nothing_heavy_is_imported(folder):
+    script = (
+        "import sys; from jiant_sparse.cli import app\n"
+        f"app(['status', {str(folder.path)!r}], standalone_mode=False)\n"
+        "print({'torch', 'numpy', 'transformers', 'jiant'} & {*sys.modules})"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert told.stdout.splitlines()[-1] == "set()"
+
+
+def test_watching_ends_with_the_last_cell(tmp_path):
+    folder = Folder(tmp_path)
+    folder.lock("cb/sam/seed-0", "training", 5, 10, None)
+    watching = program(folder.path, "--watch", 0.1)
+    assert watching.stdout.readline() == "b: 1 cells: 0 done, 1 running, 0 failed, 0 waiting\n"
+    folder.done("cb/sam/seed-0")
+    told, errors = watching.communicate(timeout=60)
+    assert told.rstrip().splitlines()[-1] == "b: 1 cells: 1 done, 0 running, 0 failed, 0 waiting"
+    assert (watching.returncode, errors) == (0, "")
+    assert "\x1b" not in told and "\n\n" in told
+
+
+def test_a_terminal_is_redrawn_until_ctrl_c(folder):
+    terminal, its_end = os.openpty()
+    watching = program(folder.path, "--watch", 0.1, stdout=its_end)
+    os.close(its_end)
+    told = b""
+    while told.count(b"\x1b[H\x1b[2Jb: 8 cells: ") < 3:
+        told += os.read(terminal, 1000)
+    watching.send_signal(signal.SIGINT)
+    _, errors = watching.communicate(timeout=60)
+    os.close(terminal)
+    assert (watching.returncode, errors) == (0, "")
+
+
+def test_a_real_cell_while_it_runs_and_when_it_was_killed(make_job, tmp_path):
+    job = make_job(train={"max_steps": 4000, "checkpoint_every": 5})
+    cell = PlannedCell(task="cb", method="full_tuning", seed=0)
+    plan = Manifest(benchmark="b", tasks=["cb"], methods=["full_tuning"], cells=[cell])
+    plan.write(tmp_path / "out/b")
+
+    def work_with_a_quick_heart():
+        lock.BEAT_SECONDS = 0.05
+        work(job)
+
+    def far_enough():
+        (found,) = status.look(tmp_path / "out")
+        return [cell for cell in found.running if cell.step > 5 and cell.score is not None]
+
+    pid = in_child(work_with_a_quick_heart)
+    try:
+        (running,) = until(far_enough)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert (running.cell, running.phase) == ("cb/full_tuning/seed-0", "training")
+    assert running.owner == f"{socket.gethostname()}:{pid}"
+    assert 5 < running.step <= running.steps == 4000 and 0 <= running.score <= 1
+    (found,) = status.look(tmp_path / "out")
+    assert (found.running, found.waiting, found.with_checkpoint) == ((), 1, 1)

@@ -1,0 +1,172 @@
+"""`sweep` in YAML: which labelled blocks come out, and every way of getting it wrong."""
+
+import pytest
+
+from jiant_sparse.benchmark import config
+from jiant_sparse.benchmark.sweep import expand, text
+from jiant_sparse.errors import InputError
+
+BASE = {
+    "benchmark": "b",
+    "model": "m",
+    "data_dir": "d",
+    "seeds": [0],
+    "tasks": {"cb": {}, "rte": {}},
+}
+
+
+def blocks(methods: dict, **top) -> dict:
+    expanded = expand({"methods": methods} | top, "f.yaml")
+    assert expanded.problems == ()
+    assert "sweep" not in expanded.raw
+    return expanded.raw["methods"]
+
+
+def problems(methods: dict, **top) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        config.parse(BASE | {"methods": methods} | top, "f.yaml")
+    return list(caught.value.problems)
+
+
+def test_a_swept_block_becomes_one_block_per_value_in_its_place():
+    found = blocks(
+        {"bitfit": {}, "sam": {"density": 0.005, "sweep": {"burn_in": [500, 600]}}, "lora": None}
+    )
+    assert list(found) == ["bitfit", "sam_burn_in_500", "sam_burn_in_600", "lora"]
+    assert found["sam_burn_in_600"] == {"method": "sam", "density": 0.005, "burn_in": 600}
+
+
+def test_several_keys_give_the_product_and_train_is_reached_by_a_dot():
+    sweep = {"density": [0.1, 0.2], "train.learning_rate": [1e-4, "1e-3"]}
+    block = {"method": "sam", "train": {"batch_size": 4}, "sweep": sweep}
+    found = blocks({"mine": block})
+    assert list(found) == [
+        "mine_density_0.1_learning_rate_0.0001",
+        "mine_density_0.1_learning_rate_0.001",
+        "mine_density_0.2_learning_rate_0.0001",
+        "mine_density_0.2_learning_rate_0.001",
+    ]
+    assert found["mine_density_0.2_learning_rate_0.001"] == {
+        "method": "sam",
+        "density": 0.2,
+        "train": {"batch_size": 4, "learning_rate": 0.001},
+    }
+    assert block["train"] == {"batch_size": 4}
+    assert "sweep" in block
+
+
+def test_a_sweep_at_the_top_is_for_methods_without_one_of_their_own():
+    found = blocks(
+        {
+            "bitfit": None,
+            "sam": {"sweep": {"burn_in": [5]}},
+            "lora": {"sweep": {}},
+            "random": {"train": {"learning_rate": 1}},
+        },
+        sweep={"train.learning_rate": [0.1, 0.2]},
+    )
+    assert list(found) == [
+        "bitfit_learning_rate_0.1", "bitfit_learning_rate_0.2", "sam_burn_in_5", "lora",
+        "random_learning_rate_0.1", "random_learning_rate_0.2",
+    ]  # fmt: skip
+    assert found["bitfit_learning_rate_0.2"] == {
+        "method": "bitfit",
+        "train": {"learning_rate": 0.2},
+    }
+    assert found["random_learning_rate_0.2"]["train"] == {"learning_rate": 0.2}
+    assert found["lora"] == {}
+
+
+def test_where_a_block_comes_from_is_known():
+    methods = {"x": {"method": "sam", "sweep": {"burn_in": [5]}}, "y": {}}
+    variants = expand({"methods": methods}, "f").variants
+    assert variants["x_burn_in_5"].origin == "x"
+    assert variants["x_burn_in_5"].values == {"burn_in": 5}
+    assert (variants["y"].origin, variants["y"].values) == ("y", {})
+
+
+def test_swept_cells_are_cells_like_others():
+    sweep = {"density": [5e-4, 0.01], "scope": ["global", "per_tensor"], "clip": [None]}
+    raw = BASE | {"methods": {"sam": {"burn_in": {"cb": 3, "rte": 4}, "sweep": sweep}}}
+    cells = config.parse(raw, "f").cells
+    assert len(cells) == 2 * 4
+    assert cells[0].key.method == "sam_density_0.0005_scope_global_clip_null"
+    assert cells[-1].method_fields["scope"] == "per_tensor"
+    assert [cells[0].method_fields["burn_in"], cells[-1].method_fields["burn_in"]] == [3, 4]
+    assert {cell.method_name for cell in cells} == {"sam"}
+
+
+def test_a_swept_value_takes_the_place_of_values_by_task():
+    block = {"burn_in": {"cb": 3, "rte": 4}, "sweep": {"burn_in": [7]}}
+    cells = config.parse(BASE | {"methods": {"sam": block}}, "f").cells
+    assert {cell.method_fields["burn_in"] for cell in cells} == {7}
+
+
+def test_values_as_they_stand_in_labels():
+    values = [500, 1e-4, 1e-5, True, None, "global", ["query", "output.dense"]]
+    shown = ["500", "0.0001", "1e-05", "true", "null", "global", "query-output.dense"]
+    assert list(map(text, values)) == shown
+
+
+def test_set_changes_all_of_a_sweep_or_the_sweep_itself(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text(
+        "benchmark: b\nmodel: m\ndata_dir: d\nseeds: [0]\ntasks: {cb: {}}\n"
+        "methods: {sam: {sweep: {burn_in: [5, 6]}}}\n"
+    )
+    cells = config.load(path, ["methods.sam.density=0.5"]).cells
+    assert [c.method_fields["density"] for c in cells] == [0.5, 0.5]
+    cells = config.load(path, ["methods.sam.sweep.burn_in=[7]"]).cells
+    assert [c.key.method for c in cells] == ["sam_burn_in_7"]
+    (cell,) = config.single("cb", "sam_burn_in_6", 3, path).cells
+    assert (cell.method_fields["burn_in"], cell.seed) == (6, 3)
+    with pytest.raises(InputError, match="methods has no 'sam'; .*known: sam_burn_in_5, sam_burn"):
+        config.single("cb", "sam", 0, path)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ([5], "methods.sam.sweep: is [5]; it must be a mapping from fields to lists"),
+        (None, "methods.sam.sweep: is None; it must be a mapping from fields to lists"),
+        ({"burn_in": []}, "methods.sam.sweep.burn_in: is []; it must be a list of at least one"),
+        ({"burn_in": 5}, "methods.sam.sweep.burn_in: is 5; it must be a list of at least one"),
+        ({"burn_in": [5, 6, 5]}, "methods.sam.sweep.burn_in: is [5, 6, 5]; 5 is given twice"),
+        ({"density": [0.1, "1e-1"]}, "methods.sam.sweep.density: is [0.1, '1e-1']; 0.1 is given"),
+        ({"density": [1, 1.0]}, "1.0 is given twice"),
+        ({"burn_in": [5, "5"]}, "methods.sam.sweep.burn_in: is [5, '5']; 5 is given twice"),
+        ({"burn_in": [{"cb": 1}]}, "methods.sam.sweep.burn_in: has {'cb': 1}; a value is a number"),
+        ({"a.b": [1]}, "methods.sam.sweep.a.b: is not a method's field; a swept key is a field or"),
+        ({"train.a.b": [1]}, "methods.sam.sweep.train.a.b: is not a method's field"),
+        ({"burnin": [5]}, "methods.sam_burnin_5.burnin: is not a known key; did you mean burn_in?"),
+        ({"burn_in": [5, 0]}, "methods.sam_burn_in_0: burn_in is 0; it must be at least 1"),
+        ({"train.batch_size": [0]}, "methods.sam_batch_size_0.train.batch_size: is 0; it should"),
+        ({"train.rate": [1]}, "methods.sam_rate_1.train.rate: is not a known key"),
+        ({"score": ["a b"]}, "methods: names 'sam_score_a b'; a name has letters"),
+    ],
+)
+def test_bad_sweeps_are_one_clear_error(sweep, expected):
+    found = problems({"sam": {"sweep": sweep}, "bitfit": {}})
+    assert len([problem for problem in found if expected in problem]) == 1, found
+    assert all(problem.startswith("f.yaml: ") for problem in found)
+    if "names" not in expected:
+        assert len(found) == 1, found
+
+
+def test_labels_that_meet_are_refused():
+    clash = {"sam": {"sweep": {"burn_in": [5]}}, "sam_burn_in_5": {"method": "sam"}}
+    expected = ["f.yaml: methods: sam and sam_burn_in_5 both make 'sam_burn_in_5'"]
+    assert problems(clash) == expected
+    found = problems(dict(reversed(clash.items())))
+    assert found == ["f.yaml: methods: sam_burn_in_5 and sam both make 'sam_burn_in_5'"]
+
+
+def test_a_bad_sweep_hides_no_other_problem():
+    found = problems({"sam": {"density": 2, "sweep": {"burn_in": []}}}, seeds=[-1], sweep=3)
+    assert [text for text in found if "sweep.burn_in: is []" in text]
+    assert [text for text in found if "f.yaml: sweep: is 3; it must be a mapping" in text]
+    assert [text for text in found if "methods.sam: density is 2.0" in text]
+    assert [text for text in found if "seeds: is [-1]" in text]
+    whole = problems([], sweep={"burn_in": []})
+    assert [text for text in whole if "f.yaml: sweep.burn_in: is []" in text]
+    assert [text for text in whole if "f.yaml: methods: is []" in text]

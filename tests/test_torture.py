@@ -1,0 +1,167 @@
+"""SIGKILL at any moment, again and again: what comes out is what would have come out."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from support import quick_fields
+from test_resume import outcome
+
+from jiant_sparse.benchmark import lock, plan, record
+from jiant_sparse.benchmark.work import work
+from jiant_sparse.host import checkpoint
+
+TRAIN = {"max_steps": 8, "eval_every": 2, "checkpoint_every": 1}
+# The system calls by which files come to be; killed at the n-th of them a process leaves any mess
+# that a killed process can leave.
+CALLS = ("replace", "fsync", "unlink")
+
+
+def in_child(act) -> int:
+    """Run `act` in a forked process, to spare the imports; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def killed(pid: int) -> bool:
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_and_die_at(job, name: str, count: int) -> None:
+    """Work on the cell; die just before, or just after, the `count`-th call of os.<name>."""
+    real, calls = getattr(os, name), 0
+
+    def wrapped(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            die()
+        result = real(*arguments, **options)
+        if calls == count - 1 and count % 2:
+            die()
+        return result
+
+    setattr(os, name, wrapped)
+    work(job)
+
+
+def work_and_die_in_evaluation(job, batch: int) -> None:
+    from jiant_sparse.host import runner
+
+    real, seen = runner.batches, 0
+
+    def batches(*arguments):
+        nonlocal seen
+        for made in real(*arguments):
+            seen += 1
+            if seen == batch:
+                die()
+            yield made
+
+    runner.batches = batches
+    work(job)
+
+
+def nothing_is_half_written(job) -> None:
+    path = job.directory / record.FILE_NAME
+    if path.exists():
+        assert record.read(path).status == "ok"
+    for path in (job.directory / checkpoint.FOLDER).glob("step-*"):
+        assert checkpoint.sealed.read(path)
+
+
+@pytest.mark.parametrize("method", ["sam", "child_pruning"])
+def test_killed_at_thirty_moments_a_cell_ends_as_if_never_interrupted(method, make_job):
+    def job(output):
+        fields = quick_fields(method) | {"density": 0.05}
+        # Evaluation in small batches: many moments in it.
+        return make_job("cb", method, fields, TRAIN | {"eval_batch_size": 2}, output)
+
+    whole, parts = job("whole"), job("parts")
+    begun = time.perf_counter()
+    assert work(whole).status == "ok"
+    seconds = time.perf_counter() - begun
+    draw = random.Random(method)
+    deaths = 0
+    for attempt in range(30):
+        kind = attempt % 3
+        if kind == 0:
+            pid = in_child(lambda: work(parts))
+            time.sleep(draw.uniform(0, seconds))
+            os.kill(pid, signal.SIGKILL)
+        elif kind == 1:
+            name, count = draw.choice(CALLS), draw.randint(1, 12)
+            pid = in_child(lambda name=name, count=count: work_and_die_at(parts, name, count))
+        else:
+            batch = draw.randint(1, 30)
+            pid = in_child(lambda batch=batch: work_and_die_in_evaluation(parts, batch))
+        deaths += killed(pid)
+        nothing_is_half_written(parts)
+        if (parts.directory / record.FILE_NAME).exists():
+            # Done: taken away again, so that the rest of the moments are met as well.
+            assert outcome(parts) == outcome(whole)
+            (parts.directory / record.FILE_NAME).unlink()
+    assert deaths >= 20
+    assert work(parts).status == "ok"
+    assert outcome(parts) == outcome(whole)
+    left = {path.name for path in parts.directory.iterdir()}
+    assert left == {path.name for path in whole.directory.iterdir()}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_around_the_record_it_is_written_once_and_whole(moment, make_job):
+    def job(output):
+        return make_job("cb", "bitfit", {}, TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    assert work(whole).status == "ok"
+
+    def die_at_the_record() -> None:
+        real = os.replace
+
+        def replace(source, target):
+            if Path(target).name != record.FILE_NAME:
+                return real(source, target)
+            if moment == "after":
+                real(source, target)
+            die()
+
+        os.replace = replace
+        work(parts)
+
+    assert killed(in_child(die_at_the_record))
+    assert (parts.directory / record.FILE_NAME).exists() == (moment == "after")
+    assert plan.states([parts]) == ["ok" if moment == "after" else "missing"]
+    assert lock.holder(parts.directory) is None
+    assert work(parts).status == "ok"
+    assert outcome(parts) == outcome(whole)
+
+
+def test_killed_while_weights_are_chosen_it_chooses_the_same(make_job):
+    def job(output):
+        return make_job("cb", "sam", quick_fields("sam"), TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    assert work(whole).status == "ok"
+
+    def die_while_choosing() -> None:
+        from jiant_sparse.host.runner import ModelProbe
+
+        ModelProbe._backward = lambda *_: die()
+        work(parts)
+
+    assert killed(in_child(die_while_choosing))
+    assert work(parts).status == "ok"
+    assert outcome(parts) == outcome(whole)

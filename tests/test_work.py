@@ -1,0 +1,292 @@
+"""One cell under its lock: what a worker makes of a result, a failure, a signal, another owner."""
+
+import json
+import os
+import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import processes
+import pytest
+import torch
+
+from jiant_sparse.benchmark import lock, lock_file, record, work
+from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.host import checkpoint, sealed, train
+from jiant_sparse.host.control import Control, Stopped
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """How often a cell was trained."""
+    calls, really = [], train.train
+
+    def count(job, control, *, verbose=False):
+        calls.append(job)
+        return really(job, control, verbose=verbose)
+
+    monkeypatch.setattr(train, "train", count)
+    return calls
+
+
+def stub(monkeypatch, act):
+    monkeypatch.setattr(train, "train", lambda job, control, *, verbose=False: act(job, control))
+
+
+def fails_with(monkeypatch, error):
+    def act(job, control):
+        raise error
+
+    stub(monkeypatch, act)
+
+
+def asked(check) -> bool:
+    try:
+        check()
+    except Stopped:
+        return True
+    return False
+
+
+def on_disk(job) -> record.Record:
+    return record.read(job.directory / "record.json")
+
+
+def test_a_good_cell_leaves_its_result_and_nothing_else(make_job, trained):
+    job = make_job(train={"checkpoint_every": 1})
+    result = work.work(job)
+    assert result.status == "ok"
+    assert on_disk(job) == result
+    left = {path.name for path in job.directory.iterdir()}
+    assert left == {"record.json", "delta.safetensors", "log.jsonl", "jiant"}
+    assert work.work(job) == work.work(job, retry=result.model_copy(update={"status": "failed"}))
+    assert len(trained) == 1, "a cell that is done is not run again"
+
+
+def test_only_the_failed_record_that_is_to_be_retried_is(make_job, monkeypatch):
+    job = make_job()
+    with monkeypatch.context() as patch:
+        fails_with(patch, NotFinite("at step 1"))
+        failed = work.work(job)
+    assert failed.error == "NotFinite: at step 1"
+    assert work.work(job) == failed
+    assert work.work(job, retry=failed.model_copy(update={"error": "an older one"})) == failed
+    assert work.work(job, retry=failed).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NotFinite("the training loss is nan at step 3"), "NotFinite: the training loss is nan"),
+        (FileNotFoundError(2, "No such file", "a/train.jsonl"), "FileNotFoundError: [Errno 2] No "),
+        (OSError(28, "No space left on device", "d"), "OSError: [Errno 28] No space left on"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried 2 GiB"), "out of memory: OutOfMemory"),
+        (MemoryError(), "out of memory: MemoryError"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory: RuntimeError"),
+        (InputError("a: is wrong", "b: is too"), "a: is wrong\nb: is too"),
+    ],
+)
+def test_what_can_be_expected_is_told_without_a_traceback(make_job, monkeypatch, error, told):
+    fails_with(monkeypatch, error)
+    job = make_job()
+    failed = work.work(job)
+    assert failed == on_disk(job)
+    assert failed.error.startswith(told)
+    assert "Traceback" not in failed.error
+    assert ("; run fewer cells at once (--workers" in failed.error) == ("out of memory" in told)
+    assert lock_file.holder(job.directory) is None
+
+
+def test_what_cannot_be_expected_comes_with_its_traceback(make_job, monkeypatch):
+    fails_with(monkeypatch, KeyError("x"))
+    failed = work.work(make_job())
+    assert failed.error.startswith("KeyError: 'x'\nTraceback")
+    assert "in act" in failed.error
+
+
+def test_a_data_file_that_vanished_since_it_was_planned(make_job, tmp_path, data_dir):
+    data = shutil.copytree(data_dir / "cb", tmp_path / "data" / "cb")
+    job = make_job(data_dir=str(data.parent))
+    (data / "val.jsonl").unlink()
+    assert work.work(job).error.startswith("FileNotFoundError: [Errno 2] No such file or directo")
+    assert str(data / "val.jsonl") in on_disk(job).error
+
+
+def test_bad_input_is_raised_to_a_user_who_waits_and_leaves_no_record(make_job, monkeypatch):
+    fails_with(monkeypatch, InputError("a: is wrong"))
+    job = make_job()
+    with pytest.raises(InputError, match="a: is wrong"):
+        work.work_here(job)
+    assert not (job.directory / "record.json").exists()
+    assert lock_file.holder(job.directory) is None
+
+
+def test_a_failed_record_that_cannot_be_written_says_so(make_job, monkeypatch):
+    def full(self, directory):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(record.Record, "write", full)
+    fails_with(monkeypatch, KeyError("x"))
+    first, *rest = work.work(make_job()).error.splitlines()
+    assert (
+        first == "KeyError: 'x'; its record cannot be written: [Errno 28] No space left on device"
+    )
+    assert rest[0].startswith("Traceback")
+
+
+def test_a_directory_that_cannot_be_made_is_a_failure_or_raised(make_job):
+    job = make_job()
+    job.directory.parent.parent.mkdir(parents=True)
+    job.directory.parent.touch()
+    assert "Error: [Errno 20] Not a directory" in work.work(job).error
+    with pytest.raises(NotADirectoryError):
+        work.work_here(job)
+    assert "gone; " in work.record_death(job, "gone").error
+
+
+def test_a_record_that_is_spoiled_or_of_other_settings_is_named_and_kept(make_job, trained):
+    job = make_job()
+    work.work(make_job(train={"weight_decay": 0.5}))
+    path = job.directory / "record.json"
+    for text, told in (
+        (path.read_text(), "train.weight_decay was 0.5, is 0.01"),
+        ("{", "record.json: "),
+    ):
+        path.write_text(text)
+        assert told in work.work(job).error
+        assert path.read_text() == text
+    assert len(trained) == 1
+
+
+def test_a_cell_that_another_runs_is_left_alone(make_job, trained):
+    job = make_job()
+    with lock.acquire(job.directory, Control()):
+        for outcome in (work.work(job), work.record_death(job, "gone")):
+            assert isinstance(outcome, work.Waiting)
+            assert f":{os.getpid()} (since " in outcome.owner
+        work.tidy(job)
+    assert not trained
+    assert not (job.directory / "record.json").exists()
+
+
+@pytest.mark.parametrize("end", [Stopped("lost"), KeyError("torn away")])
+def test_who_lost_the_lock_writes_nothing_and_waits(make_job, monkeypatch, end):
+    job = make_job()
+
+    def act(job, control):
+        (job.directory / "lock-000001.json").touch()
+        raise end
+
+    stub(monkeypatch, act)
+    outcome = work.work(job)
+    assert isinstance(outcome, work.Waiting)
+    assert "the lock was taken over by another owner" in outcome.owner
+    assert not (job.directory / "record.json").exists()
+
+
+def test_the_run_is_told_to_write_nothing_once_the_lock_is_lost(make_job, monkeypatch):
+    job, owned = make_job(), []
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+
+    def act(job, control):
+        control.check_owned()
+        (job.directory / "lock-000001.json").touch()
+        processes.until(lambda: asked(control.check), 5)
+        owned.append(not asked(control.check_owned))
+        control.check()
+
+    stub(monkeypatch, act)
+    assert isinstance(work.work(job), work.Waiting)
+    assert owned == [False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_cell_with_a_checkpoint_and_it_goes_on_to_the_same_bytes(
+    make_job, monkeypatch, number
+):
+    whole, job = make_job(output="whole"), make_job()
+    work.work(whole)
+    before = signal.getsignal(number)
+    really = train.train
+
+    def interrupted(job, control, *, verbose=False):
+        tell = control.tell
+
+        def at_step_2(phase, step=0, *rest):
+            tell(phase, step, *rest)
+            if step == 2:
+                os.kill(os.getpid(), number)
+
+        control.tell = at_step_2
+        return really(job, control, verbose=verbose)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train", interrupted)
+        outcome = work.work(job)
+    assert isinstance(outcome, work.Halted)
+    assert outcome.reason.startswith(f"stopped by {number.name}; it goes on from step ")
+    assert signal.getsignal(number) == before
+    assert checkpoint.identity(job.directory) is not None
+    assert lock_file.holder(job.directory) is None
+    assert work.work(job).status == "ok"
+    for name in ("delta.safetensors", "log.jsonl"):
+        assert (job.directory / name).read_bytes() == (whole.directory / name).read_bytes()
+    assert not (job.directory / checkpoint.FOLDER).exists()
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_frees_the_cell(make_job, monkeypatch):
+    def act(job, control):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("went on")
+
+    stub(monkeypatch, act)
+    job = make_job()
+    with pytest.raises(KeyboardInterrupt):
+        work.work(job)
+    assert lock_file.holder(job.directory) is None
+
+
+def test_a_signal_that_is_ignored_stays_so(make_job, monkeypatch):
+    def act(job, control):
+        os.kill(os.getpid(), signal.SIGINT)
+        control.check()
+        raise NotFinite("not stopped")
+
+    stub(monkeypatch, act)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert work.work(make_job()).error == "NotFinite: not stopped"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_a_process_killed_after_its_record_left_is_removed(make_job):
+    job = make_job()
+    result = work.work(job)
+    for begin in (work.tidy, lambda job: work.record_death(job, "gone")):
+        sealed.write(job.directory / checkpoint.FOLDER, "step-000000001", {}, {})
+        (job.directory / "lock-000000.json").write_text(json.dumps("dead"))
+        os.utime(job.directory / "lock-000000.json", (1, 1))
+        begin(job)
+        assert not (job.directory / checkpoint.FOLDER).exists()
+        assert not lock_file.files(job.directory)
+        assert on_disk(job) == result
+    before = os.stat(job.directory).st_mtime_ns
+    work.tidy(job)
+    assert os.stat(job.directory).st_mtime_ns == before, "nothing to do, nothing touched"
+
+
+def test_what_a_failed_cell_left_stays(make_job, monkeypatch):
+    fails_with(monkeypatch, NotFinite("at step 3"))
+    job = make_job()
+    work.work(job)
+    sealed.write(job.directory / checkpoint.FOLDER, "step-000000001", {}, {})
+    before = sorted(job.directory.rglob("*"))
+    work.tidy(job)
+    assert sorted(job.directory.rglob("*")) == before
+
+
+def test_in_another_thread_it_works_without_signals(make_job):
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work.work, make_job()).result().status == "ok"
