@@ -45,7 +45,7 @@ setup(
         ],
         "ray": ["ray>=2.40"],
         "tensorboard": ["tensorboardX>=2.6"],
-        "dev": ["pytest", "hypothesis", "ruff"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
     },
     entry_points={"console_scripts": ["jiant-sparse=jiant_sparse.cli:main"]},
 )

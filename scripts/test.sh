@@ -8,4 +8,4 @@ export PATH="$PWD/.venv/bin:$PATH"
 export HF_HUB_OFFLINE=1
 ruff format --check .
 ruff check .
-python -m pytest -q "$@"
+python -m pytest -q --numprocesses 2 "$@"

@@ -60,7 +60,16 @@ def make_job(tmp_path, data_dir, bert_dir):
     """make_job(task, method fields, train fields, **top-level keys) -> Job of one cell."""
     from jiant_sparse.benchmark import config, plan
 
-    def make(task="cb", method="full_tuning", fields=None, train=None, output="out", **keys):
+    def make(
+        task="cb",
+        method="full_tuning",
+        fields=None,
+        train=None,
+        output="out",
+        *,
+        tensorboard=False,
+        **keys,
+    ):
         raw = {
             "benchmark": "b",
             "model": str(bert_dir),
@@ -74,7 +83,8 @@ def make_job(tmp_path, data_dir, bert_dir):
             "tasks": {task: {}},
             "methods": {method: fields or {}},
         } | keys  # fmt: skip
-        (job,) = plan.plan(config.parse(raw, "test"), tmp_path / output)
+        benchmark = config.parse(raw, "test")
+        (job,) = plan.plan(benchmark, tmp_path / output, tensorboard=tensorboard)
         return job
 
     return make

@@ -1,6 +1,8 @@
 """The command line as a user meets it: output, exit codes, errors."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -78,15 +80,15 @@ def test_grid_then_report_then_nothing_left_to_do(cli, config):
 
 
 class Here:
-    """Runs cells in this process; a cell can be said to be another's first, or Ctrl-C comes."""
+    """Runs cells in this process; what one says, or a signal that comes, can be given."""
 
     def __init__(self, *said):
         self.said = list(said)
 
     def submit(self, job, retry):
         said = self.said.pop(0) if self.said else None
-        if said == "ctrl-c":
-            raise KeyboardInterrupt
+        if isinstance(said, int):
+            os.kill(os.getpid(), said)
         future = Future()
         future.set_result(said or work.work(job, retry=retry))
         return future
@@ -116,12 +118,15 @@ def test_a_grid_with_failures_lists_them_and_goes_on(cli, config, monkeypatch):
     assert again.stderr.splitlines()[-1] == "small: 2 cells, 2 ended before, 0 ended now, 1 failed"
     retried = cli(*arguments, "--retry-failed")
     assert "[1/1] cb/wild/seed-0: failed" in retried.stderr
-    executor.said.append("ctrl-c")
-    stopped = cli(*arguments, "--retry-failed")
-    assert stopped.exit_code == 1
-    assert stopped.stderr.splitlines() == [
-        "stopped with 0 of 1 cells ended, 0 have a checkpoint; the same command goes on"
-    ]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.getsignal(number)
+        executor.said.append(number)
+        stopped = cli(*arguments, "--retry-failed")
+        assert stopped.exit_code == 1
+        assert stopped.stderr.splitlines() == [
+            "stopped with 0 of 1 cells ended, 0 have a checkpoint; the same command goes on"
+        ]
+        assert signal.getsignal(number) == before
 
 
 def test_a_run_that_is_stopped_or_anothers_says_so(cli, config, monkeypatch):

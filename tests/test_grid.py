@@ -137,9 +137,30 @@ def test_a_cell_that_another_finishes_is_taken_as_it_is(raw, tmp_path, monkeypat
         theirs.append(train.train(job))
         monkeypatch.setattr(train, "train", None)
 
-    executor = Here(work.Waiting("another"))
+    executor = Here(work.Waiting("another"), work.Waiting("another"))
     assert run([job], executor, waiting=finish) == theirs
-    assert executor.begun == ["bitfit", "bitfit"]
+    assert executor.begun == ["bitfit"] * 3
+
+
+def test_a_cell_that_is_free_again_does_not_wait_for_those_that_run(raw, tmp_path):
+    class Slow(Here):
+        """The second cell runs until the first one, another's at first, is begun again."""
+
+        def submit(self, job, retry):
+            future = super().submit(job, retry)
+            if len(self.begun) == 2:
+                self.found, self.slow = future.result(), Future()
+                self.timer = threading.Timer(5, self.slow.set_exception, [Died("too long")])
+                self.timer.start()
+                return self.slow
+            if len(self.begun) == 3:
+                self.timer.cancel()
+                self.slow.set_result(self.found)
+            return future
+
+    executor = Slow(work.Waiting("another"))
+    assert {found.status for found in run(jobs_of(raw, tmp_path), executor)} == {"ok"}
+    assert executor.begun == ["full_tuning", "bitfit", "full_tuning"]
 
 
 def test_a_cell_that_another_fails_meanwhile_is_not_retried(raw, tmp_path):

@@ -80,11 +80,11 @@ def test_frozen_matrices_decay_if_asked_and_only_they(make_job):
 
 def test_the_best_step_brings_its_decayed_weights_back(make_job, monkeypatch):
     scores = iter([0.9, 0.1, 0.1, 0.1])
-    from jiant_sparse.host import runner
+    from jiant_sparse.host import loop
 
-    plain = runner.task_sampler.compute_aggregate_major_metrics_from_results_dict
+    plain = loop.task_sampler.compute_aggregate_major_metrics_from_results_dict
     monkeypatch.setattr(
-        runner.task_sampler,
+        loop.task_sampler,
         "compute_aggregate_major_metrics_from_results_dict",
         lambda **options: next(scores, plain(**options)),
     )

@@ -29,7 +29,11 @@ def parse_only(text: str | None) -> dict[str, list[str]]:
 
 
 def plan(
-    benchmark: Benchmark, output_dir: Path, only: Mapping[str, Sequence[str]] | None = None
+    benchmark: Benchmark,
+    output_dir: Path,
+    only: Mapping[str, Sequence[str]] | None = None,
+    *,
+    tensorboard: bool = False,
 ) -> list[Job]:
     """The benchmark's cells, or those of `only`'s tasks, methods and seeds, their inputs checked.
 
@@ -69,6 +73,7 @@ def plan(
             cell.key.directory(output_dir),
             features=output_dir / ".features",
             threads=cell.setup.threads or 1,
+            tensorboard=tensorboard,
         )
         for cell in cells
     ]

@@ -147,6 +147,7 @@ def _train(
     from jiant_sparse.host.train import train
 
     started = provenance.now()
+    control.confirm = held.check
     try:
         return train(job, control, verbose=verbose)
     except Stopped as stopped:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jiant_sparse.cli.shared import input_errors
+from jiant_sparse.errors import InputError
 
 if TYPE_CHECKING:
     from jiant_sparse.benchmark.cell import Benchmark
@@ -24,6 +25,9 @@ Output = Annotated[Path, typer.Option("--output-dir", help="Where results go.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key of the file: train.learning_rate=3e-4."),
+]
+Log = Annotated[
+    str | None, typer.Option("--log", help="tensorboard: scalars for TensorBoard beside the log.")
 ]
 DataDir = Annotated[str | None, typer.Option("--data-dir", help="Instead of the file's data_dir.")]
 Model = Annotated[str | None, typer.Option("--model", help="Instead of the file's model.")]
@@ -39,6 +43,7 @@ def run(
     config: Annotated[
         Path | None, typer.Option("--config", help="Take settings from this YAML file.")
     ] = None,
+    log: Log = None,
     set_: Set = None,
 ) -> None:
     """Run one cell here, in this process, and print its result; Ctrl-C leaves a checkpoint."""
@@ -57,7 +62,7 @@ def run(
             given=_given(model, data_dir),
             output_dir=output_dir,
         )
-        (job,) = with_threads(plan.plan(benchmark, output_dir), 1)
+        (job,) = with_threads(plan.plan(benchmark, output_dir, tensorboard=_boards(log)), 1)
         (state,) = plan.states([job])
         if state == "ok":
             typer.echo("done before; nothing was run", err=True)
@@ -95,6 +100,7 @@ def grid(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    log: Log = None,
     model: Model = None,
     data_dir: DataDir = None,
     set_: Set = None,
@@ -113,7 +119,8 @@ def grid(
         benchmark = config_module.load(
             config, set_ or (), _given(model, data_dir), output_dir=output_dir
         )
-        jobs = plan.plan(benchmark, output_dir, plan.parse_only(only))
+        wanted = plan.parse_only(only)
+        jobs = plan.plan(benchmark, output_dir, wanted, tensorboard=_boards(log))
         todo = plan.missing(jobs, retry_failed=retry_failed)
         if dry_run:
             _print_plan(benchmark, jobs, todo, choice, output_dir)
@@ -150,6 +157,7 @@ def _run_missing(
 def _run_grid(todo: "list[Job]", executor: "Executor", retry: bool) -> "list[Record]":
     from jiant_sparse.benchmark import grid
     from jiant_sparse.benchmark.record import describe
+    from jiant_sparse.cli.progress import Bar
     from jiant_sparse.host import checkpoint
 
     records: list[Record] = []
@@ -158,13 +166,15 @@ def _run_grid(todo: "list[Job]", executor: "Executor", retry: bool) -> "list[Rec
     def notify(job: "Job", record: "Record") -> None:
         records.append(record)
         open_cells.discard(job.directory)
-        typer.echo(f"[{len(records)}/{len(todo)}] {describe(record)}", err=True)
+        bar.line(f"[{len(records)}/{len(todo)}] {describe(record)}")
+        bar.advance()
 
     def waiting(job: "Job", owner: str) -> None:
-        typer.echo(f"waiting for {owner}", err=True)
+        bar.line(f"waiting for {owner}")
 
     try:
-        grid.run(todo, executor, notify, retry=retry, waiting=waiting)
+        with Bar(open_cells, len(todo)) as bar:
+            grid.run(todo, executor, notify, retry=retry, waiting=waiting)
     except KeyboardInterrupt:
         left = sum(checkpoint.identity(directory) is not None for directory in open_cells)
         typer.echo(
@@ -217,6 +227,18 @@ def _why(outcome: "Outcome") -> str:
     if isinstance(outcome, Waiting):
         return f"not run: {outcome.owner}"
     return f"{outcome.reason}; the same command goes on"
+
+
+def _boards(log: str | None) -> bool:
+    """Whether cells write for TensorBoard. Raises InputError for another log, or without it."""
+    from jiant_sparse.host.log import check_tensorboard
+
+    if log is None:
+        return False
+    if log != "tensorboard":
+        raise InputError(f"--log is {log}; it must be tensorboard")
+    check_tensorboard()
+    return True
 
 
 def _given(model: str | None, data_dir: str | None) -> dict[str, str]:

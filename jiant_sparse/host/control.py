@@ -1,5 +1,6 @@
 """What the outside can ask of a running cell, and what the cell tells it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,8 @@ class Control:
 
     def __init__(self) -> None:
         self.progress = Progress()
+        # Makes sure, and raises if not, that the cell is still this run's.
+        self.confirm: Callable[[], None] = lambda: None
         self._reason: str | None = None
         self._lost = False
 
@@ -42,9 +45,10 @@ class Control:
             raise Stopped(self._reason)
 
     def check_owned(self) -> None:
-        """Raise Stopped once the cell is somebody else's."""
+        """Raise, Stopped or what `confirm` does, if the cell is somebody else's by now."""
         if self._lost:
             self.check()
+        self.confirm()
 
     def tell(
         self, phase: Phase, step: int = 0, steps: int | None = None, score: float | None = None

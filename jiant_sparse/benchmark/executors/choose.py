@@ -120,7 +120,7 @@ def with_threads(jobs: Sequence[Job], workers: int) -> list[Job]:
 
 def cells_per_gpu(gpus_per_cell: float) -> int:
     """Whole cells that one GPU holds: no cell lies on two, and no GPU has more than its share."""
-    return math.floor(1 / gpus_per_cell + 1e-9)  # 1 / 0.1 and its like may be a bit below
+    return math.floor(1 / gpus_per_cell)
 
 
 def assign(workers: int, gpus: int, visible: str | None) -> list[str | None]:

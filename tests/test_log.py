@@ -1,0 +1,76 @@
+"""The log on disk and, if asked for, on TensorBoard."""
+
+import json
+import struct
+import sys
+
+import pytest
+from test_resume import Kill, Killed, outcome
+from typer.testing import CliRunner
+
+from jiant_sparse.cli import app
+from jiant_sparse.errors import InputError
+from jiant_sparse.host import log
+from jiant_sparse.host.train import train
+
+TRAIN = {"max_steps": 6, "eval_every": 2, "checkpoint_every": 2}
+
+
+def scalars(directory) -> dict[tuple[str, int], list[float]]:
+    """(tag, step) -> values of all event files, as TensorBoard's records have them."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found: dict[tuple[str, int], list[float]] = {}
+    for path in sorted(directory.iterdir()):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            for value in event.summary.value:
+                found.setdefault((value.tag, event.step), []).append(value.simple_value)
+    return found
+
+
+def test_tensorboard_gets_what_the_log_has(make_job):
+    job = make_job("cb", "bitfit", {}, TRAIN, tensorboard=True)
+    train(job)
+    expected = {}
+    for line in (job.directory / log.FILE_NAME).open():
+        entry = json.loads(line)
+        event, step = entry.pop("event"), entry.pop("step")
+        expected |= {(f"{event}/{name}", step): value for name, value in entry.items()}
+    found = scalars(job.directory / "tensorboard")
+    assert found.keys() == expected.keys()
+    assert all(found[key] == [pytest.approx(expected[key], rel=1e-6)] for key in found)
+
+
+def test_it_changes_no_result_and_goes_on_with_the_cell(make_job):
+    plain = make_job("cb", "bitfit", {}, TRAIN, "plain")
+    boards = make_job("cb", "bitfit", {}, TRAIN, "boards", tensorboard=True)
+    train(plain)
+    with pytest.raises(Killed):
+        train(boards, Kill("training", 4))
+    train(boards)
+    assert outcome(plain) == outcome(boards)
+    found = scalars(boards.directory / "tensorboard")
+    assert {step for _, step in found} == {1, 2, 3, 4, 5, 6}
+
+
+def test_without_being_asked_for_it_is_not_written(make_job):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    train(job)
+    assert not (job.directory / "tensorboard").exists()
+
+
+def test_without_the_package_the_command_that_mends_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(InputError, match=r"pip install 'jiant-sparse\[tensorboard\]'"):
+        log.check_tensorboard()
+
+
+def test_another_log_is_refused():
+    arguments = ["grid", "run_configs/quickstart.yaml", "--log", "csv"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "error: --log is csv; it must be tensorboard" in result.output
