@@ -1,8 +1,10 @@
 """Reading and writing files so that a killed process leaves nothing that looks finished."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
         # mkstemp gives 0600; a result is as readable as any other file its owner makes.
         temporary.chmod(0o666 & ~_UMASK)
         os.replace(temporary, path)
+        sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -41,11 +44,25 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def remove_partial(directory: Path) -> None:
-    """Remove what writes that were killed have left below `directory`; nobody may write there."""
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` outlast a power failure."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_partial(directory: Path, older_than: float = 0.0) -> None:
+    """Remove what killed writes have left below `directory`.
+
+    older_than: seconds since they were touched, for where others may be writing now.
+    """
     for pattern in (f".*{_PARTIAL}", ".tmp*"):  # ours, and those of safetensors
         for path in directory.rglob(pattern):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime >= older_than:
+                    path.unlink()
 
 
 def sha256(path: Path) -> str:

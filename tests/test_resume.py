@@ -1,14 +1,18 @@
 """A cell that is stopped anywhere and goes on is the cell that was never stopped, bit for bit."""
 
+import errno
 import json
 import logging
+import os
+import resource
+from pathlib import Path
 
 import pytest
 from support import quick_fields
 
 from jiant_sparse.benchmark import plan, record
 from jiant_sparse.errors import InputError
-from jiant_sparse.host import checkpoint, log
+from jiant_sparse.host import checkpoint, log, resume, sealed
 from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base as methods
@@ -17,7 +21,16 @@ from jiant_sparse.methods.base import EarlyChoice
 STEPS = 6
 TRAIN = {"max_steps": STEPS, "eval_every": 2, "checkpoint_every": 1}
 # What differs when the same run is done in two parts.
-TIMES = ("cost", "provenance")
+TIMES = {
+    "cost": (
+        "train_seconds",
+        "eval_seconds",
+        "select_seconds",
+        "step_milliseconds_median",
+        "peak_memory_bytes",
+    ),
+    "provenance": ("started", "finished"),
+}
 
 
 class Killed(BaseException):
@@ -42,8 +55,9 @@ class Kill(Control):
 def outcome(job) -> tuple:
     """All that must be equal: record without times, delta, log."""
     found = record.read(job.directory / record.FILE_NAME).model_dump(mode="json")
-    for part in TIMES:
-        found.pop(part)
+    for part, keys in TIMES.items():
+        for key in keys:
+            found[part].pop(key)
     files = ("delta.safetensors", log.FILE_NAME)
     return found, *((job.directory / name).read_bytes() for name in files)
 
@@ -89,6 +103,52 @@ RUNS = {
     "grouped by length": ("rte", "full_tuning", {}, {"length_grouping": 2}),
     "replayed order": ("rte", "full_tuning", {}, {"reshuffle": False, "batch_size": 16}),
     "patience": ("cb", "bitfit", {}, {"max_steps": 40, "patience": 2, "min_steps": 0}),
+    "released program on WSC": (
+        "wsc",
+        "diff_pruning",
+        {
+            "density": 0.1,
+            "burn_in": 4,
+            "scope": "per_tensor",
+            "score": "logit",
+            "stretch_low": -3,
+            "stretch_high": 3,
+            "structured": False,
+            "random_gates": True,
+            "gate_learning_rate": None,
+        },
+        {"learning_rate": 1e-3},
+    ),
+    "figure 3": (
+        "cb",
+        "diff_pruning",
+        DENSE | {"burn_in": None, "mask_interval": 2},
+        {"eval_every": 2},
+    ),
+    "momentum of distances": (
+        "cb",
+        "child_pruning",
+        DENSE | {"interval": 1, "burn_in": None, "momentum": 0.7},
+        {},
+    ),
+    "fixed and set back": (
+        "cb",
+        "child_pruning",
+        DENSE | {"interval": 1, "burn_in": 3, "reset": True},
+        {"decay_unselected": True},
+    ),
+    "mixed in half precision": (
+        "cb",
+        "mixout",
+        {"q": 0.5, "mix": "elements", "tensors": "all"},
+        {"precision": "bf16"},
+    ),
+    "lora with dropout": (
+        "cb",
+        "lora",
+        {"rank": 2, "dropout": 0.1, "init_b": "kaiming"},
+        {"freeze_head": True},
+    ),
     "offset": ("stsb", "sam", DENSE | {"burn_in": 4}, {"eval_offset": 1, "dev_examples": 4}),
 }
 
@@ -139,18 +199,39 @@ def test_stopped_before_an_evaluation_it_is_done_when_the_run_goes_on(make_job):
     assert [step for step, _ in train(job).history] == [2, 4, 6]
 
 
-def test_who_has_lost_the_cell_writes_nothing_more(make_job):
+@pytest.mark.parametrize("window", range(4))
+def test_who_has_lost_the_cell_writes_nothing_more(window, make_job):
+    """Asked before each checkpoint, before the delta and before the record."""
+
+    class Lost(Exception):
+        pass
+
+    asked = []
+
+    def confirm():
+        asked.append(None)
+        if len(asked) > window:
+            raise Lost
+
+    job = make_job("cb", "random", {"density": 0.1}, TRAIN | {"checkpoint_every": 3})
+    with pytest.raises(Lost):
+        train(job, Control(confirm))
+    # After two checkpoints comes the delta, and last the record.
+    assert steps_on_disk(job) == [3, 6][:window]
+    assert (job.directory / "delta.safetensors").exists() == (window == 3)
+    assert not (job.directory / record.FILE_NAME).exists()
+
+
+def test_who_is_stopped_because_the_cell_is_lost_leaves_no_checkpoint(make_job):
+    class Lost(Exception):
+        pass
+
     job = make_job("cb", "random", {"density": 0.1}, TRAIN | {"checkpoint_every": None})
-
-    class Lose(Kill):
-        def stop(self, reason):
-            self.lose("taken over by somebody")
-
-    for phase, step in (("training", 3), ("scoring", 6)):
-        with pytest.raises(Stopped, match="taken over by somebody"):
-            train(job, Lose(phase, step, softly=True))
-        assert steps_on_disk(job) == []
-        assert not (job.directory / "delta.safetensors").exists()
+    control = Kill("training", 3, softly=True)
+    control.confirm = lambda: (_ for _ in ()).throw(Lost())
+    with pytest.raises(Lost):
+        train(job, control)
+    assert steps_on_disk(job) == []
 
 
 def test_gradients_are_not_asked_for_again(make_job, monkeypatch):
@@ -261,7 +342,7 @@ def test_a_checkpoint_of_other_settings_is_not_used(make_job, caplog):
         train(job, Kill("training", 3))
     other = make_job("cb", "bitfit", {}, TRAIN | {"learning_rate": 1e-3})
     train(other)
-    assert "of other settings, data or format; it is not used" in caplog.text
+    assert "is of other settings or data; it is not used" in caplog.text
     assert outcome(other) == outcome_of_fresh(make_job)
 
 
@@ -290,19 +371,136 @@ def test_when_to_write_checkpoints_is_no_setting_of_the_result(make_job):
     assert one.cell.settings_hash != make_job(threads=2).cell.settings_hash
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(make_job, monkeypatch):
+def test_with_damaged_ones_of_later_steps_there_the_new_ones_stay(make_job):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 6))
+    assert steps_on_disk(job) == [4, 5]
+    for path in (job.directory / checkpoint.FOLDER).iterdir():
+        damage(path, "truncated")
+    with pytest.raises(Killed):
+        train(job, Kill("training", 3))
+    assert steps_on_disk(job) == [1, 2]
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_passed_over(make_job, monkeypatch, caplog):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 4))
+    plain = sealed.read
+
+    def read(path):
+        if "step-000000003" in path.name:
+            raise OSError(5, "Input/output error", str(path))
+        return plain(path)
+
+    monkeypatch.setattr(sealed, "read", read)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 2))
+    assert "Input/output error" in caplog.text
+
+
+def test_a_checkpoint_of_another_device_is_not_used(make_job, caplog):
     job = make_job("cb", "bitfit", {}, TRAIN)
     with pytest.raises(Killed):
         train(job, Kill("training", 3))
+    folder = job.directory / checkpoint.FOLDER
+    tensors, meta = sealed.read(max(folder.iterdir()))
+    meta["state"]["device"] = "cuda"
+    checkpoint.clear(job.directory)
+    sealed.write(folder, "step-000000002", tensors, meta)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 1))
+    assert "is of a run on cuda, this one is on cpu; it is not used" in caplog.text
+
+
+def test_the_record_says_what_earlier_parts_ran_on_and_what_they_noticed(make_job, monkeypatch):
+    job = make_job("cb", "bitfit", {}, TRAIN)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("jiant_sparse.host.device.name", lambda on: "another machine")
+        plain = resume.state_dict
+
+        def state_dict(runner, scores, costs, *rest):
+            costs.nondeterministic[:] = ["an operation"]
+            return plain(runner, scores, costs, *rest)
+
+        elsewhere.setattr(resume, "state_dict", state_dict)
+        with pytest.raises(Killed):
+            train(job, Kill("training", 3))
+    with pytest.raises(Killed):
+        train(job, Kill("training", 5))
+    found = train(job).provenance
+    assert [machine.device for machine in found.earlier] == ["another machine"]
+    assert found.device == "cpu"
+    assert found.nondeterministic == ["an operation"]
+
+
+def test_a_long_choice_is_kept_before_the_first_step(make_job, monkeypatch):
+    minutes = TRAIN | {"checkpoint_every": None, "checkpoint_minutes": 1e-9}
+
+    def job(output):
+        return make_job("cb", "sam", quick_fields("sam"), minutes, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    with pytest.raises(Killed):
+        train(parts, Kill("training", 1))
+    assert steps_on_disk(parts) == [0]
+    monkeypatch.setattr(methods.find("sam"), "choose", None)
+    train(parts)
+    assert outcome(parts) == outcome(whole)
+
+
+@pytest.mark.parametrize("target", ["step-", "delta", "record", "log"])
+def test_a_full_disk_fails_the_cell_and_leaves_the_last_good_checkpoint(
+    target, make_job, monkeypatch
+):
+    def job(output):
+        return make_job("cb", "bitfit", {}, TRAIN, output)
+
+    whole, parts = job("whole"), job("parts")
+    train(whole)
+    with pytest.raises(Killed):
+        train(parts, Kill("training", 3))
+    before = sorted((parts.directory / checkpoint.FOLDER).iterdir())
+    real = os.replace
+    with monkeypatch.context() as full:
+
+        def replace(source, to):
+            if Path(to).name.startswith(target):
+                raise OSError(28, "No space left on device")
+            return real(source, to)
+
+        full.setattr(os, "replace", replace)
+        with pytest.raises(OSError, match="No space left"):
+            train(parts)
+    after = sorted((parts.directory / checkpoint.FOLDER).iterdir())
+    if target in ("step-", "log"):
+        assert after == before
+    assert not (parts.directory / record.FILE_NAME).exists()
+    train(parts)
+    assert outcome(parts) == outcome(whole)
+    assert not [path for path in parts.directory.rglob(".*")]
+
+
+def test_files_that_grow_too_large_are_a_full_disk_too(make_job):
+    """The system's own limit, in a process of its own: what is written is cut off in the middle."""
+    job = make_job("cb", "full_tuning", {}, TRAIN)
+    with pytest.raises(Killed):
+        train(job, Kill("training", 3))
     before = sorted((job.directory / checkpoint.FOLDER).iterdir())
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("jiant_sparse.host.sealed.os.replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        train(job)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+            train(job)
+        except OSError as error:
+            os._exit(error.errno)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
     assert sorted((job.directory / checkpoint.FOLDER).iterdir()) == before
+    assert train(job).status == "ok"
 
 
 def test_leftovers_of_a_killed_write_are_removed(make_job):

@@ -69,14 +69,19 @@ class Cost(_Part):
     delta_bytes: int | None = None
 
 
-class Provenance(_Part):
-    """Where the numbers come from."""
+class Machine(_Part):
+    """What a run, or a part of it, ran on."""
 
     commit: str | None
     dirty: bool | None
     versions: dict[str, str]
     device: str | None
     threads: int | None
+
+
+class Provenance(Machine):
+    """Where the numbers come from."""
+
     pooler: Literal["loaded", "initialised"] | None = Field(
         description="whether the encoder's pooler came with its weights; None = never loaded"
     )
@@ -86,6 +91,10 @@ class Provenance(_Part):
     nondeterministic: list[str] = Field(
         default_factory=list,
         description="operations that ran without a deterministic algorithm on this device",
+    )
+    earlier: list[Machine] = Field(
+        default_factory=list,
+        description="what earlier parts of the run ran on, if it was stopped and went on elsewhere",
     )
     started: str
     finished: str

@@ -1,4 +1,4 @@
-"""Checkpoints of a cell on disk: the newest two, sealed by their SHA-256, written all or nothing.
+"""Checkpoints of a cell on disk: the last two, sealed by their SHA-256, written all or nothing.
 
 A state is a tree of mappings with text keys whose leaves are tensors or JSON values. Nothing is
 pickled: tensors lie in a safetensors file, all else in its header.
@@ -17,7 +17,6 @@ from jiant_sparse.host import sealed
 from jiant_sparse.sparse import index_codes
 
 FOLDER = "checkpoint"
-KEPT = 2
 # Raise it when the same state is written otherwise.
 FORMAT_VERSION = 1
 _TENSOR, _INDEX = "$tensor", "$index"
@@ -31,49 +30,59 @@ Identity = Mapping[str, Any]
 def save(directory: Path, step: int, identity: Identity, state: Mapping[str, Any]) -> Path:
     """Write the state after step `step` of the cell in `directory`; its file.
 
-    Of the former checkpoints the newest stays. Raises OSError, of a full disk too: then all of the
-    former ones stay and nothing of the new one.
+    Of the former checkpoints that of the last step before stays. Raises OSError, of a full disk
+    too: then all of the former ones stay.
     """
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, "", tensors)
     meta = {"version": FORMAT_VERSION, "step": step, **_known(identity), "state": tree}
     path = sealed.write(directory / FOLDER, f"step-{step:09d}", tensors, meta)
-    for old in _files(directory)[KEPT:]:
-        old.unlink(missing_ok=True)
+    # By step and not by age: one that was passed over may be of a later step.
+    before = [old for old in _files(directory) if old.name < f"step-{step:09d}"]
+    for old in _files(directory):
+        if old != path and old not in before[:1]:
+            old.unlink(missing_ok=True)
     return path
 
 
 def latest(
-    directory: Path, identity: Identity, usable: Callable[[dict[str, Any]], bool]
+    directory: Path, identity: Identity, unusable: Callable[[dict[str, Any]], str | None]
 ) -> dict[str, Any] | None:
-    """The newest state of the cell that is whole, of this identity and `usable`; None = none.
+    """The newest state of the cell that is whole and of this identity; None if there is none.
 
-    Every newer file that is passed over is reported, by name, as a warning.
+    unusable: why a state cannot be gone on from, or None. Every newer file that is passed over is
+    reported, by name and with the reason, as a warning.
     """
     for path in _files(directory):
         try:
             tensors, meta = sealed.read(path)
-        except sealed.Damaged as error:
+            reason = _mismatch(meta, identity)
+        except (sealed.Damaged, OSError) as error:
             _log.warning("%s; it is not used", error)
             continue
-        if not _matches(meta, identity):
-            _log.warning("%s: of other settings, data or format; it is not used", path)
-            continue
-        state = _unpack(meta["state"], tensors)
-        if usable(state):
-            return state
-        _log.warning("%s: the log it belongs to is not whole; it is not used", path)
+        if reason is None:
+            state = _unpack(meta["state"], tensors)
+            reason = unusable(state)
+            if reason is None:
+                return state
+        _log.warning("%s: %s; it is not used", path, reason)
     return None
 
 
 def identity(directory: Path) -> dict[str, Any] | None:
-    """What the newest readable checkpoint in `directory` was made of; None if there is none."""
+    """What the newest whole checkpoint in `directory` was made of; None if there is none."""
     for path in _files(directory):
         try:
+            sealed.check(path)
             return _known(sealed.meta(path))
-        except (sealed.Damaged, KeyError, TypeError):
-            continue
+        except (sealed.Damaged, OSError, KeyError, TypeError):
+            continue  # `latest` reports it
     return None
+
+
+def exists(directory: Path) -> bool:
+    """Whether the cell in `directory` has a checkpoint, whole or not."""
+    return bool(_files(directory))
 
 
 def clear(directory: Path) -> None:
@@ -82,7 +91,7 @@ def clear(directory: Path) -> None:
 
 
 def _files(directory: Path) -> list[Path]:
-    """Newest first. Two of one step, a rare thing, differ in their costs only."""
+    """That of the last step first."""
     return sorted((directory / FOLDER).glob("step-*.safetensors"), reverse=True)
 
 
@@ -90,13 +99,13 @@ def _known(identity: Identity) -> dict[str, Any]:
     return {key: identity[key] for key in _IDENTITY}
 
 
-def _matches(meta: Any, identity: Identity) -> bool:
-    """By hash, for a model's name or path among the settings does not count."""
-    return (
-        isinstance(meta, dict)
-        and meta.get("version") == FORMAT_VERSION
-        and all(meta.get(key) == identity[key] for key in ("settings_hash", "inputs"))
-    )
+def _mismatch(meta: Any, identity: Identity) -> str | None:
+    """Why the checkpoint is none of this cell's; by hash, for a model's name does not count."""
+    if not isinstance(meta, dict) or meta.get("version") != FORMAT_VERSION:
+        return "is of another format"
+    if any(meta.get(key) != identity[key] for key in ("settings_hash", "inputs")):
+        return "is of other settings or data"
+    return None
 
 
 def _pack(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:

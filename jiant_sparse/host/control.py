@@ -22,33 +22,25 @@ class Progress:
 
 
 class Control:
-    """One run's ear and mouth. Any thread, or a signal handler, may ask; the run looks often."""
+    """One run's ear and mouth. Any thread, or a signal handler, may ask; the run looks often.
 
-    def __init__(self) -> None:
+    confirm: raises if the cell has become somebody else's; asked before anything is written that
+    stays.
+    """
+
+    def __init__(self, confirm: Callable[[], None] = lambda: None) -> None:
         self.progress = Progress()
-        # Makes sure, and raises if not, that the cell is still this run's.
-        self.confirm: Callable[[], None] = lambda: None
+        self.confirm = confirm
         self._reason: str | None = None
-        self._lost = False
 
     def stop(self, reason: str) -> None:
-        """Ask the run to end at its next step or batch, after a checkpoint."""
+        """Ask the run to end at its next step or batch, after a checkpoint. First reason stays."""
         self._reason = self._reason or reason
-
-    def lose(self, reason: str) -> None:
-        """Ask the run to end and to write nothing more: the cell is somebody else's."""
-        self._lost, self._reason = True, reason
 
     def check(self) -> None:
         """Raise Stopped once the run was asked to end."""
         if self._reason:
             raise Stopped(self._reason)
-
-    def check_owned(self) -> None:
-        """Raise, Stopped or what `confirm` does, if the cell is somebody else's by now."""
-        if self._lost:
-            self.check()
-        self.confirm()
 
     def tell(
         self, phase: Phase, step: int = 0, steps: int | None = None, score: float | None = None

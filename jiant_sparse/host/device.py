@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,11 @@ import torch
 
 from jiant_sparse.errors import InputError
 
-_NOT_DETERMINISTIC = "does not have a deterministic implementation"
+# torch's words for it, of operations in general, cuBLAS and attention.
+_NOT_DETERMINISTIC = re.compile(
+    "does not have a deterministic implementation|this operation is not deterministic because"
+    "|defaults to a non-deterministic algorithm"
+)
 
 
 def pick(wanted: str) -> torch.device:
@@ -30,30 +35,49 @@ def repeatable(threads: int) -> Iterator[list[str]]:
     algorithm on this device and ran all the same. Afterwards torch is set as before.
     """
     exceptions: list[str] = []
-    before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
     show = warnings.showwarning
 
     def note(message: Warning | str, *where: object) -> None:
-        if _NOT_DETERMINISTIC not in str(message):
+        found = _NOT_DETERMINISTIC.search(str(message))
+        if not found:
             show(message, *where)
-        elif (operation := str(message).split(_NOT_DETERMINISTIC)[0].strip()) not in exceptions:
+        elif (operation := str(message)[: found.start()].strip()) not in exceptions:
             exceptions.append(operation)
 
     # cuBLAS reads it when it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("always", message=f".*{_NOT_DETERMINISTIC}")
+    with warnings.catch_warnings(), _set_back():
+        warnings.filterwarnings("always", message=f".*({_NOT_DETERMINISTIC.pattern})")
         warnings.showwarning = note
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Its backward pass adds up in any order, and torch says so once in a process at most.
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
         # Filling what is overwritten anyway costs time; nothing here reads it before.
         torch.utils.deterministic.fill_uninitialized_memory = False
         torch.set_num_threads(threads)
-        try:
-            yield exceptions
-        finally:
-            torch.use_deterministic_algorithms(before[0])
-            torch.utils.deterministic.fill_uninitialized_memory = True
-            torch.set_num_threads(before[1])
+        yield exceptions
+
+
+@contextlib.contextmanager
+def _set_back() -> Iterator[None]:
+    """torch's switches are afterwards as they were."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    attention = torch.backends.cuda.mem_efficient_sdp_enabled()
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fills
+        torch.backends.cuda.enable_mem_efficient_sdp(attention)
+        torch.set_num_threads(threads)
+
+
+def name(device: torch.device) -> str:
+    """`cpu`, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def reset_peak(device: torch.device) -> None:

@@ -22,7 +22,7 @@ from jiant.tasks.core import Task
 from torch import Tensor
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.files import sha256
+from jiant_sparse.files import remove_partial, sha256
 from jiant_sparse.host import features, sealed
 from jiant_sparse.host.features import Phase
 from jiant_sparse.host.model import ModelSource
@@ -31,6 +31,7 @@ from jiant_sparse.host.model import ModelSource
 FORMAT_VERSION = 1
 _DECIDING = ("jiant", "transformers", "tokenizers")
 _INTEGERS = (np.uint8, np.int16, np.int32, np.int64)
+_ABANDONED_SECONDS = 86400.0
 _LOG = logging.getLogger("jiant_sparse")
 _told: set[Path] = set()
 
@@ -60,6 +61,7 @@ def load_phase(
         raise InputError(f"{path}: changed since it was checked; start again")
     tensors, meta = pack(phase)
     try:
+        remove_partial(directory, older_than=_ABANDONED_SECONDS)
         sealed.write(directory, stem, tensors, meta)
     except OSError as error:
         _tell_once(directory, error)

@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import secrets
+import time
 from pathlib import Path
 from typing import Any
 
 from jiant.utils.zlog import BaseZLogger
 
 from jiant_sparse.errors import InputError
+from jiant_sparse.files import replacing
 
 FILE_NAME = "log.jsonl"
 Position = dict[str, Any]
@@ -26,20 +29,22 @@ class Log(BaseZLogger):
         self, directory: Path, at: Position | None, *, step: int = 0, tensorboard: bool = False
     ) -> None:
         path = directory / FILE_NAME
-        self._digest = hashlib.sha256(_beginning(path, at["bytes"]) if at else b"")
-        self._bytes = at["bytes"] if at else 0
-        self._stream = open(path, "r+b" if at else "wb")  # noqa: SIM115 - closed in __exit__
-        self._stream.truncate(self._bytes)
-        self._stream.seek(self._bytes)
-        self._board = _board(directory / "tensorboard", step) if tensorboard else None
+        beginning = _beginning(path, at["bytes"]) if at else b""
+        # A new file: whoever ran the cell before may wake up and go on writing into the old one.
+        with replacing(path) as new:
+            new.write_bytes(beginning)
+        self._digest = hashlib.sha256(beginning)
+        self._bytes = len(beginning)
+        self._stream = open(path, "ab")  # noqa: SIM115 - closed in __exit__
+        self._board = _Board(directory / "tensorboard", step) if tensorboard else None
 
     def __enter__(self) -> "Log":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stream.close()
-        if self._board is not None:
-            self._board.close()
+        with self._stream:
+            if self._board is not None:
+                self._board.close()
 
     def write_entry(self, key: str, entry: dict[str, Any]) -> None:
         line = (json.dumps({"event": key, **entry}) + "\n").encode()
@@ -48,9 +53,7 @@ class Log(BaseZLogger):
         self._digest.update(line)
         self._bytes += len(line)
         if self._board is not None:
-            for name, value in entry.items():
-                if name != "step" and value is not None:
-                    self._board.add_scalar(f"{key}/{name}", value, entry["step"])
+            self._board.write_entry(key, entry)
 
     def flush(self) -> None:
         self._stream.flush()
@@ -86,9 +89,33 @@ def _beginning(path: Path, count: int) -> bytes:
         return stream.read(count)
 
 
-def _board(directory: Path, step: int) -> Any:
-    """A TensorBoard writer; of an earlier run's entries those after `step` are hidden."""
-    check_tensorboard()
-    from tensorboardX import SummaryWriter
+class _Board:
+    """Event files for TensorBoard, written at once: a full disk is an error here and now.
 
-    return SummaryWriter(str(directory), purge_step=step + 1)
+    Of an earlier part's entries TensorBoard hides those after `step`.
+    """
+
+    def __init__(self, directory: Path, step: int) -> None:
+        check_tensorboard()
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        directory.mkdir(exist_ok=True)
+        # The names have seconds; two parts of a run may begin in one.
+        self._writer = EventsWriter(str(directory / "events"), f".{secrets.token_hex(4)}")
+        begun = SessionLog(status=SessionLog.START)
+        self._writer.write_event(Event(step=step + 1, session_log=begun))
+
+    def write_entry(self, key: str, entry: dict[str, Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in entry.items():
+            if name != "step" and value is not None:
+                summary = scalar(f"{key}/{name}", value)
+                event = Event(step=entry["step"], summary=summary, wall_time=time.time())
+                self._writer.write_event(event)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

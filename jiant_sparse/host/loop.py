@@ -37,11 +37,18 @@ class Scores:
 class SparseMetarunner(JiantMetarunner):
     """jiant's loop: one evaluation where it is due, patience, and the best state in the end.
 
-    save: writes a checkpoint of the run as it is. Its calls come between steps.
+    save: writes a checkpoint of the run as it is. Its calls come between steps. begun: when the
+    run began, by time.monotonic.
     """
 
     def __init__(
-        self, runner: SparseRunner, scores: Scores, save: Callable[[], None], *, verbose: bool
+        self,
+        runner: SparseRunner,
+        scores: Scores,
+        save: Callable[[], None],
+        *,
+        begun: float,
+        verbose: bool,
     ) -> None:
         train = runner.train_settings
         super().__init__(
@@ -60,13 +67,14 @@ class SparseMetarunner(JiantMetarunner):
         self.scores = scores
         self.save = save
         self.evaluations = evaluations(train, self.global_train_config.max_steps)
-        self._saved_at = time.monotonic()
+        self._saved_at = begun
         if runner.step:
             self.train_state = TrainState(runner.step, {runner.task.name: runner.step})
 
     def run_train_loop(self) -> None:
         """Train to the end, from wherever the run is; then the model holds its best state."""
         self.begin_training()
+        self._save_if_due()  # the choice may have taken long
         # A run that was stopped may have left an evaluation undone.
         if not (self.runner.step and self._ended()):
             for _ in self.yield_train_step():
@@ -91,8 +99,9 @@ class SparseMetarunner(JiantMetarunner):
     def should_save_checkpoint(self) -> bool:
         """Every `checkpoint_every` steps, and when the last is `checkpoint_minutes` old."""
         train = self.runner.train_settings
-        due = train.checkpoint_every and self.runner.step % train.checkpoint_every == 0
-        return bool(due) or time.monotonic() - self._saved_at >= 60 * train.checkpoint_minutes
+        step, every = self.runner.step, train.checkpoint_every
+        due = every is not None and step > 0 and step % every == 0
+        return due or time.monotonic() - self._saved_at >= 60 * train.checkpoint_minutes
 
     def eval_save(self) -> None:
         """Score on dev; a strictly better score becomes the best, and NaN is worse than any."""
@@ -117,11 +126,14 @@ class SparseMetarunner(JiantMetarunner):
         ended = self.should_break_training()
         if ended and not self._scored():
             self.eval_save()
+        self._save_if_due()
+        self.runner.control.check()
+        return ended
+
+    def _save_if_due(self) -> None:
         if self.should_save_checkpoint():
             self.save()
             self._saved_at = time.monotonic()
-        self.runner.control.check()
-        return ended
 
     def _scored(self) -> bool:
         return self.scores.history[-1:] != [] and self.scores.history[-1][0] == self.runner.step

@@ -21,11 +21,13 @@ class Costs:
     """What is known of a run over all of its parts, for its record.
 
     started: UTC. nondeterministic: operations without a deterministic algorithm that ran.
+    machines: as in `record.Machine`, what the parts ran on, without repetitions, this one last.
     trainable: weights that the optimiser held at first. Seconds are wall-clock.
     """
 
     started: str
     nondeterministic: list[str]
+    machines: list[dict[str, Any]]
     trainable: int = 0
     select_seconds: float = 0.0
     peak_memory_bytes: int | None = None
@@ -47,6 +49,7 @@ def state_dict(
         "step_seconds": torch.tensor(runner.step_seconds, dtype=torch.float64),
         "log": log.position(),
         "random": _generators(runner.device),
+        "device": runner.device.type,
     }
 
 
@@ -68,11 +71,18 @@ def load_state_dict(
     set_schedule(runner.optimizer_scheduler.scheduler, runner.step)
     vars(scores).update(state["scores"])
     scores.history = [(step, score) for step, score in scores.history]
-    noticed = costs.nondeterministic
-    vars(costs).update(state["costs"])
-    noticed += (name for name in costs.nondeterministic if name not in noticed)
-    costs.nondeterministic = noticed
+    _add_up(costs, state["costs"])
     _set_generators(state["random"], runner.device)
+
+
+def _add_up(costs: Costs, before: Mapping[str, Any]) -> None:
+    """Costs of this part, which has only begun, on top of those before."""
+    noticed, (here,) = costs.nondeterministic, costs.machines
+    vars(costs).update(before)
+    # The list of this part stays the one that is added to while it runs.
+    noticed[:] = list(dict.fromkeys([*before["nondeterministic"], *noticed]))
+    costs.nondeterministic = noticed
+    costs.machines = [*(machine for machine in before["machines"] if machine != here), here]
 
 
 def _weights(runner: SparseRunner, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -93,8 +103,14 @@ def _moments(runner: SparseRunner) -> dict[str, dict[str, Tensor]]:
     }
 
 
+def seed_generators(seed: int) -> None:
+    """Give all global generators a new stream. Only torch's is drawn from today."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def _generators(device: torch.device) -> dict[str, Any]:
-    """All global generators. Only torch's is drawn from; a method of tomorrow may differ."""
     kind, keys, *rest = np.random.get_state()
     version, numbers, gauss = random.getstate()
     found = {
@@ -112,5 +128,5 @@ def _set_generators(state: Mapping[str, Any], device: torch.device) -> None:
     np.random.set_state(tuple(state["numpy"]))
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
-    if "cuda" in state:
+    if device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], device)

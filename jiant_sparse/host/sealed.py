@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from jiant_sparse.files import sha256
+from jiant_sparse.files import sha256, sync_directory
 
 # One key holds everything: safetensors writes several in an order that differs from run to run.
 _META = "jiant_sparse"
@@ -45,9 +45,10 @@ def write(directory: Path, stem: str, tensors: Mapping[str, Tensor], meta: Any) 
         _save(_plain(tensors), temporary, text)
         temporary.chmod(mode)
         path = directory / f"{stem}.{sha256(temporary)}{_SUFFIX}"
-        _sync(temporary)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, path)
-        _sync(directory)
+        sync_directory(directory)
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -55,14 +56,19 @@ def write(directory: Path, stem: str, tensors: Mapping[str, Tensor], meta: Any) 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Any]:
     """The tensors, in memory of their own, and the JSON value. Raises Damaged."""
+    check(path)
+    with _told(path), safe_open(path, framework="pt") as file:
+        # Clones: a mapped tensor would die with the file.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+    return tensors, meta(path)
+
+
+def check(path: Path) -> None:
+    """Raise Damaged unless the bytes are those that the name tells."""
     with _told(path):
         digest = sha256(path)
-        if not path.name.endswith(f".{digest}{_SUFFIX}"):
-            raise Damaged(f"{path}: damaged: the SHA-256 of its bytes is {digest}, not its name's")
-        with safe_open(path, framework="pt") as file:
-            # Clones: a mapped tensor would die with the file.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-    return tensors, meta(path)
+    if not path.name.endswith(f".{digest}{_SUFFIX}"):
+        raise Damaged(f"{path}: damaged: the SHA-256 of its bytes is {digest}, not its name's")
 
 
 def meta(path: Path) -> Any:
@@ -117,11 +123,3 @@ def _save(tensors: dict[str, Tensor], path: Path, text: str) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,7 +12,7 @@ from jiant.proj.main.runner import RunnerParameters
 from torch import Tensor, nn
 
 from jiant_sparse.benchmark import provenance
-from jiant_sparse.benchmark.record import Cost, Params, Primary, Provenance, Record
+from jiant_sparse.benchmark.record import Cost, Machine, Params, Primary, Provenance, Record
 from jiant_sparse.files import remove_partial
 from jiant_sparse.host import (
     checkpoint,
@@ -44,13 +44,15 @@ def train(job: Job, control: Control | None = None, *, verbose: bool = False) ->
 
     control: may ask the run to stop.
     Raises Stopped if it did, after a checkpoint; InputError for input that turns out to be bad,
-    NotFinite for a loss that is not a number, and OSError where files cannot be written. Then no
-    record and no delta are left, and the last good checkpoint is.
+    NotFinite for a loss that is not a number, and OSError where files cannot be written. Then
+    there is no record, and the last good checkpoint stays.
     """
     started = provenance.now()
     job.check_unchanged()
     with compat.shims(), device.repeatable(job.threads) as exceptions:
-        return _Run(job, control or Control(), verbose, Costs(started, exceptions)).execute()
+        machine = _machine(device.pick(job.cell.setup.device))
+        costs = Costs(started, exceptions, [machine.model_dump()])
+        return _Run(job, control or Control(), verbose, costs).execute()
 
 
 class _Run:
@@ -61,15 +63,14 @@ class _Run:
         self.verbose = verbose
         self.costs = costs
         self.scores = Scores()
+        self.begun = time.monotonic()
         self.device = device.pick(self.cell.setup.device)
 
     def execute(self) -> Record:
         device.reset_peak(self.device)
         directory = self.job.directory
         remove_partial(directory)
-        state = checkpoint.latest(
-            directory, self.job.identity, lambda state: log.reaches(directory, state["log"])
-        )
+        state = checkpoint.latest(directory, self.job.identity, self._unusable)
         jiant_model, runner = self._build()
         self.base = _snapshot(jiant_model.encoder)
         # Of an earlier run whose record was removed.
@@ -79,12 +80,20 @@ class _Run:
             runner.log_writer = entries
             self._begin(jiant_model, runner, state)
             metrics, evaluation_seconds = self._train_and_score(runner)
-        self.control.check_owned()
+            entries.position()  # all of it on the disk before a record says that the cell is done
+        self.control.confirm()
         record = self._record(jiant_model, runner, metrics, evaluation_seconds)
-        self.control.check_owned()
+        self.control.confirm()
         record.write(directory)
         checkpoint.clear(directory)
         return record
+
+    def _unusable(self, state: Mapping[str, Any]) -> str | None:
+        if state["device"] != self.device.type:
+            return f"is of a run on {state['device']}, this one is on {self.device.type}"
+        if not log.reaches(self.job.directory, state["log"]):
+            return "the log it belongs to is not whole"
+        return None
 
     def _record(
         self,
@@ -122,13 +131,13 @@ class _Run:
         """(metrics by phase, seconds for them); if the run is stopped, a checkpoint is left."""
 
         def save() -> None:
-            self.control.check_owned()
+            self.control.confirm()
             self.costs.peak_memory_bytes = self._peak()
             entries = runner.log_writer
             state = resume.state_dict(runner, self.scores, self.costs, entries, self.base)
             checkpoint.save(self.job.directory, runner.step, self.job.identity, state)
 
-        loop = SparseMetarunner(runner, self.scores, save, verbose=self.verbose)
+        loop = SparseMetarunner(runner, self.scores, save, begun=self.begun, verbose=self.verbose)
         try:
             loop.run_train_loop()
             self.control.tell("scoring", runner.step, runner.step, self.scores.best_score)
@@ -201,7 +210,7 @@ class _Run:
         self.costs.select_seconds = time.perf_counter() - started
         self.costs.trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
         # Whatever was drawn so far, all methods go on with the same dropout stream.
-        torch.manual_seed(derive(self.cell.seed, "train"))
+        resume.seed_generators(derive(self.cell.seed, "train"))
 
     def _rng(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.cell.seed, self.cell.method_name, name))
@@ -239,14 +248,10 @@ class _Run:
         return max((peak for peak in peaks if peak is not None), default=None)
 
     def _provenance(self, runner: SparseRunner) -> Provenance:
-        commit, dirty = provenance.commit()
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        *earlier, here = self.costs.machines
         return Provenance(
-            commit=commit,
-            dirty=dirty,
-            versions=provenance.versions(),
-            device=name,
-            threads=torch.get_num_threads(),
+            **here,
+            earlier=earlier,
             pooler="initialised" if self.job.source.initialised else "loaded",
             dropped_examples={
                 name: runner.phases[phase].dropped
@@ -257,6 +262,17 @@ class _Run:
             started=self.costs.started,
             finished=provenance.now(),
         )
+
+
+def _machine(on: torch.device) -> Machine:
+    commit, dirty = provenance.commit()
+    return Machine(
+        commit=commit,
+        dirty=dirty,
+        versions=provenance.versions(),
+        device=device.name(on),
+        threads=torch.get_num_threads(),
+    )
 
 
 def _head(jiant_model: JiantModel) -> nn.Module:

@@ -85,6 +85,8 @@ class ChildPruning(LateChoice):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
+        if self.chosen is not None:
+            self.pretrained = {}
         self.distances = {
             name: value.to(self.weights[name].device)
             for name, value in taken(state, "distances").items()
