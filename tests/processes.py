@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import yaml
 from jiant_sparse.benchmark import lock_file
 
 SHORT = {"max_steps": 30, "eval_every": 15, "batch_size": 4, "max_seq_length": 64, "patience": 0}
-LONG = SHORT | {"max_steps": 300, "eval_every": 150, "checkpoint_every": 20}
+LONG = SHORT | {"max_steps": 200, "eval_every": 100, "checkpoint_every": 20}
 
 
 def write_config(path: Path, raw: dict[str, Any]) -> Path:
@@ -68,6 +69,32 @@ def until(what: Callable[[], Any], seconds: float = 60) -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError("it has not come to pass")
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that nobody has reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def pid(job: Any, *, retry: Any) -> tuple[int, bool]:
+    """As a cell: which process runs it, and whether Ctrl-C is nothing to it."""
+    return os.getpid(), signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def deaf(job: Path, *, retry: Any) -> None:
+    """As a cell that does not stop; it says so in files."""
+
+    def ask(number: int, frame: Any) -> None:
+        (job / "asked").touch()
+
+    signal.signal(signal.SIGTERM, ask)
+    job.mkdir(parents=True)
+    (job / "new").write_text(f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']}")
+    (job / "new").rename(job / "me")
+    time.sleep(600)
 
 
 def steps_logged(cell: Path) -> int:

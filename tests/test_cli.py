@@ -1,5 +1,6 @@
 """The command line as a user meets it: output, exit codes, errors."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -112,10 +113,12 @@ def test_a_grid_with_failures_lists_them_and_goes_on(cli, config, monkeypatch):
     lines = first.stderr.splitlines()
     assert lines.count("waiting for somebody") == 1
     assert lines[-2].startswith("cb/wild/seed-0: failed: NotFinite: ")
-    assert lines[-1] == "small: 2 cells, 0 ended before, 2 ended now, 1 failed"
+    assert lines[-1] == (
+        "small: 2 cells, 0 ended before, 2 ended now, 1 failed; --retry-failed runs these again"
+    )
     again = cli(*arguments)
     assert again.exit_code == 1
-    assert again.stderr.splitlines()[-1] == "small: 2 cells, 2 ended before, 0 ended now, 1 failed"
+    assert "small: 2 cells, 2 ended before, 0 ended now, 1 failed; " in again.stderr
     retried = cli(*arguments, "--retry-failed")
     assert "[1/1] cb/wild/seed-0: failed" in retried.stderr
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -127,6 +130,70 @@ def test_a_grid_with_failures_lists_them_and_goes_on(cli, config, monkeypatch):
             "stopped with 0 of 1 cells ended, 0 have a checkpoint; the same command goes on"
         ]
         assert signal.getsignal(number) == before
+
+
+def test_what_failed_while_a_grid_was_stopped_needs_more_than_the_same_command(
+    cli, config, monkeypatch
+):
+    """As on a full disk, where no checkpoint can be written."""
+
+    begin = grid._Grid.submit
+
+    def interrupted(self, cell):
+        begin(self, cell)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def full(job, control, *, verbose):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "train", full)
+    monkeypatch.setattr(grid._Grid, "submit", interrupted)
+    monkeypatch.setattr(Choice, "make", lambda self, jobs: (jobs, Here()))
+    stopped = cli("grid", config, "--only", "task=cb")
+    assert stopped.exit_code == 1
+    assert stopped.stderr.splitlines()[-1] == (
+        "stopped with 1 of 2 cells ended, 0 have a checkpoint; "
+        "the same command goes on, with --retry-failed also the 1 that failed"
+    )
+
+
+def test_values_that_others_chose_are_told_where_they_are_used(cli, config, monkeypatch):
+    from jiant_sparse.benchmark import config as config_module
+
+    def chosen(load):
+        return lambda *given, **named: dataclasses.replace(
+            load(*given, **named), chosen=("methods.sam.burn_in: 2, by search",)
+        )
+
+    for name in ("load", "single"):
+        monkeypatch.setattr(config_module, name, chosen(getattr(config_module, name)))
+    monkeypatch.setattr(Choice, "make", lambda self, jobs: (jobs, Here()))
+    cell = ["--only", "task=cb,method=bitfit"]
+    assert "methods.sam.burn_in: 2, by search\n" in cli("grid", config, *cell).stderr
+    ran = cli("run", "--task", "rte", "--method", "bitfit", "--config", config)
+    assert "methods.sam.burn_in: 2, by search\n" in ran.stderr
+    shown = cli("grid", config, "--dry-run", "--executor", "ray", "--address", "a:1").stdout
+    assert "methods.sam.burn_in: 2, by search\n" in shown
+    assert shown.splitlines()[-1] == (
+        "4 cells, 2 to run, as many at a time as the cluster holds "
+        "(the time above is of one after another)"
+    )
+
+
+def test_a_grid_whose_cleaning_fails_still_says_what_came_of_it(cli, config, monkeypatch):
+    monkeypatch.setattr(Choice, "make", lambda self, jobs: (jobs, Here()))
+    arguments = ["grid", config, "--only", "task=cb,method=bitfit"]
+    cli(*arguments)
+
+    tidied = []
+
+    def broken(job):
+        tidied.append(job)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(work, "tidy", broken)
+    assert "small: 1 cells, 1 ended before, 0 ended now, 0 failed\n" in cli(*arguments).stderr
+    assert len(tidied) == 1
 
 
 def test_a_run_that_is_stopped_or_anothers_says_so(cli, config, monkeypatch):
@@ -212,7 +279,10 @@ def test_data_commands(cli, data_dir):
         (["data", "verify", "nowhere"], "nowhere: holds no folder of a known task"),
         (["data", "synthesize", "--tasks", "cbb"], "task 'cbb' is unknown"),
         (["delta", "inspect", "f.yaml"], "f.yaml"),
-        (["grid", "f.yaml", "--only", "task=nli"], "--only task=nli: none of 4 cells matches"),
+        (
+            ["grid", "f.yaml", "--only", "task=nli"],
+            "--only task=nli: there is no such task; known: cb, rte",
+        ),
         (["grid", "f.yaml", "--executor", "slurm"], "--executor is slurm; allowed are local, ray"),
         (["grid", "f.yaml", "--gpus-per-cell", "0.5"], "torch sees no CUDA device here"),
         (["grid", "f.yaml", "--set", "split=published"], "cb"),

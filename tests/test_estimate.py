@@ -108,10 +108,10 @@ def test_the_nearest_records_count_and_their_median(make_job, past, tmp_path):
     assert found.basis == (
         "1 cells by records of the same method, 1 cells by records of the same task and method"
     )
-    for seconds, end in ((30.0, "00:45"), (40.0, "00:45"), (99.0, "02:00")):
+    for seconds, end in ((30.0, "59:00"), (40.0, "00:59"), (99.0, "59:00")):
         past(own, cost={"train_seconds": seconds}, end=end)
-    # The rest is a median over all five: 5, 5, 0, 0 and 6 seconds.
-    assert estimate([own], tmp_path / "out", 1).seconds == pytest.approx(40 + 15 + 5)
+    # The rest is the least of all five: two were stopped and went on much later.
+    assert estimate([own], tmp_path / "out", 1).seconds == pytest.approx(40 + 15 + 4)
 
 
 def test_records_of_another_device_say_nothing_of_time(make_job, past, tmp_path):
@@ -133,7 +133,7 @@ def test_workers_share_cells_and_not_one_cell(make_job, past, tmp_path):
 
 
 def test_steps_are_those_of_runs_that_patience_ended(make_job, past, tmp_path):
-    train = TRAIN | {"patience": 2}
+    train = TRAIN | {"patience": 2, "min_steps": 99}
     job = make_job("cb", "sam", {"density": 0.1}, train)
     rte = make_job("rte", "bitfit", {}, train)
     past(make_job("cb", "sam", {"density": 0.1}, TRAIN | {"patience": 3}))
@@ -155,6 +155,16 @@ def test_steps_are_those_of_runs_that_patience_ended(make_job, past, tmp_path):
     # Median of 40, 80 and 100 steps of half a second, for the same task and method.
     own = 40 + 12 * 5 / 6 + 3
     assert estimate([job], tmp_path / "out", 1).seconds == pytest.approx(own)
+
+
+@pytest.mark.parametrize(("patience", "min_steps", "bounded"), [(2, 99, 1), (2, 100, 0), (0, 0, 0)])
+def test_only_where_patience_may_end_a_run_are_its_steps_a_bound(
+    make_job, past, tmp_path, patience, min_steps, bounded
+):
+    past(make_job("cb", "sam", {"density": 0.1}, TRAIN))
+    train = TRAIN | {"patience": patience, "min_steps": min_steps, "weight_decay": 0.5}
+    found = estimate([make_job("cb", "sam", {"density": 0.1}, train)], tmp_path / "out", 1)
+    assert (found.seconds, found.bounded) == (pytest.approx(70), bounded)
 
 
 def test_steps_of_a_larger_task_are_not_taken_over(make_job, past, tmp_path):

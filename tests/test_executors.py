@@ -3,21 +3,20 @@
 import contextlib
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import processes
 import pytest
-from typer.testing import CliRunner
 
 from jiant_sparse.benchmark import config, grid, lock_file, plan, record, work
 from jiant_sparse.benchmark.executors import choose, local
 from jiant_sparse.benchmark.executors.choose import Choice
 from jiant_sparse.benchmark.executors.local import Local
-from jiant_sparse.cli import app
+from jiant_sparse.benchmark.executors.worker import Worker
 from jiant_sparse.errors import InputError
-from jiant_sparse.files import write_text
 from jiant_sparse.host import checkpoint
 
 FILES = ("delta.safetensors", "log.jsonl")
@@ -45,15 +44,15 @@ def test_workers_share_the_cores_where_threads_is_null(make_job, monkeypatch):
     monkeypatch.setattr(choose, "available_cores", lambda: 6)
     one, three, share = (make_job(threads=threads) for threads in (1, 3, None))
     assert Choice().count([one] * 9) == 6
-    assert Choice().count([one, three] * 9) == 2
+    assert Choice().count([three] * 9) == 2
     assert Choice().count([one] * 2) == 2, "no more than there are cells"
     assert Choice(workers=8).count([one] * 9) == 8
     for workers, threads in ((1, 6), (2, 3), (4, 1), (9, 1)):
-        found = choose.with_threads([one, three, share], workers)
-        assert [job.threads for job in found] == [1, 3, threads]
-    jobs, executor = Choice(workers=2).make([share, share, one])
+        assert [job.threads for job in choose.with_threads([share] * 2, workers)] == [threads] * 2
+        assert choose.with_threads([three], workers) == [three]
+    jobs, executor = Choice(workers=2).make([share] * 3)
     executor.close()
-    assert [job.threads for job in jobs] == [3, 3, 1]
+    assert [job.threads for job in jobs] == [3] * 3
 
 
 @pytest.mark.parametrize(
@@ -98,55 +97,67 @@ def test_gpus_hold_so_many_cells(make_job, monkeypatch):
         Choice(gpus_per_cell=0.5).make(on_cpu)
 
 
-def alive(pid: int) -> bool:
-    """Whether the process runs; one that nobody has reaped yet does not."""
+def test_ctrl_c_is_nothing_to_a_worker_from_its_first_moment_on():
+    worker = Worker(None)
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        lines = Path(f"/proc/{worker.process.pid}/status").read_text().splitlines()
+        status = dict(line.split(":\t", 1) for line in lines)
+        refused = int(status["SigBlk"], 16) | int(status["SigIgn"], 16)
+        assert refused & 1 << signal.SIGINT - 1
+        assert worker.call(partial(processes.pid, None, retry=None)) == (worker.process.pid, True)
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        worker.end()
+    assert not processes.alive(worker.process.pid)
 
 
-def _deaf(job, *, retry):
-    """A worker in the middle of a cell that hears nothing."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN, "Ctrl-C is the parent's"
-    job.directory.mkdir(parents=True)
-    write_text(job.directory / "me", f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']}")
-    time.sleep(600)
+def test_a_worker_that_has_ended_gets_no_signal(monkeypatch):
+    """Its pid may be another's by now."""
+    worker = Worker(None)
+    worker.end()
+    monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("it got one"))
+    worker.send(signal.SIGTERM)
 
 
-def test_a_worker_that_does_not_stop_is_killed_and_what_waits_is_not_begun(make_job, monkeypatch):
-    monkeypatch.setattr(local, "work", _deaf)
+def test_a_worker_that_dies_between_two_cells_is_replaced(monkeypatch):
+    monkeypatch.setattr(local, "work", processes.pid)
+    with contextlib.closing(Local([None])) as executor:
+        first, _ = executor.submit(None, None).result()
+        assert executor.submit(None, None).result() == (first, True), "it is used again"
+        os.kill(first, signal.SIGKILL)
+        processes.until(lambda: not processes.alive(first), 10)
+        second, _ = executor.submit(None, None).result()
+    assert second != first
+    assert not processes.alive(second)
+
+
+def test_a_worker_that_does_not_stop_is_killed_and_what_waits_is_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "work", processes.deaf)
     monkeypatch.setattr(local, "GRACE", 0.5)
-    jobs = [make_job(method=method) for method in ("bitfit", "full_tuning")]
     executor = Local(["7"])
-    running, queued = (executor.submit(job, None) for job in jobs)
-    me = jobs[0].directory / "me"
-    processes.until(me.exists)
-    pid, device = map(int, me.read_text().split())
+    running, queued = (executor.submit(tmp_path / name, None) for name in ("one", "two"))
+    processes.until((tmp_path / "one" / "me").exists)
+    pid, device = map(int, (tmp_path / "one" / "me").read_text().split())
     assert device == 7
     executor.stop()
     assert running.result() == work.Halted("its worker was ended")
     assert queued.cancelled()
-    assert not jobs[1].directory.exists()
-    processes.until(lambda: not alive(pid), 10)
+    assert (tmp_path / "one" / "asked").exists()
+    assert not (tmp_path / "two").exists()
+    assert not processes.alive(pid)
 
 
-def test_a_worker_ends_with_its_parent():
-    """A grid killed outright leaves nobody computing."""
-    reader, writer = os.pipe()
-    parent = os.fork()
-    if parent == 0:
-        worker = os.fork()
-        if worker == 0:
-            local._start(None, os.getppid())
-            os.write(writer, str(os.getpid()).encode())
-        time.sleep(60)
-        os._exit(0)
-    worker = int(os.read(reader, 20))
-    os.kill(parent, signal.SIGKILL)
-    os.waitpid(parent, 0)
-    processes.until(lambda: not alive(worker), 10)
+def test_nothing_is_begun_once_the_executor_stops(tmp_path, monkeypatch):
+    """One that waited for its turn just then, with a worker still to be started."""
+    monkeypatch.setattr(local, "work", processes.deaf)
+    executor = Local([None])
+    with executor._mutex:
+        future = executor.submit(tmp_path / "one", None)
+        processes.until(future.running, 10)
+        executor._stopping = True
+    assert future.result() == work.Halted("it was not started")
+    executor.close()
+    assert executor._slots[0].worker is None
 
 
 @pytest.fixture
@@ -174,96 +185,144 @@ def run(jobs, act):
     return ended
 
 
+METHODS = {"full_tuning": {}, "bitfit": {}}
+
+
+@pytest.fixture(scope="module")
+def whole(bert_dir, data_dir, tmp_path_factory):
+    """The bytes of cells that nothing happened to."""
+    output = tmp_path_factory.mktemp("whole")
+    raw = processes.raw_config(bert_dir, data_dir, processes.LONG, METHODS)
+    for job in plan.plan(config.parse(raw, "test"), output):
+        assert work.work(job).status == "ok"
+    return processes.results(output, *FILES)
+
+
 def test_a_worker_killed_mid_cell_fails_it_alone_and_a_retry_gives_the_same_bytes(
-    planned, tmp_path
+    planned, whole, tmp_path
 ):
-    methods = {"bitfit": {}, "full_tuning": {}}
-    one, two = (planned(processes.LONG, methods, folder) for folder in ("one", "two"))
-    assert {work.work(job).status for job in one} == {"ok"}
-    cell = two[0].directory
+    jobs = planned(processes.LONG, METHODS)
+    cell = jobs[1].directory
 
     def kill():
-        processes.until(lambda: processes.steps_logged(cell) > 50)
+        processes.until(lambda: processes.steps_logged(cell) > 30)
         os.kill(processes.owner_pid(cell), signal.SIGKILL)
 
-    ended = run(two, kill)
+    ended = run(jobs, kill)
     states = {name: found.status for name, found in ended.items()}
-    assert states == {"bitfit": "failed", "full_tuning": "ok"}
-    assert ended["bitfit"].error == "the worker process died (killed, or out of memory)"
-    assert plan.missing(two, retry_failed=True) == two[:1]
-    assert work.work(two[0], retry=ended["bitfit"]).status == "ok"
-    found = [processes.results(tmp_path / folder, *FILES) for folder in ("one", "two")]
-    assert found[0] == found[1]
-    assert len(found[0]) == 4
+    assert states == {"full_tuning": "ok", "bitfit": "failed"}
+    failed = ended["bitfit"]
+    assert failed.error == "the worker process died (killed, or out of memory)"
+    assert plan.missing(jobs, retry_failed=True) == jobs[1:]
+    assert work.work(jobs[1], retry=failed).status == "ok"
+    assert processes.results(tmp_path / "out", *FILES) == whole
+    assert len(whole) == 4
 
 
-def test_two_grids_on_one_directory_run_each_cell_once(bert_dir, data_dir, tmp_path):
-    methods = {f"m{i}": {"method": "bitfit"} for i in range(5)}
-    raw = processes.raw_config(bert_dir, data_dir, processes.SHORT, methods)
-    path = processes.write_config(tmp_path / "f.yaml", raw)
-    script = tmp_path / "marking.py"
-    script.write_text(
-        "import os, time\n"
-        "from jiant_sparse.benchmark import work\n"
-        "train = work._train\n"
-        "def marked(job, *rest):\n"
-        "    (job.directory / f'trained-{os.getpid()}').touch(exist_ok=False)\n"
-        "    # Until the other is here too: both have a part in it, however late it starts.\n"
-        "    while len({mark.name for mark in job.directory.parents[1].rglob('trained-*')}) < 2:\n"
-        "        time.sleep(0.05)\n"
-        "    return train(job, *rest)\n"
-        "work._train = marked\n"
-        "if __name__ == '__main__':\n"
-        "    from jiant_sparse.cli import main\n"
-        "    main()\n"
-    )
-    with contextlib.ExitStack() as stack:
-        grids = [
-            stack.enter_context(
-                processes.grid(path, tmp_path / "out", "--workers", "1", script=script)
-            )
-            for _ in range(2)
-        ]
-        told = [process.communicate(timeout=120) for process in grids]
-    assert [process.returncode for process in grids] == [0, 0], told
-    for stdout, stderr in told:
-        assert stdout == f"{tmp_path / 'out' / 'small'}\n"
-        assert "small: 5 cells, " in stderr
-        assert "0 failed" in stderr
-    cells = [tmp_path / "out" / "small" / "cb" / name / "seed-0" for name in methods]
-    marks = [[*cell.glob("trained-*")] for cell in cells]
+def marked(job, *, retry):
+    """`work`, with a mark in the directory of each cell that is trained, by this process."""
+    really = work._Attempt.train
+
+    def train(self, held):
+        (job.directory / f"trained-{os.getpid()}").touch(exist_ok=False)
+        # Until the other is here too: both have a part in it, however late it starts.
+        marks = job.directory.parents[1]
+        processes.until(lambda: len({mark.name for mark in marks.rglob("trained-*")}) > 1)
+        return really(self, held)
+
+    with mock.patch.object(work._Attempt, "train", train):
+        return work.work(job, retry=retry)
+
+
+def test_two_grids_on_one_directory_run_each_cell_once(planned, monkeypatch):
+    monkeypatch.setattr(local, "work", marked)
+    monkeypatch.setattr(grid, "LOOK_SECONDS", 0.1)
+    jobs = planned(processes.SHORT, {f"m{i}": {"method": "bitfit"} for i in range(5)})
+    with ThreadPoolExecutor(1) as beside:
+        other = beside.submit(run, jobs, lambda: None)
+        ended = [run(jobs, lambda: None), other.result()]
+    assert [{name: found.error for name, found in one.items()} for one in ended] == [
+        {f"m{i}": None for i in range(5)}
+    ] * 2
+    assert ended[0] == ended[1]
+    marks = [[*job.directory.glob("trained-*")] for job in jobs]
     assert [len(found) for found in marks] == [1] * 5
     assert len({mark.name for found in marks for mark in found}) == 2
-    for cell in cells:
-        assert record.read(cell / "record.json").status == "ok"
-        assert not lock_file.files(cell)
-        assert not (cell / checkpoint.FOLDER).exists()
+    for job in jobs:
+        assert not lock_file.files(job.directory)
+        assert not checkpoint.exists(job.directory)
 
 
-def test_a_grid_that_was_interrupted_goes_on_to_the_same_bytes(
-    bert_dir, data_dir, planned, tmp_path
+@pytest.fixture
+def started(bert_dir, data_dir, tmp_path):
+    """started(script) -> a grid of its own process, each on the same directory."""
+    raw = processes.raw_config(bert_dir, data_dir, processes.LONG, METHODS)
+    path = processes.write_config(tmp_path / "f.yaml", raw)
+    return lambda script=None: processes.grid(
+        path, tmp_path / "out", "--workers", "1", script=script
+    )
+
+
+def interrupt(process):
+    """What Ctrl-C does: all of the group hears it."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def test_a_grid_that_was_stopped_or_killed_goes_on_to_the_same_bytes(
+    started, planned, whole, tmp_path, monkeypatch
 ):
-    methods = {"full_tuning": {}, "bitfit": {}}
-    raw = processes.raw_config(bert_dir, data_dir, processes.LONG, methods)
-    path, out = processes.write_config(tmp_path / "f.yaml", raw), tmp_path / "out"
-    cell = out / "small" / "cb" / "full_tuning" / "seed-0"
-    with processes.grid(path, out, "--workers", "1") as process:
+    out = tmp_path / "out"
+    cell, later = (out / "small" / "cb" / name / "seed-0" for name in METHODS)
+    with started() as process:
         processes.until(lambda: processes.steps_logged(cell) > 20)
         worker = processes.owner_pid(cell)
-        os.killpg(process.pid, signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=15)
+        interrupt(process)
+        stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (1, "")
-    assert stderr == (
-        "stopped with 0 of 2 cells ended, 1 have a checkpoint; the same command goes on\n"
-    )
-    processes.until(lambda: not alive(worker), 10)
+    assert "stopped with 0 of 2 cells ended, 1 have a checkpoint; the same command g" in stderr
+    assert not processes.alive(worker)
     assert lock_file.holder(cell) is None
     assert not [*out.rglob("record.json")]
-    assert not [*out.rglob("bitfit/*")], "what was not begun is not"
-    done = CliRunner().invoke(app, ["grid", str(path), "--output-dir", str(out), "--workers", "1"])
-    assert done.exit_code == 0, done.output
-    for job in planned(processes.LONG, methods, "whole"):
-        work.work(job)
-    found = [processes.results(tmp_path / folder, *FILES) for folder in ("out", "whole")]
-    assert found[0] == found[1]
-    assert len(found[0]) == 4
+    assert not later.exists(), "what was not begun is not"
+
+    with started() as process:
+        processes.until(lambda: processes.steps_logged(later) > 20)
+        worker = processes.owner_pid(later)
+        process.kill()
+        process.wait()
+        processes.until(lambda: not processes.alive(worker), 10)
+    assert lock_file.holder(later) is None
+    assert record.read(cell / "record.json").status == "ok"
+
+    for job in planned(processes.LONG, METHODS):
+        assert work.work(job).status == "ok"
+    assert processes.results(out, *FILES) == whole
+
+
+def test_ctrl_c_while_a_worker_starts_and_a_second_one_that_does_not_wait_for_it(started, tmp_path):
+    script, place = tmp_path / "slow.py", tmp_path / "worker"
+    script.write_text(
+        "from pathlib import Path\n"
+        "if __name__ == '__main__':\n"
+        "    from jiant_sparse.benchmark.executors import local\n"
+        "    from jiant_sparse.cli import main\n"
+        "    local.GRACE = 600\n"
+        "    main()\n"
+        "else:  # in the worker, before anything of ours is\n"
+        "    import processes\n"
+        "    processes.deaf(Path(__file__).parent / 'worker', retry=None)\n"
+    )
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""), started(script) as process:
+        processes.until((place / "me").exists)
+        worker = int((place / "me").read_text().split()[0])
+        interrupt(process)
+        processes.until((place / "asked").exists)
+        assert process.poll() is None
+        assert processes.alive(worker), "Ctrl-C is nothing to it"
+        interrupt(process)
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (1, "")
+    assert stderr.splitlines() == [
+        "stopped with 0 of 2 cells ended, 0 have a checkpoint; the same command goes on"
+    ], "no worker complains"
+    assert not processes.alive(worker)

@@ -201,14 +201,28 @@ def test_a_death_is_recorded_once_the_dead_ones_lock_is_free(raw, tmp_path):
     assert plan.read_record(job) == failed
 
 
+def test_an_error_of_who_is_told_is_no_death_of_a_worker(raw, tmp_path):
+    told = []
+
+    def broken(job, found):
+        told.append(found)
+        raise ValueError("no terminal")
+
+    jobs = jobs_of(raw, tmp_path, "method=bitfit")
+    with pytest.raises(ValueError, match="no terminal"):
+        grid.run(jobs, Here(), broken)
+    assert told == [plan.read_record(jobs[0])]
+
+
 def test_ctrl_c_stops_the_executor_and_tells_what_ended_meanwhile(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path)
-    executor, ended = Here(), []
+    executor, ended, begun = Here(), [], []
 
     def interrupted(job, found):
-        ended.append(found.cell.method)
-        if len(ended) == 1:
+        begun.append(found)
+        if len(begun) == 1:
             raise KeyboardInterrupt
+        ended.append(found.cell.method)
 
     with pytest.raises(KeyboardInterrupt):
         grid.run(jobs, executor, interrupted)
@@ -283,7 +297,7 @@ def test_all_bad_inputs_come_before_anything_runs(raw, tmp_path, data_dir):
 
 
 def test_only_must_match_something_and_be_well_formed(raw, tmp_path):
-    with pytest.raises(InputError, match="--only method=sam: none of 2 cells matches"):
+    with pytest.raises(InputError, match="--only method=sam: there is no such method; known: full"):
         jobs_of(raw, tmp_path, "method=sam")
     with pytest.raises(InputError, match="--only metod=sam: must look like task=..., method=..."):
         plan.parse_only("metod=sam")

@@ -14,6 +14,7 @@ FLOORS = [
         "benchmark.lock",
         "benchmark.lock_file",
         "benchmark.status",
+        "benchmark.times",
         "benchmark.provenance",
         "benchmark.yaml_file",
     ),
@@ -26,6 +27,7 @@ FLOORS = [
         "benchmark.judge",
         "benchmark.select",
         "benchmark.config",
+        "benchmark.evidence",
     ),
     ("host",),
     (

@@ -23,11 +23,11 @@ class Control:
 
     def __init__(self):
         self.progress = lock.Progress(phase="training", step=7, steps=20, score=0.5)
-        self.stopping = []
+        self.losses = []
         self.asked = threading.Event()
 
     def stop(self, reason):
-        self.stopping.append(reason)
+        self.losses.append(reason)
         self.asked.set()
 
 
@@ -134,7 +134,7 @@ while wins:
 # Where files are removed, another's late claim for an old name may cost an owner its lock: it is
 # told, and nobody else is in. Where they are kept, nobody may ever lose it.
 @pytest.mark.parametrize(
-    "processes, wins, done", [(2, 70, 0), (2, 150, 0.5), (8, 12, 0), (8, 25, 0.3)]
+    "processes, wins, done", [(2, 50, 0), (2, 100, 0.5), (6, 10, 0), (6, 20, 0.3)]
 )
 def test_exactly_one_is_inside(tmp_path, processes, wins, done):
     (tmp_path / "count").write_text("0")
@@ -245,7 +245,7 @@ def test_kept_files_let_the_next_one_in(tmp_path, control):
     assert_free(tmp_path / "new", 1)
     assert_free(tmp_path / "new", 2)
     assert names(tmp_path / "new") == [f"lock-00000{i}.json" for i in range(3)]
-    assert control.stopping == []
+    assert control.losses == []
 
 
 def test_done_leaves_no_lock_files(tmp_path, control):
@@ -277,6 +277,23 @@ def test_done_leaves_a_higher_lock_alone(tmp_path, monkeypatch, control):
         held.release(done=True)
         monkeypatch.undo()
     assert names(tmp_path) == ["lock-000001.json"]
+
+
+def test_an_error_that_only_closing_tells_harms_nothing(tmp_path, monkeypatch, control):
+    """As of a network file system; the lock was released, or its heartbeat is over."""
+    real = os.close
+
+    def late(handle):
+        real(handle)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with lock.acquire(tmp_path, control) as held, monkeypatch.context() as patch:
+        patch.setattr(os, "close", late)
+        held.release(done=True)
+        with pytest.raises(lock.Lost, match="was released"):
+            held.check()
+    assert names(tmp_path) == []
+    assert_free(tmp_path, 0)
 
 
 def test_a_failing_block_releases(tmp_path, control):
@@ -424,7 +441,7 @@ def test_a_paused_owner_notices_that_it_lost(tmp_path, control):
         held.check()
         # It has let its own file go, so that nobody waits for that one.
         assert content(tmp_path)["released"]
-    assert control.stopping == []
+    assert control.losses == []
     assert_free(tmp_path, 2)
 
 
@@ -436,7 +453,7 @@ def test_a_loser_releases_nothing_of_the_winner(tmp_path, control, done):
             held.check()
         held.release(done=done)
     assert names(tmp_path) == ["lock-000000.json", "lock-000001.json"]
-    assert len(control.stopping) == 1
+    assert len(control.losses) == 1
     assert_busy(tmp_path, "far:1")
 
 
@@ -448,7 +465,7 @@ def test_a_lock_whose_file_is_gone_is_lost(tmp_path, control, done, anew):
         if anew:
             write_lock(tmp_path)
         held.release(done=done)  # notices by itself
-        assert "lock-000000.json is gone" in control.stopping[0]
+        assert "lock-000000.json is gone" in control.losses[0]
     assert names(tmp_path) == ["lock-000000.json"] * anew
     assert not anew or not content(tmp_path)["released"]
 
@@ -466,7 +483,7 @@ def test_beats_renew_the_lock_and_tell_the_progress(tmp_path, monkeypatch, contr
         control.progress = control.progress.model_copy(update={"phase": "p"})
         wait_until(lambda: lock.holder(tmp_path).progress.phase == "p")
         held.check()
-    assert control.stopping == []
+    assert control.losses == []
 
 
 def test_a_lost_lock_beats_no_more(tmp_path, monkeypatch, control):
@@ -520,7 +537,7 @@ def test_progress_that_cannot_be_written_harms_nothing(tmp_path, monkeypatch, co
         assert lock.holder(tmp_path).age_seconds < 60
         held.check()
         monkeypatch.undo()
-    assert control.stopping == []
+    assert control.losses == []
     assert_free(tmp_path, 1)
 
 
@@ -539,10 +556,10 @@ def test_a_lock_that_cannot_be_renewed_is_lost_before_it_is_stale(tmp_path, monk
         check(last_moment - 1, full)
         check(105, real)  # counts anew
         check(105 + last_moment - 1, full)
-        assert control.stopping == []
+        assert control.losses == []
         with pytest.raises(lock.Lost, match="not be renewed for 111 s: .*No space left"):
             check(105 + last_moment + 1, full)
-        assert len(control.stopping) == 1
+        assert len(control.losses) == 1
 
 
 def test_a_beat_that_fails_still_looks(tmp_path, monkeypatch, control):

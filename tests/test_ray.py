@@ -86,9 +86,8 @@ def test_a_cluster_is_joined_by_its_address_and_stays(
         stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert stdout == f"{tmp_path / 'joined' / 'small'}\n"
-    first, last = stderr.splitlines()
-    assert first.startswith("[1/1] cb/bitfit/seed-0: acc test ")
-    assert last == "small: 1 cells, 0 ended before, 1 ended now, 0 failed"
+    assert "[1/1] cb/bitfit/seed-0: acc test " in stderr
+    assert "small: 1 cells, 0 ended before, 1 ended now, 0 failed\n" in stderr
     assert ray.cluster_resources()["CPU"] == 2
 
 
@@ -115,12 +114,32 @@ def test_a_cell_whose_workers_all_die_is_a_death(executor, planned, monkeypatch)
     job = planned("dead")[0]
     monkeypatch.setattr("jiant_sparse.benchmark.executors.ray.RETRIES", 0)
     for does, error, told in (
-        (die, Died, "its worker died 1 times: WorkerCrashedError: The worker died"),
+        (die, Died, "its worker died again and again .Ray retries 0 times.: WorkerCrashedError: "),
         (fail, KeyError, "unheard of"),
     ):
         monkeypatch.setattr(executor, "_task", ray.remote(does))
         with pytest.raises(error, match=told):
             executor.submit(job, None).result()
+
+
+def test_what_is_no_death_of_a_worker_is_not_called_one(executor):
+    from ray import exceptions
+
+    from jiant_sparse.benchmark.executors.ray import _told
+
+    assert _told(exceptions.OutOfMemoryError("95 % used")) == (
+        "its worker died again and again (Ray retries 3 times): OutOfMemoryError: 95 % used"
+    )
+    assert _told(exceptions.RuntimeEnvSetupError("no\nconda")).startswith(
+        "Ray could not run it: RuntimeEnvSetupError: "
+    )
+    assert os.environ.get("RAY_task_oom_retries", "") == "3"  # noqa: SIM112
+
+
+def test_a_cluster_that_does_not_start_here_has_no_address(executor, make_job):
+    # One is there already.
+    with pytest.raises(InputError, match="--executor ray: it cannot be started here: "):
+        Choice("ray").make([make_job()])
 
 
 def test_a_cell_that_no_node_can_hold_is_refused(executor):

@@ -5,25 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from selecting import BASE, MAIN, SEARCH, burn_ins, load, problems, run, table, write
 
-from jiant_sparse.benchmark import config, plan, record
-from jiant_sparse.benchmark.record import Primary, Provenance, Record
-from jiant_sparse.errors import InputError
-
-BASE = {"model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}, "rte": {}}}
-SEARCH = {"benchmark": "s", "methods": {"sam": {"sweep": {"burn_in": [5, 6, 7]}}}}
-MAIN = {"benchmark": "b", "methods": {"sam": {"burn_in": {"select": "search.yaml"}}}}
-PROVENANCE = Provenance(
-    commit=None,
-    dirty=None,
-    versions={},
-    device="cpu",
-    threads=1,
-    pooler=None,
-    started="2026-01-01T00:00:00+00:00",
-    finished="2026-01-01T00:00:09+00:00",
-)
-MODEL = "0" * 64
+from jiant_sparse.benchmark import config
 
 
 @pytest.fixture
@@ -33,48 +17,6 @@ def folder(tmp_path, monkeypatch) -> Path:
     write("search.yaml", SEARCH)
     write("main.yaml", MAIN)
     return tmp_path
-
-
-def write(name: str, raw: dict) -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(BASE | raw, sort_keys=False))
-    return path
-
-
-def run(name: str, dev, output: str = "out", given=None, inputs=None, **changes) -> None:
-    """A record of every cell of a file; dev: (task, method, seed) -> the score, or None."""
-    for cell in config.load(Path(name), given=given, output_dir=Path(output)).cells:
-        key = cell.key
-        fields = {
-            "cell": key,
-            "settings": cell.settings,
-            "settings_hash": cell.settings_hash,
-            "inputs": inputs or {"model": MODEL},
-            "status": "ok",
-            "primary": Primary(name="acc", dev=dev(key.task, key.method, key.seed), test=0.5),
-            "provenance": PROVENANCE,
-        }
-        Record(**fields | changes).write(key.directory(Path(output)))
-
-
-def table(**scores):
-    """Scores by task, those of each candidate in turn."""
-    return lambda task, method, seed: scores[task][int(method[-1]) - 5]
-
-
-def load(name="main.yaml", **options):
-    return config.load(Path(name), output_dir=Path("out"), **options)
-
-
-def problems(name="main.yaml", check=False, **options) -> list[str]:
-    with pytest.raises(InputError) as caught:
-        config.check(Path(name)) if check else load(name, **options)
-    return list(caught.value.problems)
-
-
-def burn_ins(benchmark) -> dict[str, int]:
-    return {cell.key.task: cell.method_fields["burn_in"] for cell in benchmark.cells}
 
 
 def test_each_task_gets_the_value_of_its_best_dev_score(folder):
@@ -108,6 +50,27 @@ def test_a_score_that_is_undefined_is_the_worst_and_so_is_its_mean(folder):
     benchmark = load()
     assert burn_ins(benchmark) == {"cb": 5, "rte": 5}
     assert "cb 5 (dev undefined)" in benchmark.chosen[0]
+
+
+def change(place: str, **changes) -> None:
+    path = Path("out/s") / place / "seed-0/record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_run_that_diverged_is_the_worst_and_stays_as_evidence(folder):
+    run("search.yaml", table(cb=[0.9, 0.2, 0.3], rte=[0.1, 0.3, 0.2]))
+    failed = {"status": "failed", "primary": None}
+    change("cb/sam_burn_in_5", **failed, error="NotFinite: the loss is nan at step 3")
+    benchmark = load()
+    assert burn_ins(benchmark) == {"cb": 7, "rte": 6}
+    assert benchmark.chosen == (
+        "methods.sam.burn_in: cb 7 (dev 30.0), rte 6 (dev 30.0) from s, 3 values x 1 seed, "
+        "1 diverged",
+    )
+    assert len(benchmark.evidence) == 6
+    change("cb/sam_burn_in_5", **failed, error="OSError: NotFinite: no room")
+    (problem,) = problems()
+    assert "cb: 1 failed of 3 cells" in problem
 
 
 def test_a_rate_is_chosen_inside_train_and_a_label_stands_for_its_own(folder):
@@ -261,142 +224,3 @@ def test_a_swept_method_may_choose_its_other_values(folder):
     benchmark = load()
     assert [c.method_fields["burn_in"] for c in benchmark.cells] == [6, 6, 5, 5]
     assert len(benchmark.chosen) == 1
-
-
-def test_one_cell_needs_the_records_of_its_task_and_method_alone(folder):
-    other = {"train": {"batch_size": {"select": "nowhere.yaml"}}}
-    write("main.yaml", MAIN | {"methods": MAIN["methods"] | {"bitfit": other}})
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
-    for path in Path("out/s/rte").rglob("record.json"):
-        path.unlink()
-    found = config.single("cb", "sam", 3, Path("main.yaml"), output_dir=Path("out"))
-    assert burn_ins(found) == {"cb": 6}
-    assert "cb 6 (dev 200.0) from s" in found.chosen[0]
-    with pytest.raises(InputError, match="rte: 3 missing of 3 cells"):
-        config.single("rte", "sam", 0, Path("main.yaml"), output_dir=Path("out"))
-
-
-def test_without_an_output_directory_nothing_is_chosen(folder):
-    with pytest.raises(InputError, match=r"sam.burn_in: is chosen by search.yaml from the records"):
-        config.load(Path("main.yaml"))
-
-
-@pytest.mark.parametrize("check", [True, False])
-@pytest.mark.parametrize(
-    ("search", "value", "expected"),
-    [
-        (SEARCH, {"select": "no.yaml"}, "methods.sam.burn_in: select: there is no file no.yaml"),
-        (SEARCH, {"select": "search.yaml", "cb": 3}, "burn_in: `select` stands alone; remove cb"),
-        (SEARCH, {"select": 3}, "burn_in: select: is 3; it must be the path of one YAML file"),
-        (
-            SEARCH | {"methods": {"samm": {"method": "sam", "sweep": {"burn_in": [1]}}}},
-            {"select": "search.yaml"},
-            "burn_in: search.yaml has no method 'sam'; did you mean samm? known: samm",
-        ),
-        (
-            SEARCH | {"methods": {"sam": {"sweep": {"density": [0.1]}}}},
-            {"select": "search.yaml"},
-            "methods.sam of search.yaml does not sweep burn_in; known: density",
-        ),
-        (
-            SEARCH | {"methods": {"sam": {}}},
-            {"select": "search.yaml"},
-            "methods.sam of search.yaml does not sweep burn_in; it has no sweep",
-        ),
-        (
-            SEARCH | {"tasks": {"cb": {}}},
-            {"select": "search.yaml"},
-            "main.yaml: methods.sam.burn_in: search.yaml has no task rte; it has cb",
-        ),
-        (
-            SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [5, 0]}}}},
-            {"select": "search.yaml"},
-            "search.yaml: methods.sam_burn_in_0: burn_in is 0; it must be at least 1",
-        ),
-    ],
-)
-def test_bad_references_are_named_beside_all_else(folder, search, value, expected, check):
-    write("search.yaml", search)
-    methods = {"sam": {"burn_in": value, "density": 5}, "bitfit": {}}
-    write("main.yaml", MAIN | {"methods": methods})
-    found = problems(check=check)
-    assert len([problem for problem in found if expected in problem]) == 1, found
-    assert "main.yaml: methods.sam: density is 5.0; it must be in (0, 1]" in found
-    assert len(found) == 2, found
-
-
-def test_a_selection_that_is_wrong_is_told_once(folder):
-    write("search.yaml", SEARCH | {"seeds": [-1]})
-    two = {"sam": MAIN["methods"]["sam"], "again": {"method": "sam", **MAIN["methods"]["sam"]}}
-    write("main.yaml", MAIN | {"methods": two})
-    assert problems() == ["search.yaml: seeds: is [-1]; seeds must be distinct and not negative"]
-
-
-@pytest.mark.parametrize("check", [True, False])
-def test_references_in_a_circle_are_an_error(folder, check):
-    loop = {"sweep": {"burn_in": [5]}, "density": {"select": "main.yaml"}}
-    write("search.yaml", SEARCH | {"methods": {"sam": loop}})
-    (problem,) = problems(check=check)
-    assert problem.startswith(
-        "search.yaml: methods.sam.density: select: main.yaml is chosen by itself"
-    )
-    write("main.yaml", MAIN | {"methods": {"sam": {"burn_in": {"select": "main.yaml"}}}})
-    (problem,) = problems(check=check)
-    assert "main.yaml: methods.sam.burn_in: select: main.yaml is chosen by itself" in problem
-
-
-def test_check_binds_every_candidate_where_it_will_stand(folder):
-    search = {"diff_pruning": {"sweep": {"burn_in": [50, 5, 60]}}}
-    write("search.yaml", {"benchmark": "s", "methods": search})
-    block = {"burn_in": {"select": "search.yaml"}, "mask_interval": 7}
-    write("main.yaml", MAIN | {"methods": {"diff_pruning": block}})
-    (problem,) = problems(check=True)
-    assert "mask_interval is 7; it must be below burn_in (5)" in problem
-
-
-def test_a_value_is_swept_or_chosen_and_not_both(folder):
-    block = MAIN["methods"]["sam"] | {"sweep": {"burn_in": [5]}}
-    write("main.yaml", MAIN | {"methods": {"sam": block}})
-    found = problems(check=True)
-    assert found == [
-        "main.yaml: methods.sam.sweep: burn_in is swept and chosen by `select`; give one of the two"
-    ]
-
-
-def test_tasks_that_are_wrong_leave_one_problem(folder):
-    write("main.yaml", MAIN | {"tasks": 3})
-    (problem,) = problems()
-    assert problem.startswith("main.yaml: tasks: is 3")
-
-
-def test_records_of_another_model_or_dev_set_choose_nothing(folder, data_dir, bert_dir):
-    given = {"model": str(bert_dir), "data_dir": str(data_dir)}
-    for name, raw in (("search.yaml", SEARCH), ("main.yaml", MAIN)):
-        write(name, raw | {"split": "files", "train": {"max_seq_length": 64}})
-    scores = table(cb=[1, 2, 1], rte=[1, 1, 1])
-    jobs = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
-    inputs = {job.cell.key.task: job.inputs for job in jobs}
-    run("search.yaml", scores, given=given, inputs=inputs["cb"])
-    for job in jobs:
-        path = job.directory / record.FILE_NAME
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": job.inputs}))
-    main = plan.plan(load(given=given), Path("out"))
-    assert [job.cell.method_fields["burn_in"] for job in main] == [6, 5]
-    path = jobs[0].directory / record.FILE_NAME
-    good = path.read_text()
-    for change, expected in (
-        (
-            {"model": MODEL},
-            "1 records of s, which choose values here, were made with another model",
-        ),
-        ({"val": "0"}, "1 records of s, which choose values here, were made with another val set"),
-    ):
-        changed = json.loads(good) | {"inputs": jobs[0].inputs | change}
-        path.write_text(json.dumps(changed))
-        with pytest.raises(InputError) as caught:
-            plan.plan(load(given=given), Path("out"))
-        (problem,) = caught.value.problems
-        assert problem.startswith(expected)
-    # A perturbation leaves out a part of the training set, and it alone.
-    path.write_text(json.dumps(json.loads(good) | {"inputs": jobs[0].inputs | {"train": "0"}}))
-    assert plan.plan(load(given=given), Path("out"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -278,9 +279,37 @@ def test_a_cell_on_its_way_has_left_what_others_had_at_its_step(tmp_path):
     assert seconds_left(folder) == 200, "of the one that went further"
     folder.lock("cb/sam/seed-3", "scoring", 9000, 9000, None)
     assert seconds_left(folder) == 0
+    assert folder.look().time_left.bounded == 0
     folder.lock("cb/sam/seed-3", "training", 500, 9000, None, released=True)
     folder.checkpoint("cb/sam/seed-3", 2000)
     assert seconds_left(folder) == 200, "a checkpoint counts"
+
+
+def test_a_cell_beyond_all_done_ones_has_its_steps_left_at_most_or_is_not_measured(tmp_path):
+    folder = Folder(tmp_path, seeds=4)
+    folder.done("cb/sam/seed-0", 100, steps=1000)
+    folder.done("cb/sam/seed-1", 600, steps=2000)
+    folder.lock("cb/sam/seed-2", "training", 3000, 9000, None)
+    folder.failed("cb/sam/seed-3")
+    left = folder.look().time_left
+    # 0.1 and 0.3 seconds a step
+    assert (left.seconds, left.bounded, left.unmeasured) == (6000 * 0.2, 1, 0)
+    told = "20 min with one at a time (medians of done cells: 1 by the same task and method"
+    bound = "1 with all their steps, though patience may end them"
+    assert f"time left: at most {told}; {bound})" in " ".join(shown(folder.path).split())
+    folder.lock("cb/sam/seed-3", "training", 1, 2, None, released=True)
+    (folder.path / "cb/sam/seed-3/record.json").unlink()
+    folder.checkpoint("cb/sam/seed-3", 2000)
+    left = folder.look().time_left
+    assert (left.seconds, left.bounded, left.unmeasured) == (6000 * 0.2, 1, 1)
+    assert left.basis == {status.NEAR[0]: 1}
+    text = " ".join(shown(folder.path).split())
+    assert f"time left: about {told}; {bound}; 1 more not measured, for no done cell" in text
+    folder.failed("cb/sam/seed-2")
+    (folder.path / "cb/sam/seed-2/lock-000000.json").unlink()
+    left = folder.look().time_left
+    assert (left.seconds, left.unmeasured) == (None, 1)
+    assert "time left: not measured: no done cell went as far" in shown(folder.path)
 
 
 def test_cells_are_shared_by_those_that_run_but_none_by_two(tmp_path):
@@ -397,7 +426,13 @@ def test_json_is_one_document(folder):
         ],
         "failed": [{"cell": "cb/sam/seed-0", "error": "NotFinite: at step 3"}],
         "broken": [],
-        "time_left": {"seconds": None, "at_a_time": 1, "basis": {}},
+        "time_left": {
+            "seconds": None,
+            "at_a_time": 1,
+            "basis": {},
+            "bounded": 0,
+            "unmeasured": 7,
+        },
     }
 
 
@@ -510,6 +545,9 @@ def test_a_terminal_is_redrawn_until_ctrl_c(folder):
     os.close(its_end)
     told = b""
     while told.count(b"\x1b[H\x1b[2Jb: 8 cells: ") < 3:
+        if not select.select([terminal], [], [], 60)[0]:
+            watching.kill()
+            pytest.fail(f"nothing more came than {told!r}")
         told += os.read(terminal, 1000)
     watching.send_signal(signal.SIGINT)
     _, errors = watching.communicate(timeout=60)

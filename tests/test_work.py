@@ -6,7 +6,6 @@ import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-import processes
 import pytest
 import torch
 
@@ -38,14 +37,6 @@ def fails_with(monkeypatch, error):
         raise error
 
     stub(monkeypatch, act)
-
-
-def asked(check) -> bool:
-    try:
-        check()
-    except Stopped:
-        return True
-    return False
 
 
 def on_disk(job) -> record.Record:
@@ -184,20 +175,47 @@ def test_who_lost_the_lock_writes_nothing_and_waits(make_job, monkeypatch, end):
     assert not (job.directory / "record.json").exists()
 
 
-def test_the_run_is_told_to_write_nothing_once_the_lock_is_lost(make_job, monkeypatch):
-    job, owned = make_job(), []
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+def test_the_run_can_ask_whether_the_cell_is_still_its_own(make_job, monkeypatch):
+    job, lost = make_job(), []
 
     def act(job, control):
-        control.check_owned()
+        control.confirm()
         (job.directory / "lock-000001.json").touch()
-        processes.until(lambda: asked(control.check), 5)
-        owned.append(not asked(control.check_owned))
+        with pytest.raises(lock.Lost):
+            control.confirm()
+        lost.append(True)
         control.check()
+        raise AssertionError("went on")
 
     stub(monkeypatch, act)
     assert isinstance(work.work(job), work.Waiting)
-    assert owned == [False]
+    assert lost
+
+
+def test_a_failure_does_not_replace_what_an_earlier_owner_finished_after_all(make_job, monkeypatch):
+    job, theirs, really = make_job(), [], train.train
+
+    def act(job, control):
+        theirs.append(really(job))
+        raise KeyError("late")
+
+    stub(monkeypatch, act)
+    assert work.work(job) == theirs[0] == on_disk(job)
+    assert on_disk(job).status == "ok"
+
+
+def test_who_lost_the_lock_removes_no_checkpoints(make_job, monkeypatch):
+    job, really = make_job(), train.train
+
+    def act(job, control):
+        result = really(job)
+        sealed.write(job.directory / checkpoint.FOLDER, "step-000000001", {}, {})
+        (job.directory / "lock-000001.json").touch()
+        return result
+
+    stub(monkeypatch, act)
+    assert isinstance(work.work(job), work.Waiting)
+    assert checkpoint.exists(job.directory)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -275,6 +293,14 @@ def test_what_a_process_killed_after_its_record_left_is_removed(make_job):
     before = os.stat(job.directory).st_mtime_ns
     work.tidy(job)
     assert os.stat(job.directory).st_mtime_ns == before, "nothing to do, nothing touched"
+
+
+def test_what_cannot_be_tidied_does_no_harm(make_job, monkeypatch):
+    def broken(directory):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(lock_file, "files", broken)
+    work.tidy(make_job())
 
 
 def test_what_a_failed_cell_left_stays(make_job, monkeypatch):

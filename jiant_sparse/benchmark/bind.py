@@ -41,11 +41,15 @@ class _TaskBlock(Block):
 
 
 class Binder:
-    """Binds block after block of the file `where`, and adds what is wrong to `problems`."""
+    """Binds block after block of the file `where`, and adds what is wrong to `problems`.
 
-    def __init__(self, where: str, problems: Iterable[str] = ()) -> None:
+    tasks: labels beside those that are bound, for which a field may have values too.
+    """
+
+    def __init__(self, where: str, problems: Iterable[str] = (), tasks: Iterable[str] = ()) -> None:
         self.where = where
         self.problems = [*problems]
+        self.tasks = [*tasks]
 
     def benchmark(self, raw: Mapping[str, Any]) -> Benchmark:
         """The whole file. Raises InputError with every problem, those known before included."""
@@ -63,18 +67,18 @@ class Binder:
         cells = self.cells(file)
         if self.problems:
             raise InputError(*dict.fromkeys(self.problems))
-        return Benchmark(file.benchmark, file.model, cells)
+        return Benchmark(file.benchmark, file.model, cells, tuple(cell.key for cell in cells))
 
     def cells(self, file: _File) -> tuple[Cell, ...]:
         setup = Setup(**file.model_dump(include=set(Setup.model_fields)))
-        cells = []
+        known, cells = tuple(dict.fromkeys([*file.tasks, *self.tasks])), []
         for (label, task_raw), (name, method_raw) in itertools.product(
             file.tasks.items(), file.methods.items()
         ):
             self.name(label, "tasks")
             self.name(name, "methods")
             bound = self.task(label, task_raw or {})
-            method = self.method(name, method_raw or {}, label, tuple(file.tasks))
+            method = self.method(name, method_raw or {}, label, known)
             if bound is None or method is None:
                 continue
             task, block = bound

@@ -121,11 +121,13 @@ class Cell:
 class Benchmark:
     """One YAML file, resolved: its cells in the order task, method, seed.
 
+    planned: every cell of the file; `cells` are fewer if only some were asked for.
     chosen: a line for each value that another benchmark's records chose. evidence: those records.
     """
 
     name: str
     model: str
     cells: tuple[Cell, ...]
+    planned: tuple[CellKey, ...]
     chosen: tuple[str, ...] = ()
     evidence: tuple[Record, ...] = ()

@@ -4,14 +4,16 @@ A file is read (`yaml_file`), its sweeps are expanded (`sweep`), its references 
 and what comes out is bound (`bind`).
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jiant_sparse.benchmark.cell import Benchmark
 from jiant_sparse.benchmark.judge import Position, Records
+from jiant_sparse.benchmark.record import CellKey
 from jiant_sparse.benchmark.select import Resolver
-from jiant_sparse.benchmark.sweep import Expanded, expand
+from jiant_sparse.benchmark.sweep import expand
 from jiant_sparse.benchmark.yaml_file import read_yaml, set_key
 from jiant_sparse.errors import InputError, suggest
 
@@ -22,18 +24,21 @@ def load(
     given: Mapping[str, Any] | None = None,
     *,
     output_dir: Path | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> Benchmark:
     """The benchmark of a YAML file.
 
     given: top-level keys to replace, in this file and in those that it selects by. overrides:
     changes like `train.learning_rate=3e-4` of this file alone, last. output_dir: where the records
-    are that choose values; without it, a value that is to be chosen is a problem.
+    are that choose values; without it, a value that is to be chosen is a problem. only: `task`,
+    `method` and `seed` -> labels of the cells that are asked for; what chooses for others is not
+    looked at, and of these the plan alone is known.
     Raises InputError with every problem of the file at once.
     """
     raw = read_yaml(path) | dict(given or {})
     for override in overrides:
         set_key(raw, override)
-    return parse(raw, str(path), given=given, output_dir=output_dir)
+    return parse(raw, str(path), given=given, output_dir=output_dir, only=only)
 
 
 def check(path: Path) -> str:
@@ -79,18 +84,14 @@ def single(
     for override in overrides:
         set_key(raw, override)
     expanded = expand(raw, where)
-    raw = expanded.raw
     for kind, label in (("tasks", task), ("methods", method)):
-        block = raw.get(kind)
-        if isinstance(block, dict):
-            if label not in block:
-                absent = f"{where}: {kind} has no {label!r}; {suggest(label, [*block])}"
-                raise InputError(*expanded.problems, absent)
-            raw[kind] = {label: block[label]}
-    if isinstance(raw.get("tasks"), dict) and isinstance(raw["tasks"].get(task), dict):
-        raw["tasks"][task].pop("seeds", None)
-    variants = {label: v for label, v in expanded.variants.items() if label == method}
-    one = Expanded(raw, variants, expanded.problems)
+        block = expanded.raw.get(kind)
+        if isinstance(block, dict) and label not in block:
+            absent = f"{where}: {kind} has no {label!r}; {suggest(label, [*block])}"
+            raise InputError(*expanded.problems, absent)
+    one = expanded.narrowed([task], [method])
+    if isinstance(one.raw.get("tasks"), dict) and isinstance(one.raw["tasks"].get(task), dict):
+        one.raw["tasks"][task].pop("seeds", None)
     return _resolver(given, output_dir).benchmark(one, where)
 
 
@@ -100,14 +101,51 @@ def parse(
     *,
     given: Mapping[str, Any] | None = None,
     output_dir: Path | None = None,
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> Benchmark:
     """Bind a configuration read from `where`; see `load`. Raises InputError with every problem."""
-    return _resolver(given, output_dir).benchmark(expand(raw, where), where)
+    expanded = expand(raw, where)
+    if not only:
+        return _resolver(given, output_dir).benchmark(expanded, where)
+    # Any candidate will do for the labels and for what is wrong in the file.
+    whole = Resolver(dict(given or {}), Position(0)).benchmark(expanded, where)
+    check_only(only, whole.planned)
+    tasks, methods = only.get("task"), only.get("method")
+    resolver = _resolver(given, output_dir, tasks)
+    found = resolver.benchmark(expanded.narrowed(tasks, methods), where)
+    cells = tuple(cell for cell in found.cells if is_wanted(cell.key, only))
+    return dataclasses.replace(found, cells=cells, planned=whole.planned)
 
 
-def _resolver(given: Mapping[str, Any] | None, output_dir: Path | None) -> Resolver:
+def check_only(only: Mapping[str, Sequence[str]], planned: Sequence[CellKey]) -> None:
+    """Raise InputError for every value that is no cell's, and if no cell has all of them."""
+    problems = []
+    for name, values in only.items():
+        known = dict.fromkeys(str(getattr(key, name)) for key in planned)
+        problems += [
+            f"--only {name}={value}: there is no such {name}; {suggest(value, known)}"
+            for value in values
+            if value not in known
+        ]
+    if problems:
+        raise InputError(*problems)
+    if not any(is_wanted(key, only) for key in planned):
+        shown = ",".join(f"{name}={value}" for name, values in only.items() for value in values)
+        raise InputError(f"--only {shown}: none of {len(planned)} cells matches")
+
+
+def is_wanted(key: CellKey, only: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the cell is one of those that `only` asks for; see `load`."""
+    return all(str(getattr(key, name)) in values for name, values in only.items())
+
+
+def _resolver(
+    given: Mapping[str, Any] | None,
+    output_dir: Path | None,
+    tasks: Sequence[str] | None = None,
+) -> Resolver:
     given = dict(given or {})
-    return Resolver(given, None if output_dir is None else Records(output_dir, given))
+    return Resolver(given, None if output_dir is None else Records(output_dir, given), tasks)
 
 
 def _try_all(raw: Mapping[str, Any], where: str) -> Benchmark:

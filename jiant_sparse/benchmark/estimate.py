@@ -7,7 +7,8 @@ method, else of any (time only), with the same model on the same kind of device.
     + eval seconds     x evaluations ratio, the final one counted as one
     + select seconds
 
-and the median counts, plus what a run takes beside these (loading: the median of all records).
+and the median counts, plus what a run takes beside these (loading: the least of all records, for
+a run that was stopped and went on has the pause in it, and most may have been).
 Bytes are those of the delta: the head's stay, the others go with the density.
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 from jiant_sparse.benchmark import record
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.benchmark.record import Record
+from jiant_sparse.benchmark.times import counted, duration, together
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import container, device
 from jiant_sparse.host.job import Job
@@ -64,8 +66,7 @@ def estimate(jobs: Sequence[Job], output_dir: Path, workers: int) -> Estimate:
             basis[near] += 1
             bounded += bound
     return Estimate(
-        # No cell is shared by two workers.
-        seconds=max(sum(times) / workers, max(times)) if times else None,
+        seconds=together(times, workers) if times else None,
         bytes=round(sum(sizes)) if sizes else None,
         cells=len(jobs),
         timed=len(times),
@@ -81,7 +82,7 @@ def describe(estimate: Estimate) -> str:
         return "nothing to run"
     time = size = "not measured"
     if estimate.seconds is not None:
-        time = f"{'at most' if estimate.bounded else 'about'} {_duration(estimate.seconds)}"
+        time = f"{'at most' if estimate.bounded else 'about'} {duration(estimate.seconds)}"
         time += _part(estimate.timed, estimate.cells) + f" ({estimate.basis}"
         if estimate.bounded:
             time += f"; {estimate.bounded} with all their steps, though patience may end them"
@@ -126,7 +127,7 @@ class _Past:
         total = container.total_steps(train, job.data.examples["train"])
         _, alike = self._nearest(_step_keys(job.cell.settings))
         if not alike:
-            return total, train.patience > 0
+            return total, train.patience > 0 and total > train.min_steps
         ends = [found.steps if found.stopped_by == "patience" else total for found in alike]
         return min(statistics.median(ends), total), False
 
@@ -138,7 +139,7 @@ class _Past:
         if not near:
             return "", None
         own = statistics.median(_scaled(found, job.cell.train, steps) for found in near)
-        return NEAR[number], own + statistics.median(map(_rest, self.found[keys[-1]]))
+        return NEAR[number], own + min(map(_rest, self.found[keys[-1]]))
 
     def bytes(self, job: Job) -> float | None:
         """Of the job's delta."""
@@ -184,14 +185,12 @@ def _scaled(found: Record, train: Train, steps: float) -> float:
 
 
 def _rest(found: Record) -> float:
-    """Wall-clock seconds of a run that are not in its cost."""
+    """Wall-clock seconds from a run's first start to its end that are not in its cost."""
     started, finished = (
         datetime.datetime.fromisoformat(text)
         for text in (found.provenance.started, found.provenance.finished)
     )
-    cost = found.cost
-    counted = sum(s or 0.0 for s in (cost.train_seconds, cost.eval_seconds, cost.select_seconds))
-    return max(0.0, (finished - started).total_seconds() - counted)
+    return max(0.0, (finished - started).total_seconds() - (counted(found.cost) or 0.0))
 
 
 def _sized(found: Record, settings: Mapping[str, Any]) -> float:
@@ -202,14 +201,6 @@ def _sized(found: Record, settings: Mapping[str, Any]) -> float:
 
 def _part(covered: int, cells: int) -> str:
     return "" if covered == cells else f" for {covered} of {cells} cells, the others not measured"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def _amount(size: float) -> str:

@@ -7,7 +7,7 @@ when the other's record is there, and is ours to run when the other has let go o
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
 from jiant_sparse.benchmark import lock_file, plan, work
@@ -38,7 +38,7 @@ def run(
     `notify(job, record)` is called from this thread as cells end, here or in another process, and
     `waiting(job, owner)` once for each that another process has. On KeyboardInterrupt the running
     cells are stopped, with a checkpoint each, the ones that ended meanwhile are told, and it goes
-    up; a second one stops the waiting for them.
+    up; a second one stops the waiting for them. A cell whose telling was interrupted is told again.
     """
     grid = _Grid(executor, notify, waiting)
     cells = [_Cell(job, _failed_before(job) if retry else None) for job in jobs]
@@ -85,23 +85,26 @@ class _Grid:
             if self.running:
                 timeout = LOOK_SECONDS if self.held else None
                 for future in wait(self.running, timeout, FIRST_COMPLETED).done:
-                    self.take(self.running.pop(future), future)
+                    self.take(future)
+                    # Only now: one whose telling is interrupted is told again.
+                    del self.running[future]
             else:
                 time.sleep(LOOK_SECONDS)
             if self.held and time.monotonic() - looked >= LOOK_SECONDS:
                 self.look()
                 looked = time.monotonic()
 
-    def take(self, cell: _Cell, future: "Future[Outcome]") -> None:
+    def take(self, future: "Future[Outcome]") -> None:
         """The outcome of a cell that was begun."""
+        cell = self.running[future]
         try:
-            self.sort(cell, future.result())
-        except CancelledError:
-            self.held.append(cell)
+            outcome = future.result()
         except Died as died:
             self.bury(cell, str(died))
         except Exception as error:
             self.bury(cell, work.told(error))
+        else:
+            self.sort(cell, outcome)
 
     def sort(self, cell: _Cell, outcome: Outcome) -> None:
         if isinstance(outcome, Record):

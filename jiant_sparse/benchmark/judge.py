@@ -13,7 +13,7 @@ from jiant_sparse.benchmark import record
 from jiant_sparse.benchmark.cell import Benchmark, Cell
 from jiant_sparse.benchmark.record import Record
 from jiant_sparse.benchmark.sweep import Variant, text
-from jiant_sparse.errors import InputError, suggest
+from jiant_sparse.errors import InputError, NotFinite, suggest
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Position:
 class Records:
     """The highest mean dev score over the seeds; of equal ones the first in the file.
 
-    A score that is undefined is the worst. given: options of the command that made the records.
+    A score that is undefined is the worst, and so is a run that diverged, which it would again.
+    given: options of the command that made the records.
     """
 
     output_dir: Path
@@ -125,6 +126,8 @@ class Records:
             parts.append(f"{task} {text(values[task])} (dev {told})")
         records = [r for task in tasks for group in groups[task].values() for r in group]
         size = _size(selection, candidates, records, len(tasks))
+        diverged = sum(found.status == "failed" for found in records)
+        size += f", {diverged} diverged" if diverged else ""
         line = f"{reference.place}: {', '.join(parts)} from {selection.benchmark.name}, {size}"
         return Choice(values, (line,), tuple(records))
 
@@ -138,7 +141,7 @@ class Records:
             return "unreadable", None
         if found.settings_hash != cell.settings_hash:
             return "made with other settings", None
-        return ("ok", found) if found.status == "ok" else ("failed", None)
+        return ("ok", found) if found.status == "ok" or _diverged(found) else ("failed", None)
 
     def _unready(self, selection: Selection, states: Mapping[str, Counter[str]]) -> str:
         """What is not there, tasks that lack the same together, and how to get it."""
@@ -164,6 +167,10 @@ def _best(groups: Mapping[str, list[Record]]) -> tuple[str, float]:
     means = {label: statistics.fmean(map(_dev, group)) for label, group in groups.items()}
     best = max(means, key=means.__getitem__)
     return best, means[best]
+
+
+def _diverged(found: Record) -> bool:
+    return (found.error or "").startswith(f"{NotFinite.__name__}: ")
 
 
 def _dev(found: Record) -> float:

@@ -120,10 +120,13 @@ class Lock:
         self._lost = self._lost or f"{self._directory}: the lock was released"
         # What cannot be marked or removed frees the lock too, later: its heartbeat is over.
         with contextlib.suppress(OSError):
-            if not remove:
-                # Also after a loss: the next one need not wait for an owner that has wound up.
-                self._write(self._content.model_copy(update={"released": True}))
-        os.close(self._file)
+            try:
+                if not remove:
+                    # Also after a loss: the next one need not wait for an owner that has wound up.
+                    self._write(self._content.model_copy(update={"released": True}))
+            finally:
+                # A network file system tells here what it could not write.
+                os.close(self._file)
         if remove:
             with contextlib.suppress(OSError):
                 self._remove()
@@ -151,7 +154,8 @@ class Lock:
         with contextlib.suppress(OSError):
             if os.path.samestat(self._path.stat(), os.fstat(self._file)):
                 self._path.unlink()
-        os.close(self._file)
+        with contextlib.suppress(OSError):
+            os.close(self._file)
 
     def _beat(self) -> None:
         """The heartbeat's thread: until released or lost."""

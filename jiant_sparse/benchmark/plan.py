@@ -1,14 +1,15 @@
 """Which cells there are, whether their inputs are good, and which are done."""
 
 import contextlib
-from collections import Counter
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jiant_sparse.benchmark import record
-from jiant_sparse.benchmark.cell import Benchmark, Cell, Setup
+from jiant_sparse.benchmark import config, evidence, lock_file, manifest, record
+from jiant_sparse.benchmark.cell import Benchmark, Cell
 from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
+from jiant_sparse.benchmark.record import CellKey
 from jiant_sparse.data.prepare import TaskData, prepare
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import checkpoint, compat, device, fit, model
@@ -18,12 +19,16 @@ _ONLY = ("task", "method", "seed")
 
 
 def parse_only(text: str | None) -> dict[str, list[str]]:
-    """`task=cb,task=rte,method=sam` as key -> values. Raises InputError for anything else."""
+    """`task=cb,task=rte,method=sam` as key -> values; none for None.
+
+    Raises InputError for anything else, empty text included: it would stand for every cell.
+    """
     only: dict[str, list[str]] = {}
-    for part in text.split(",") if text else ():
+    for part in () if text is None else text.split(","):
         key, equals, value = part.strip().partition("=")
         if key not in _ONLY or not equals or not value:
-            raise InputError(f"--only {part}: must look like {'=..., '.join(_ONLY)}=...")
+            form = "=..., ".join(_ONLY)
+            raise InputError(f"--only {part or repr(part)}: must look like {form}=...")
         only.setdefault(key, []).append(value)
     return only
 
@@ -41,28 +46,14 @@ def plan(
     that choose values, before anything runs.
     """
     compat.require_jiant()
-    cells = [cell for cell in benchmark.cells if _wanted(cell, only or {})]
-    if not cells:
-        raise InputError(f"--only {_shown(only)}: none of {len(benchmark.cells)} cells matches")
+    only = only or {}
+    config.check_only(only, benchmark.planned)
+    cells = [cell for cell in benchmark.cells if config.is_wanted(cell.key, only)]
     source = model.resolve(benchmark.model)
-    problems: dict[str, None] = {}
-    prepared: dict[Any, TaskData] = {}
-    for cell in cells:
-        if cell.train.max_seq_length > source.longest_sequence:
-            problems[
-                f"train.max_seq_length is {cell.train.max_seq_length}; "
-                f"{benchmark.model} takes at most {source.longest_sequence}"
-            ] = None
-        try:
-            device.pick(cell.setup.device)
-            key = _data_key(cell)
-            if key not in prepared:
-                prepared[key] = _prepare(cell, output_dir, write=False)
-        except InputError as error:
-            problems |= dict.fromkeys(error.problems)
+    prepared, problems = _prepare_all(cells, output_dir)
     problems |= _misfits(cells, source)
-    expected = {c.key.task: (c.setup, prepared.get(_data_key(c))) for c in cells}
-    problems |= _foreign(benchmark.evidence, source, expected)
+    data = [(c, prepared[_data_key(c)]) for c in cells if _data_key(c) in prepared]
+    problems |= evidence.foreign(benchmark.evidence, source.sha256, data)
     if problems:
         raise InputError(*problems)
     return [
@@ -79,11 +70,31 @@ def plan(
     ]
 
 
+def _prepare_all(
+    cells: Sequence[Cell], output_dir: Path
+) -> tuple[dict[Any, TaskData], dict[str, None]]:
+    """Data by `_data_key`, and what is wrong with it, or with the device that is asked for."""
+    prepared: dict[Any, TaskData] = {}
+    problems: dict[str, None] = {}
+    for cell in cells:
+        try:
+            device.pick(cell.setup.device)
+            if _data_key(cell) not in prepared:
+                prepared[_data_key(cell)] = _prepare(cell, output_dir, write=False)
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+    return prepared, problems
+
+
 def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None]:
     """What keeps a method from being attached to the model, or the training from reaching it."""
     problems: dict[str, None] = {}
     attached = []
     for cell in cells:
+        length, longest = cell.train.max_seq_length, source.longest_sequence
+        if length > longest:
+            takes = f"{cell.setup.model} takes at most {longest}"
+            problems[f"train.max_seq_length is {length}; {takes}"] = None
         what = (cell.method_name, cell.method_fields)
         try:
             if what not in attached:
@@ -99,45 +110,21 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
     return problems
 
 
-def _foreign(
-    evidence: Sequence[record.Record],
-    source: model.ModelSource,
-    expected: Mapping[str, tuple[Setup, TaskData | None]],
-) -> dict[str, None]:
-    """Records that choose values for another model, or on other data of the same split."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for found in evidence:
-        benchmark = found.cell.benchmark
-        if found.inputs.get("model") != source.sha256:
-            counts[benchmark, "another model"] += 1
-        setup, data = expected.get(found.cell.task, (None, None))
-        if setup is None or data is None:
-            continue
-        if all(
-            found.settings.get(name) == getattr(setup, name) for name in ("split", "split_seed")
-        ):
-            # Not the training set, a part of which a perturbation leaves out.
-            for name in ("val", "test"):
-                if found.inputs.get(name) != data.sha256[name]:
-                    counts[benchmark, f"another {name} set of {found.cell.task}"] += 1
-    return {
-        f"{number} records of {benchmark}, which choose values here, were made with {what}; "
-        "run it again, both into one new --output-dir": None
-        for (benchmark, what), number in counts.items()
-    }
-
-
 def states(jobs: Sequence[Job]) -> list[str]:
     """`missing`, `ok` or `failed` for each job: what its record says, if there is one.
 
-    Raises InputError naming, for every record or checkpoint made with other settings or from other
-    data, what differs.
+    Raises InputError naming every record that cannot be read, and for every record or checkpoint
+    made with other settings or from other data, what differs.
     """
     found, problems = [], []
     for job in jobs:
         path = job.directory / record.FILE_NAME
         if path.exists():
-            result = read_record(job)
+            try:
+                result = read_record(job)
+            except InputError as error:
+                problems += _advised(error, "remove it to run the cell again")
+                continue
             found.append(result.status)
             made_of = result.model_dump(include={"settings", "settings_hash", "inputs"})
         else:
@@ -170,9 +157,12 @@ def read_record(job: Job) -> record.Record:
 
 
 def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
-    """Write the plan of all cells, so that the report shows the missing ones; its directory."""
-    directory = output_dir / benchmark.name
-    keys = [cell.key for cell in benchmark.cells]
+    """Write the plan of all cells, so that the report shows the missing ones; its directory.
+
+    Raises as `check_manifest`.
+    """
+    check_manifest(benchmark, output_dir)
+    directory, keys = output_dir / benchmark.name, benchmark.planned
     Manifest(
         benchmark=benchmark.name,
         tasks=list(dict.fromkeys(key.task for key in keys)),
@@ -180,6 +170,49 @@ def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
         cells=[PlannedCell(task=key.task, method=key.method, seed=key.seed) for key in keys],
     ).write(directory)
     return directory
+
+
+def check_manifest(benchmark: Benchmark, output_dir: Path) -> None:
+    """Raise InputError if the plan on disk has begun cells that the new one lacks.
+
+    Else they would be in no plan any more, and a report or a status could not say what is missing
+    beside them. Cells that were not begun come and go as the file is edited.
+    """
+    directory = output_dir / benchmark.name
+    path = directory / manifest.FILE_NAME
+    if not path.exists():
+        return
+    try:
+        listed = Manifest.read(directory).cells
+    except InputError as error:
+        raise InputError(*_advised(error, "remove it, and it is written anew")) from error
+    keys = (CellKey(benchmark=benchmark.name, **cell.model_dump()) for cell in listed)
+    planned = set(benchmark.planned)
+    lost = [
+        key.directory(output_dir)
+        for key in keys
+        if key not in planned and _begun(key.directory(output_dir))
+    ]
+    if lost:
+        raise InputError(
+            f"{path}: lists {len(lost)} cells that were begun and are not in this plan, such as "
+            f"{lost[0]}; use --only to run a part of a plan, another --output-dir for another "
+            "plan, or remove these cells"
+        )
+
+
+def _begun(directory: Path) -> bool:
+    return (
+        (directory / record.FILE_NAME).exists()
+        or checkpoint.exists(directory)
+        or lock_file.holder(directory) is not None
+    )
+
+
+def _advised(error: InputError, advice: str) -> list[str]:
+    """The problems, of one file, with what to do about it at their end."""
+    *others, last = error.problems
+    return [*others, f"{last}; {advice}"]
 
 
 def _prepare(cell: Cell, output_dir: Path, *, write: bool) -> TaskData:
@@ -200,35 +233,27 @@ def _data_key(cell: Cell) -> tuple[Any, ...]:
     return (cell.task, cell.seed if cell.setup.drop_train else None)
 
 
-def _wanted(cell: Cell, only: Mapping[str, Sequence[str]]) -> bool:
-    key = cell.key
-    values = {"task": key.task, "method": key.method, "seed": str(key.seed)}
-    return all(values[name] in allowed for name, allowed in only.items())
-
-
-def _shown(only: Mapping[str, Sequence[str]] | None) -> str:
-    return ",".join(f"{name}={value}" for name, values in (only or {}).items() for value in values)
-
-
 def _difference(job: Job, made_of: Mapping[str, Any]) -> str:
     """What keeps a record or a checkpoint from being the job's own, or the empty string."""
     if made_of["settings_hash"] != job.cell.settings_hash:
         old, new = _flat(made_of["settings"]), _flat(job.cell.settings)
-        keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-        keys = [key for key in keys if key != "model"]  # its content counts, below
-        changes = (f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys)
-        return "was made with other settings: " + "; ".join(changes)
+        keys = sorted((old.keys() | new.keys()) - {"model"})  # its content counts, below
+        pairs = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in keys}
+        changes = [f"{key} was {was}, is {now}" for key, (was, now) in pairs.items() if was != now]
+        told = "; ".join(changes) or "settings_hash is not that of its settings"
+        return f"was made with other settings: {told}"
     changed = [n for n, digest in job.inputs.items() if made_of["inputs"].get(n) != digest]
     if changed:
         return f"input changed since the cell ran: {', '.join(str(job.places[n]) for n in changed)}"
     return ""
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted keys, and the JSON that the hash is of: 1 is not 1.0, and null is not absent."""
+    flat: dict[str, str] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[f"{prefix}{key}"] = json.dumps(value)
     return flat

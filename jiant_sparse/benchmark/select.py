@@ -28,11 +28,18 @@ class Resolver:
     """Makes a benchmark of a configuration, and of those that its references name.
 
     given: top-level keys to replace in each of these. judge: None = nothing can be chosen here.
+    tasks: the only ones to choose for, in selections that are chosen themselves; None = all.
     """
 
-    def __init__(self, given: Mapping[str, Any], judge: Judge | None) -> None:
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        judge: Judge | None,
+        tasks: Collection[str] | None = None,
+    ) -> None:
         self.given = given
         self.judge = judge
+        self.tasks = tasks
         self._selections: dict[Path, Selection] = {}
         self._open: list[Path] = []
 
@@ -61,7 +68,7 @@ class Resolver:
                 problems += [f"{place}{text}" for text in error.problems]
         self._open.pop()
         raw = expanded.raw | ({"methods": blocks} if expanded.variants else {})
-        bound = Binder(where, problems).benchmark(raw)
+        bound = Binder(where, problems, expanded.tasks).benchmark(raw)
         evidence = {record.cell.model_dump_json(): record for c in choices for record in c.evidence}
         lines = dict.fromkeys(line for choice in choices for line in choice.lines)
         return dataclasses.replace(bound, chosen=(*lines,), evidence=(*evidence.values(),))
@@ -106,7 +113,7 @@ class Resolver:
             if not path.is_file():
                 raise InputError(f"select: there is no file {where}")
             try:
-                expanded = expand(read_yaml(path) | dict(self.given), where)
+                expanded = expand(read_yaml(path) | dict(self.given), where).narrowed(self.tasks)
                 bound = self.benchmark(expanded, where)
             except InputError as error:
                 raise _Unusable(*error.problems) from error

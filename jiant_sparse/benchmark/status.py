@@ -1,4 +1,7 @@
-"""Where the cells of a benchmark stand, by the files that they leave. Only reads; needs no torch.
+"""Where the cells of a benchmark stand, by the files that they leave. Needs no torch.
+
+Changes none of them. Beside a lock a temporary file is made for a moment, to read the file system's
+clock by which heartbeats age; where none can be made, the local clock counts.
 
 A cell with a good record is done. Else it is running if somebody holds its lock, whatever an
 earlier record says; else it has failed if its record says so, and waits if it has none.
@@ -19,6 +22,7 @@ from jiant_sparse.benchmark import lock_file, manifest, record
 from jiant_sparse.benchmark.lock_file import Holder
 from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.benchmark.record import CellKey, Record
+from jiant_sparse.benchmark.times import counted, together
 from jiant_sparse.errors import InputError
 
 NEAR = ("the same task and method", "the same method", "the same task", "other tasks and methods")
@@ -65,11 +69,18 @@ class Broken:
 
 @dataclass(frozen=True)
 class TimeLeft:
-    """seconds: for all cells that wait or run; None = not measured. basis: cells by `NEAR`."""
+    """seconds: for the cells that wait or run and are measured; None = none is.
+
+    basis: how many of these by `NEAR`.
+    bounded: how many of them are counted with all their steps, though patience may end them.
+    unmeasured: how many have no done cell that says anything of them.
+    """
 
     seconds: float | None
     at_a_time: int
     basis: dict[str, int]
+    bounded: int
+    unmeasured: int
 
 
 @dataclass(frozen=True)
@@ -210,7 +221,7 @@ def _logged_step(cell: Path) -> int:
 def _time_left(cells: Sequence[PlannedCell], states: Sequence[_State]) -> TimeLeft | None:
     """By the median of the nearest done cells: a cell has as much left as they had at its step."""
     todo = [
-        (cell, state.step or 0)
+        (cell, state.step or 0, state.steps if isinstance(state, Running) else None)
         for cell, state in zip(cells, states, strict=True)
         if isinstance(state, Running | _Waiting)
     ]
@@ -219,26 +230,28 @@ def _time_left(cells: Sequence[PlannedCell], states: Sequence[_State]) -> TimeLe
     at_a_time = max(1, sum(isinstance(state, Running) for state in states))
     past = _past(states)
     if not past:
-        return TimeLeft(None, at_a_time, {})
+        return TimeLeft(None, at_a_time, {}, 0, len(todo))
     basis: Counter[str] = Counter()
-    left = []
-    for cell, step in todo:
+    left, bounded = [], 0
+    for cell, step, steps in todo:
         keys = zip(NEAR, _keys(cell.task, cell.method), strict=True)
         words, near = next((words, past[key]) for words, key in keys if key in past)
-        left.append(_rest(near, step))
-        basis[words] += 1
-    # No cell is shared by two workers.
-    seconds = max(sum(left) / at_a_time, *left)
-    return TimeLeft(seconds, at_a_time, {words: basis[words] for words in NEAR if words in basis})
+        seconds, bound = _rest(near, step, steps)
+        if seconds is not None:
+            left.append(seconds)
+            basis[words] += 1
+            bounded += bound
+    ordered = {words: basis[words] for words in NEAR if words in basis}
+    seconds = together(left, at_a_time) if left else None
+    return TimeLeft(seconds, at_a_time, ordered, bounded, len(todo) - len(left))
 
 
 def _past(states: Sequence[_State]) -> dict[_Key, list[tuple[int, float]]]:
     """(steps, seconds) of the done cells, by all that a cell may look for them by."""
     past: dict[_Key, list[tuple[int, float]]] = {}
     for state in states:
-        if isinstance(state, Record) and state.steps and state.cost.train_seconds is not None:
-            cost = state.cost
-            seconds = cost.train_seconds + (cost.eval_seconds or 0) + (cost.select_seconds or 0)
+        seconds = counted(state.cost) if isinstance(state, Record) else None
+        if isinstance(state, Record) and state.steps and seconds is not None:
             for key in _keys(state.cell.task, state.cell.method):
                 past.setdefault(key, []).append((state.steps, seconds))
     return past
@@ -249,7 +262,17 @@ def _keys(task: str, method: str) -> list[_Key]:
     return [(task, method), (None, method), (task, None), (None, None)]
 
 
-def _rest(near: Sequence[tuple[int, float]], step: int) -> float:
-    """Seconds after `step`, by the (steps, seconds) of those that went further."""
-    further = [seconds * (1 - step / steps) for steps, seconds in near if steps > step]
-    return statistics.median(further) if further else 0.0
+def _rest(
+    near: Sequence[tuple[int, float]], step: int, steps: int | None
+) -> tuple[float | None, bool]:
+    """Seconds after `step`, by the (steps, seconds) of those that went further.
+
+    Where none did, whether the seconds are those of all `steps`; None if these are not known.
+    """
+    further = [seconds * (1 - step / total) for total, seconds in near if total > step]
+    if further:
+        return statistics.median(further), False
+    if steps is None:
+        return None, False
+    rate = statistics.median(seconds / total for total, seconds in near)
+    return rate * (steps - step), steps > step

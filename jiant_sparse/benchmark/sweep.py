@@ -9,8 +9,8 @@ of a file holds for every method that has none of its own; `sweep: {}` keeps a m
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jiant_sparse.benchmark.yaml_file import is_reference
@@ -32,11 +32,27 @@ class Variant:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A configuration without sweeps. variants: of each method's label. problems: what is wrong."""
+    """A configuration without sweeps. variants: of each method's label. problems: what is wrong.
+
+    tasks: labels of the file's tasks, of which `raw` may hold a part.
+    """
 
     raw: dict[str, Any]
     variants: Mapping[str, Variant]
     problems: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    def narrowed(
+        self, tasks: Collection[str] | None = None, methods: Collection[str] | None = None
+    ) -> "Expanded":
+        """With these tasks and methods alone; None = all."""
+        raw, variants = dict(self.raw), self.variants
+        for kind, labels in (("tasks", tasks), ("methods", methods)):
+            if labels is not None and isinstance(raw.get(kind), Mapping):
+                raw[kind] = {label: block for label, block in raw[kind].items() if label in labels}
+        if methods is not None:
+            variants = {label: v for label, v in variants.items() if label in methods}
+        return replace(self, raw=raw, variants=variants)
 
 
 def expand(raw: Mapping[str, Any], where: str) -> Expanded:
@@ -47,9 +63,10 @@ def expand(raw: Mapping[str, Any], where: str) -> Expanded:
     rest, common = without(raw, "sweep")
     problems: list[str] = []
     lists = _lists(common, f"{where}: sweep", problems)
-    blocks = rest.get("methods")
+    blocks, tasks = rest.get("methods"), rest.get("tasks")
+    names = tuple(map(str, tasks)) if isinstance(tasks, Mapping) else ()
     if not isinstance(blocks, Mapping):
-        return Expanded(rest, {}, tuple(problems))
+        return Expanded(rest, {}, tuple(problems), names)
     methods: dict[str, Any] = {}
     variants: dict[str, Variant] = {}
     for label, block in blocks.items():
@@ -68,7 +85,7 @@ def expand(raw: Mapping[str, Any], where: str) -> Expanded:
                 other = variants[name].origin
                 problems.append(f"{where}: methods: {other} and {label} both make {name!r}")
             methods[name], variants[name] = made, Variant(label, values)
-    return Expanded(rest | {"methods": methods}, variants, tuple(problems))
+    return Expanded(rest | {"methods": methods}, variants, tuple(problems), names)
 
 
 def without(block: Mapping[str, Any], key: str) -> tuple[dict[str, Any], Any]:

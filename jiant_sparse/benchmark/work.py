@@ -1,18 +1,18 @@
 """What a worker does with one cell: lock it, look whether it is done, train, record, release."""
 
+import contextlib
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 from jiant_sparse.benchmark import lock, lock_file, plan, provenance
 from jiant_sparse.benchmark.record import Provenance, Record
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.host import checkpoint
-from jiant_sparse.host.control import Control, Progress, Stopped
+from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.job import Job
 
 
@@ -40,36 +40,38 @@ def work(job: Job, *, retry: Record | None = None) -> Outcome:
     Every failure is a failed record, which says so if it could not be written. In the main thread
     SIGTERM and SIGINT end the cell at its next step, with a checkpoint.
     """
+    attempt = _Attempt(job, retry)
     try:
-        return _run(job, retry, (), verbose=False)
+        return attempt.run()
     except Exception as error:
         # The cell is not ours, or its record is not the cell's: nothing may be written.
-        return _failed(job, told(error), provenance.now())
+        return attempt.failed(told(error))
 
 
 def work_here(job: Job, *, retry: Record | None = None, verbose: bool = False) -> Outcome:
     """As `work`, for a user who waits: bad input and a directory of no use are raised."""
-    return _run(job, retry, (InputError,), verbose)
+    return _Attempt(job, retry, passing=(InputError,), verbose=verbose).run()
 
 
 def record_death(job: Job, error: str, *, retry: Record | None = None) -> Outcome:
     """The failed record of a cell whose worker is gone, unless it is done or somebody has it."""
-    started = provenance.now()
+    attempt = _Attempt(job, retry)
     try:
-        return _locked(job, Control(), retry, lambda held: _recorded(job, error, started, held))
+        return attempt.locked(lambda held: attempt.recorded(error, held))
     except Exception as problem:
-        return _failed(job, _beside(error, told(problem)), started)
+        return attempt.failed(_beside(error, told(problem)))
 
 
 def tidy(job: Job) -> None:
     """Remove what is left beside the record of a good cell whose process was killed just then.
 
-    Nothing happens if somebody holds the cell.
+    Nothing happens if somebody holds the cell, or if files cannot be removed: they do no harm.
     """
-    left = lock_file.files(job.directory) or (job.directory / checkpoint.FOLDER).exists()
-    # A failed cell keeps them: it may be run again.
-    if left and plan.states([job]) == ["ok"]:
-        _locked(job, Control(), None, lambda held: Halted("there is nothing to run"))
+    with contextlib.suppress(OSError):
+        left = lock_file.files(job.directory) or (job.directory / checkpoint.FOLDER).exists()
+        # A failed cell keeps them: it may be run again.
+        if left and plan.states([job]) == ["ok"]:
+            _Attempt(job).locked(lambda held: Halted("there is nothing to run"))
 
 
 def told(error: BaseException) -> str:
@@ -90,76 +92,94 @@ def told(error: BaseException) -> str:
     return f"{line}\n{''.join(traceback.format_exception(error))}"
 
 
-def _run(
-    job: Job, retry: Record | None, passing: tuple[type[Exception], ...], verbose: bool
-) -> Outcome:
-    control = Control()
-    with _signals(control):
-        return _locked(
-            job, control, retry, lambda held: _train(job, control, passing, verbose, held)
+@dataclass(frozen=True)
+class _Attempt:
+    """One try to bring a cell to its end.
+
+    passing: errors that are raised instead of recorded.
+    """
+
+    job: Job
+    retry: Record | None = None
+    passing: tuple[type[Exception], ...] = ()
+    verbose: bool = False
+    control: Control = field(default_factory=Control)
+    started: str = field(default_factory=provenance.now)
+
+    def run(self) -> Outcome:
+        with _signals(self.control):
+            return self.locked(self.train)
+
+    def locked(self, make: Callable[[lock.Lock], Outcome]) -> Outcome:
+        """What `make` gives, under the cell's lock, unless the cell has a record by now."""
+        job = self.job
+        try:
+            with lock.acquire(job.directory, self.control) as held:
+                outcome = self.ended() or make(held)
+                done = isinstance(outcome, Record) and outcome.status == "ok"
+                if done:
+                    held.check()  # another's checkpoints are not ours to remove
+                    checkpoint.clear(job.directory)
+                held.release(done=done)
+                return outcome
+        except (lock.Busy, lock.Lost) as other:
+            return Waiting(str(other))
+
+    def ended(self) -> Record | None:
+        """Its record, but not the one to be retried. Raises InputError if that is another's."""
+        (state,) = plan.states([self.job])
+        found = None if state == "missing" else plan.read_record(self.job)
+        return None if found == self.retry else found
+
+    def train(self, held: lock.Lock) -> Outcome:
+        from jiant_sparse.host.train import train
+
+        self.control.confirm = held.check
+        try:
+            return train(self.job, self.control, verbose=self.verbose)
+        except Stopped as stopped:
+            held.check()
+            return Halted(str(stopped))
+        except self.passing:
+            raise
+        except Exception as error:
+            return self.recorded(told(error), held)
+
+    def recorded(self, error: str, held: lock.Lock) -> Record:
+        """A failed record, written, or saying why not. Raises Lost if the cell is not ours.
+
+        A good one that an earlier owner has finished after all is kept.
+        """
+        failed = self.failed(error)
+        held.check()
+        try:
+            if plan.states([self.job]) == ["ok"]:
+                return plan.read_record(self.job)
+            failed.write(self.job.directory)
+        except OSError as problem:
+            return self.failed(_beside(error, f"its record cannot be written: {problem}"))
+        return failed
+
+    def failed(self, error: str) -> Record:
+        commit, dirty = provenance.commit()
+        return Record(
+            **self.job.identity,
+            status="failed",
+            error=error,
+            provenance=Provenance(
+                commit=commit,
+                dirty=dirty,
+                versions=provenance.versions(),
+                device=None,
+                threads=None,
+                pooler=None,
+                started=self.started,
+                finished=provenance.now(),
+            ),
         )
 
 
-def _locked(
-    job: Job, control: Control, retry: Record | None, make: Callable[[lock.Lock], Outcome]
-) -> Outcome:
-    """What `make` gives, under the cell's lock, unless the cell has a record by now."""
-    try:
-        with lock.acquire(job.directory, _Loss(control)) as held:
-            outcome = _ended(job, retry) or make(held)
-            done = isinstance(outcome, Record) and outcome.status == "ok"
-            if done:
-                checkpoint.clear(job.directory)
-            held.release(done=done)
-            return outcome
-    except (lock.Busy, lock.Lost) as other:
-        return Waiting(str(other))
-
-
-@dataclass(frozen=True)
-class _Loss:
-    """What the lock sees of a run. A lock stops it for one reason: that it is lost."""
-
-    control: Control
-
-    @property
-    def progress(self) -> Progress:
-        return self.control.progress
-
-    def stop(self, reason: str) -> None:
-        self.control.lose(reason)
-
-
-def _ended(job: Job, retry: Record | None) -> Record | None:
-    """The cell's record, but not the one to be retried. Raises InputError if it is another's."""
-    (state,) = plan.states([job])
-    found = None if state == "missing" else plan.read_record(job)
-    return None if found == retry else found
-
-
-def _train(
-    job: Job,
-    control: Control,
-    passing: tuple[type[Exception], ...],
-    verbose: bool,
-    held: lock.Lock,
-) -> Outcome:
-    from jiant_sparse.host.train import train
-
-    started = provenance.now()
-    control.confirm = held.check
-    try:
-        return train(job, control, verbose=verbose)
-    except Stopped as stopped:
-        held.check()
-        return Halted(str(stopped))
-    except passing:
-        raise
-    except Exception as error:
-        return _recorded(job, told(error), started, held)
-
-
-@contextmanager
+@contextlib.contextmanager
 def _signals(control: Control) -> Iterator[None]:
     """SIGTERM and SIGINT ask the run to stop; a second SIGINT ends it at once."""
     interrupts = 0
@@ -186,37 +206,7 @@ def _signals(control: Control) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
-def _recorded(job: Job, error: str, started: str, held: lock.Lock) -> Record:
-    """A failed record, written, or saying why not. Raises Lost if the cell is not ours."""
-    failed = _failed(job, error, started)
-    held.check()
-    try:
-        failed.write(job.directory)
-    except OSError as problem:
-        return _failed(job, _beside(error, f"its record cannot be written: {problem}"), started)
-    return failed
-
-
 def _beside(error: str, more: str) -> str:
     """`more` at the end of the first line, which is the one that a summary shows."""
     first, *rest = error.split("\n")
     return "\n".join([f"{first}; {more}", *rest])
-
-
-def _failed(job: Job, error: str, started: str) -> Record:
-    commit, dirty = provenance.commit()
-    return Record(
-        **job.identity,
-        status="failed",
-        error=error,
-        provenance=Provenance(
-            commit=commit,
-            dirty=dirty,
-            versions=provenance.versions(),
-            device=None,
-            threads=None,
-            pooler=None,
-            started=started,
-            finished=provenance.now(),
-        ),
-    )

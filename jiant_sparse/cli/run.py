@@ -1,15 +1,18 @@
 """`jiant-sparse run` and `jiant-sparse grid`: one cell here, or all of a benchmark in workers."""
 
 import contextlib
+import dataclasses
 import io
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jiant_sparse.cli import options
 from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
@@ -21,35 +24,41 @@ if TYPE_CHECKING:
     from jiant_sparse.benchmark.work import Outcome
     from jiant_sparse.host.job import Job
 
-Output = Annotated[Path, typer.Option("--output-dir", help="Where results go.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one key of the file: train.learning_rate=3e-4."),
-]
-Log = Annotated[
-    str | None, typer.Option("--log", help="tensorboard: scalars for TensorBoard beside the log.")
-]
-DataDir = Annotated[str | None, typer.Option("--data-dir", help="Instead of the file's data_dir.")]
-Model = Annotated[str | None, typer.Option("--model", help="Instead of the file's model.")]
+SHOWN = 8
+"""Running cells that a line has room for, where nobody knows how many there are."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a call of `grid` is about. jobs: all that were asked for. todo: those to be run."""
+
+    benchmark: "Benchmark"
+    jobs: "list[Job]"
+    todo: "list[Job]"
+    choice: "Choice"
+    output_dir: Path
+    retry: bool
+
+    @property
+    def ended(self) -> "list[Job]":
+        """The jobs that are not to be run."""
+        directories = {job.directory for job in self.todo}
+        return [job for job in self.jobs if job.directory not in directories]
 
 
 def run(
     task: Annotated[str, typer.Option(help="Label of the task.")],
     method: Annotated[str, typer.Option(help="Label of the method.")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    model: Model = None,
-    data_dir: DataDir = None,
-    output_dir: Output = Path("results"),
-    config: Annotated[
-        Path | None, typer.Option("--config", help="Take settings from this YAML file.")
-    ] = None,
-    log: Log = None,
-    set_: Set = None,
+    model: options.Model = None,
+    data_dir: options.DataDir = None,
+    output_dir: options.Output = Path("results"),
+    config: options.File = None,
+    log: options.Log = None,
+    set_: options.Set = None,
 ) -> None:
     """Run one cell here, in this process, and print its result; Ctrl-C leaves a checkpoint."""
     from jiant_sparse.benchmark import config as config_module
-    from jiant_sparse.benchmark import plan, work
-    from jiant_sparse.benchmark.executors.choose import with_threads
     from jiant_sparse.benchmark.record import Record, describe
 
     with input_errors():
@@ -62,15 +71,7 @@ def run(
             given=_given(model, data_dir),
             output_dir=output_dir,
         )
-        (job,) = with_threads(plan.plan(benchmark, output_dir, tensorboard=_boards(log)), 1)
-        (state,) = plan.states([job])
-        if state == "ok":
-            typer.echo("done before; nothing was run", err=True)
-            result = plan.read_record(job)
-        else:
-            plan.write_data([job], output_dir)
-            retry = plan.read_record(job) if state == "failed" else None
-            result = work.work_here(job, retry=retry, verbose=sys.stderr.isatty())
+        job, result = _run_here(benchmark, output_dir, tensorboard=_boards(log))
     if not isinstance(result, Record):
         typer.echo(_why(result), err=True)
         raise typer.Exit(1)
@@ -78,67 +79,81 @@ def run(
     raise typer.Exit(0 if result.status == "ok" else 1)
 
 
+def _run_here(
+    benchmark: "Benchmark", output_dir: Path, *, tensorboard: bool
+) -> "tuple[Job, Outcome]":
+    """The only cell of a benchmark, and what has come of it."""
+    from jiant_sparse.benchmark import plan, work
+    from jiant_sparse.benchmark.executors.choose import with_threads
+
+    (job,) = with_threads(plan.plan(benchmark, output_dir, tensorboard=tensorboard), 1)
+    (state,) = plan.states([job])
+    if state == "ok":
+        typer.echo("done before; nothing was run", err=True)
+        return job, plan.read_record(job)
+    _tell_chosen(benchmark)
+    plan.write_data([job], output_dir)
+    retry = plan.read_record(job) if state == "failed" else None
+    return job, work.work_here(job, retry=retry, verbose=sys.stderr.isatty())
+
+
 def grid(
     config: Annotated[Path, typer.Argument(help="A benchmark's YAML file.")],
-    output_dir: Output = Path("results"),
-    only: Annotated[
-        str | None, typer.Option(help="Cells to run: task=cb,method=sam,seed=0 (repeat a key).")
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(help="local: processes of this machine; ray: tasks of Ray.")
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster to join, host:port or auto; without it, one starts here."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Cells at a time; default: as many as the cores or GPUs hold."),
-    ] = None,
-    gpus_per_cell: Annotated[
-        float | None, typer.Option(help="Share of a GPU, 0.25 for four cells on each; default: 1.")
-    ] = None,
+    output_dir: options.Output = Path("results"),
+    only: options.Only = None,
+    executor: options.Executors = "local",
+    address: options.Address = None,
+    workers: options.Workers = None,
+    gpus_per_cell: options.GpusPerCell = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
-    log: Log = None,
-    model: Model = None,
-    data_dir: DataDir = None,
-    set_: Set = None,
+    log: options.Log = None,
+    model: options.Model = None,
+    data_dir: options.DataDir = None,
+    set_: options.Set = None,
 ) -> None:
     """Run every cell of a benchmark that has no record yet; prints the benchmark's directory.
 
     Start it again after anything: it goes on. Several at once share the cells.
     """
     from jiant_sparse.benchmark import config as config_module
-    from jiant_sparse.benchmark import plan, work
+    from jiant_sparse.benchmark import plan
     from jiant_sparse.benchmark.executors.choose import Choice
 
     choice = Choice(executor, address, workers, gpus_per_cell)
     with input_errors():
         choice.check()
-        benchmark = config_module.load(
-            config, set_ or (), _given(model, data_dir), output_dir=output_dir
-        )
         wanted = plan.parse_only(only)
+        given = _given(model, data_dir)
+        benchmark = config_module.load(
+            config, set_ or (), given, output_dir=output_dir, only=wanted
+        )
+        plan.check_manifest(benchmark, output_dir)
         jobs = plan.plan(benchmark, output_dir, wanted, tensorboard=_boards(log))
         todo = plan.missing(jobs, retry_failed=retry_failed)
+        order = _Order(benchmark, jobs, todo, choice, output_dir, retry_failed)
         if dry_run:
-            _print_plan(benchmark, jobs, todo, choice, output_dir)
+            _print_plan(order)
             return
-        directories = {job.directory for job in todo}
-        before = [job for job in jobs if job.directory not in directories]
-        records = _run_missing(benchmark, todo, choice, output_dir, retry=retry_failed)
-        for job in before:
-            work.tidy(job)
-        records += [plan.read_record(job) for job in before]
-    _summarise(benchmark, jobs, todo, records)
+        failed = _run_and_tell(order)
     typer.echo(output_dir / benchmark.name)
-    raise typer.Exit(1 if any(record.status == "failed" for record in records) else 0)
+    raise typer.Exit(1 if failed else 0)
 
 
-def _run_missing(
-    benchmark: "Benchmark", todo: "list[Job]", choice: "Choice", output_dir: Path, *, retry: bool
-) -> "list[Record]":
+def _run_and_tell(order: _Order) -> int:
+    """Run what is to be run and say what came of it; how many of all cells have failed."""
+    from jiant_sparse.benchmark import plan, work
+
+    _tell_chosen(order.benchmark)
+    records = _run_missing(order)
+    records += [plan.read_record(job) for job in order.ended]
+    failed = _summarise(order, records)
+    for job in order.ended:
+        work.tidy(job)
+    return failed
+
+
+def _run_missing(order: _Order) -> "list[Record]":
     """Run what is to be run; the records of these cells."""
     from jiant_sparse.benchmark import plan
 
@@ -146,79 +161,101 @@ def _run_missing(
         stack.enter_context(_sigterm_as_ctrl_c())
         # Ray prints there what its workers meet with; nothing of ours does before the end.
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        if todo:
-            todo, executor = choice.make(todo)
+        if order.todo:
+            todo, executor = order.choice.make(order.todo)
             stack.enter_context(contextlib.closing(executor))
-        plan.write_manifest(benchmark, output_dir)
-        plan.write_data(todo, output_dir)
-        return _run_grid(todo, executor, retry) if todo else []
+        plan.write_manifest(order.benchmark, order.output_dir)
+        plan.write_data(order.todo, order.output_dir)
+        if not order.todo:
+            return []
+        return _run_grid(dataclasses.replace(order, todo=todo), executor)
 
 
-def _run_grid(todo: "list[Job]", executor: "Executor", retry: bool) -> "list[Record]":
+def _run_grid(order: _Order, executor: "Executor") -> "list[Record]":
     from jiant_sparse.benchmark import grid
     from jiant_sparse.benchmark.record import describe
     from jiant_sparse.cli.progress import Bar
-    from jiant_sparse.host import checkpoint
 
-    records: list[Record] = []
-    open_cells = {job.directory for job in todo}
+    records: dict[Path, Record] = {}
+    open_cells = {job.directory: None for job in order.todo}
 
     def notify(job: "Job", record: "Record") -> None:
-        records.append(record)
-        open_cells.discard(job.directory)
-        bar.line(f"[{len(records)}/{len(todo)}] {describe(record)}")
-        bar.advance()
+        records[job.directory] = record
+        open_cells.pop(job.directory, None)
+        bar.line(f"[{len(records)}/{len(order.todo)}] {describe(record)}")
+        bar.show(len(records))
 
     def waiting(job: "Job", owner: str) -> None:
         bar.line(f"waiting for {owner}")
 
     try:
-        with Bar(open_cells, len(todo)) as bar:
-            grid.run(todo, executor, notify, retry=retry, waiting=waiting)
+        with Bar(open_cells, _at_once(order) or SHOWN) as bar:
+            grid.run(order.todo, executor, notify, retry=order.retry, waiting=waiting)
     except KeyboardInterrupt:
-        left = sum(checkpoint.identity(directory) is not None for directory in open_cells)
-        typer.echo(
-            f"stopped with {len(records)} of {len(todo)} cells ended, {left} have a checkpoint; "
-            "the same command goes on",
-            err=True,
-        )
+        _tell_stopped(order, records)
         raise typer.Exit(1) from None
-    return records
+    return [*records.values()]
 
 
-def _summarise(
-    benchmark: "Benchmark", jobs: "list[Job]", todo: "list[Job]", records: "list[Record]"
-) -> None:
+def _tell_stopped(order: _Order, records: "dict[Path, Record]") -> None:
+    """What a grid that was interrupted leaves, and how to go on."""
+    from jiant_sparse.host import checkpoint
+
+    failed = sum(record.status == "failed" for record in records.values())
+    left = sum(
+        checkpoint.exists(job.directory) for job in order.todo if job.directory not in records
+    )
+    typer.echo(
+        f"stopped with {len(records)} of {len(order.todo)} cells ended, {left} have a checkpoint; "
+        "the same command goes on"
+        + (f", with --retry-failed also the {failed} that failed" if failed else ""),
+        err=True,
+    )
+
+
+def _summarise(order: _Order, records: "list[Record]") -> int:
+    """Say what came of all cells; how many have failed."""
     from jiant_sparse.benchmark.record import describe
 
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         typer.echo(describe(record), err=True)
     typer.echo(
-        f"{benchmark.name}: {len(jobs)} cells, {len(jobs) - len(todo)} ended before, "
-        f"{len(todo)} ended now, {len(failed)} failed",
+        f"{order.benchmark.name}: {len(order.jobs)} cells, {len(order.ended)} ended before, "
+        f"{len(order.todo)} ended now, {len(failed)} failed"
+        + ("; --retry-failed runs these again" if failed else ""),
         err=True,
     )
+    return len(failed)
 
 
-def _print_plan(
-    benchmark: "Benchmark",
-    jobs: "list[Job]",
-    todo: "list[Job]",
-    choice: "Choice",
-    output_dir: Path,
-) -> None:
+def _print_plan(order: _Order) -> None:
     from jiant_sparse.benchmark import estimate, plan
 
-    for line in benchmark.chosen:
+    for line in order.benchmark.chosen:
         typer.echo(line)
-    for job, state in zip(jobs, plan.states(jobs), strict=True):
+    for job, state in zip(order.jobs, plan.states(order.jobs), strict=True):
         key = job.cell.key
         typer.echo(f"{key.task}/{key.method}/seed-{key.seed}: {state}")
-    # A cluster's number is not known before it is joined.
-    workers = choice.count(todo) if todo and choice.address is None else 1
-    typer.echo(estimate.describe(estimate.estimate(todo, output_dir, workers)))
-    typer.echo(f"{len(jobs)} cells, {len(todo)} to run, {workers} at a time")
+    workers = _at_once(order)
+    typer.echo(estimate.describe(estimate.estimate(order.todo, order.output_dir, workers or 1)))
+    many = f"{workers} at a time"
+    if workers is None:
+        many = "as many at a time as the cluster holds (the time above is of one after another)"
+    typer.echo(f"{len(order.jobs)} cells, {len(order.todo)} to run, {many}")
+
+
+def _at_once(order: _Order) -> int | None:
+    """Cells that run at a time; None: a cluster's number is not known before it is joined."""
+    if order.choice.address is not None:
+        return None
+    return order.choice.count(order.todo) if order.todo else 1
+
+
+def _tell_chosen(benchmark: "Benchmark") -> None:
+    """Which values other benchmarks' records have chosen."""
+    for line in benchmark.chosen:
+        typer.echo(line, err=True)
 
 
 def _why(outcome: "Outcome") -> str:

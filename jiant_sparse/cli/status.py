@@ -32,7 +32,7 @@ def status(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Show how far the cells of a benchmark are, or of all below a directory; changes nothing."""
+    """Show how far the cells of a benchmark are, or of all below a directory; changes no file."""
     from jiant_sparse.benchmark.status import look
 
     if as_json and watch is not None:
@@ -64,7 +64,8 @@ def describe(status: "Status") -> str:
     lines += _running(status.running)
     lines += _listed("failed", [f"{cell.cell}: {cell.error}" for cell in status.failed])
     lines += _listed("broken", [f"{cell.path}: {cell.problem}" for cell in status.broken])
-    return "\n".join(lines + (_wrapped(_left(status.time_left)) if status.time_left else []))
+    lines += _wrapped(_left(status.time_left, status.done)) if status.time_left else []
+    return "\n".join(lines)
 
 
 def _show(text: str, *, again: bool) -> None:
@@ -117,12 +118,20 @@ def _listed(title: str, entries: Sequence[str]) -> list[str]:
     return lines + ([f"  and {len(entries) - LISTED} more"] if len(entries) > LISTED else [])
 
 
-def _left(left: "TimeLeft") -> str:
+def _left(left: "TimeLeft", done: int) -> str:
+    from jiant_sparse.benchmark.times import duration
+
     if left.seconds is None:
-        return "time left: not measured: no cell is done"
+        return f"time left: not measured: no {'done cell went as far' if done else 'cell is done'}"
     how = f"with {left.at_a_time} at a time" if left.at_a_time > 1 else "with one at a time"
     basis = ", ".join(f"{cells} by {near}" for near, cells in left.basis.items())
-    return f"time left: about {_duration(left.seconds)} {how} (medians of done cells: {basis})"
+    notes = [f"medians of done cells: {basis}"]
+    if left.bounded:
+        notes.append(f"{left.bounded} with all their steps, though patience may end them")
+    if left.unmeasured:
+        notes.append(f"{left.unmeasured} more not measured, for no done cell went as far")
+    about = "at most" if left.bounded and not left.unmeasured else "about"
+    return f"time left: {about} {duration(left.seconds)} {how} ({'; '.join(notes)})"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -135,11 +144,3 @@ def _wrapped(text: str) -> list[str]:
         max_lines=3,
         placeholder=" ...",
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

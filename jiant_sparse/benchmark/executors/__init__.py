@@ -1,11 +1,13 @@
 """Where cells run: in processes of this machine, or in Ray's workers."""
 
 from concurrent.futures import Future
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from jiant_sparse.benchmark.record import Record
-from jiant_sparse.benchmark.work import Outcome
-from jiant_sparse.host.job import Job
+# A worker imports this package before it is ready for Ctrl-C: nothing heavy may be loaded here.
+if TYPE_CHECKING:
+    from jiant_sparse.benchmark.record import Record
+    from jiant_sparse.benchmark.work import Outcome
+    from jiant_sparse.host.job import Job
 
 GRACE = 20.0
 """Seconds that running cells have for their checkpoints once they are asked to stop."""
@@ -18,7 +20,7 @@ class Died(Exception):
 class Executor(Protocol):
     """Runs `work.work(job, retry=retry)` somewhere, many at a time."""
 
-    def submit(self, job: Job, retry: Record | None) -> "Future[Outcome]":
+    def submit(self, job: "Job", retry: "Record | None") -> "Future[Outcome]":
         """The cell's outcome, once it has one; Died if its worker is gone."""
 
     def stop(self) -> None:

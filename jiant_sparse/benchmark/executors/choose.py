@@ -45,10 +45,11 @@ class Choice:
         Raises InputError as `check` does, and for what this machine or the cluster does not have.
         """
         self.check()
-        if self.gpus_per_cell is not None and not _use_gpus(jobs):
+        setup = jobs[0].cell.setup  # every cell of a benchmark has the same
+        if self.gpus_per_cell is not None and setup.device == "cpu":
             raise InputError(f"--gpus-per-cell {self.gpus_per_cell:g}: device is cpu")
         if self.address is not None:
-            if any(job.cell.setup.threads is None for job in jobs):
+            if setup.threads is None:
                 raise InputError(
                     "threads: null divides this machine's cores among its workers, which a "
                     "cluster (--address) has not; give a number, as in --set threads=1"
@@ -74,34 +75,30 @@ class Choice:
                     f"--gpus-per-cell {self.gpus_per_cell or 1.0:g}"
                 )
         else:
-            most = max(1, available_cores() // max(job.cell.setup.threads or 1 for job in jobs))
+            most = max(1, available_cores() // (jobs[0].cell.setup.threads or 1))
         return min(self.workers or most, len(jobs))
 
     def _ray(self, jobs: Sequence[Job], workers: int) -> Executor:
         from jiant_sparse.benchmark.executors.ray import Ray
 
-        threads = max(job.threads for job in jobs)
+        threads = jobs[0].threads
         return Ray(
             self.address,
             cpus=workers * threads,
             threads=threads,
-            gpus_per_cell=self.gpus_per_cell if _use_gpus(jobs) else 0.0,
+            gpus_per_cell=0.0 if jobs[0].cell.setup.device == "cpu" else self.gpus_per_cell,
         )
 
     def _gpus(self, jobs: Sequence[Job]) -> int:
         """GPUs of this machine that cells use."""
         import torch
 
-        cuda = _use_gpus(jobs) and torch.cuda.is_available()
+        cuda = jobs[0].cell.setup.device != "cpu" and torch.cuda.is_available()
         if self.gpus_per_cell is not None and not cuda:
             raise InputError(
                 f"--gpus-per-cell {self.gpus_per_cell:g}: torch sees no CUDA device here"
             )
         return torch.cuda.device_count() if cuda else 0
-
-
-def _use_gpus(jobs: Sequence[Job]) -> bool:
-    return any(job.cell.setup.device != "cpu" for job in jobs)
 
 
 def available_cores() -> int:
@@ -110,12 +107,11 @@ def available_cores() -> int:
 
 
 def with_threads(jobs: Sequence[Job], workers: int) -> list[Job]:
-    """The jobs, those of `threads: null` with their share of the cores, at least 1."""
+    """The jobs of one benchmark, with `threads: null` with their share of the cores."""
+    if jobs[0].cell.setup.threads is not None:
+        return list(jobs)
     share = max(1, available_cores() // workers)
-    return [
-        dataclasses.replace(job, threads=share) if job.cell.setup.threads is None else job
-        for job in jobs
-    ]
+    return [dataclasses.replace(job, threads=share) for job in jobs]
 
 
 def cells_per_gpu(gpus_per_cell: float) -> int:

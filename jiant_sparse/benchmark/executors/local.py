@@ -1,17 +1,14 @@
 """Worker processes on this machine, each reused from cell to cell."""
 
-import contextlib
-import multiprocessing
-import os
 import queue
 import signal
 import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from jiant_sparse.benchmark.executors import GRACE, Died
+from jiant_sparse.benchmark.executors.worker import Gone, Worker
 from jiant_sparse.benchmark.record import Record
 from jiant_sparse.benchmark.work import Halted, Outcome, work
 from jiant_sparse.host.job import Job
@@ -28,7 +25,9 @@ class Local:
             self._free.put(slot)
         self._threads = ThreadPoolExecutor(len(self._slots))
         self._futures: set[Future[Outcome]] = set()
-        self._stopping = threading.Event()
+        # Held to start or signal a worker: none is started behind a signal's back.
+        self._mutex = threading.Lock()
+        self._stopping = False
 
     def submit(self, job: Job, retry: Record | None) -> "Future[Outcome]":
         """The cell's outcome, once it has one; Died if its worker is gone."""
@@ -48,72 +47,58 @@ class Local:
         self._send(signal.SIGKILL)
         self._threads.shutdown()
         for slot in self._slots:
-            slot.drop(wait=True)
+            slot.drop()
 
     def _send(self, number: int) -> None:
-        self._stopping.set()
+        with self._mutex:
+            self._stopping = True
+            for slot in self._slots:
+                if slot.worker is not None:
+                    slot.worker.send(number)
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for slot in self._slots:
-            slot.send(number)
 
     def _run(self, job: Job, retry: Record | None) -> Outcome:
         slot = self._free.get()
         try:
-            return slot.run(job, retry, self._stopping)
-        except BrokenProcessPool:
-            slot.drop()
-            if self._stopping.is_set():
-                return Halted("its worker was ended")
-            raise Died("the worker process died (killed, or out of memory)") from None
+            return self._run_in(slot, partial(work, job, retry=retry))
         finally:
             self._free.put(slot)
 
+    def _run_in(self, slot: "_Slot", call: Callable[[], Outcome]) -> Outcome:
+        while True:
+            with self._mutex:
+                if self._stopping:
+                    return Halted("it was not started")
+                fresh = slot.worker is None
+                worker = slot.ready()
+            try:
+                outcome = worker.call(call)
+            except Gone as gone:
+                with self._mutex:
+                    slot.drop()
+                if self._stopping:
+                    return Halted("its worker was ended")
+                if gone.begun or fresh:
+                    raise Died("the worker process died (killed, or out of memory)") from None
+                continue  # it has ended since its last cell, which is no fault of this one
+            if isinstance(outcome, Record) and outcome.status == "failed":
+                with self._mutex:
+                    slot.drop()
+            return outcome
+
 
 class _Slot:
-    """Room for one worker process, started when needed and replaced after a failure."""
+    """Room for one worker, started when needed and replaced after a failure."""
 
     def __init__(self, device: str | None) -> None:
         self.device = device
-        self.pool: ProcessPoolExecutor | None = None
-        self.pid: int | None = None
+        self.worker: Worker | None = None
 
-    def run(self, job: Job, retry: Record | None, stopping: threading.Event) -> Outcome:
-        pool = self.pool or self.start()
-        if stopping.is_set():
-            return Halted("it was not started")
-        outcome = pool.submit(work, job, retry=retry).result()
-        if isinstance(outcome, Record) and outcome.status == "failed":
-            self.drop()
-        return outcome
+    def ready(self) -> Worker:
+        self.worker = self.worker or Worker(self.device)
+        return self.worker
 
-    def start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, context, _start, (self.device, os.getpid()))
-        self.pid = self.pool.submit(os.getpid).result()
-        return self.pool
-
-    def send(self, number: int) -> None:
-        if self.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    def drop(self, *, wait: bool = False) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(wait)
-        self.pool = self.pid = None
-
-
-def _start(device: str | None, parent: int) -> None:
-    """In a new worker, before torch looks for devices."""
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent is gone: nobody would read its result."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    def drop(self) -> None:
+        if self.worker is not None:
+            self.worker.end()
+        self.worker = None

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from functools import partial
-from typing import Any
 
 from jiant_sparse.benchmark.executors import GRACE, Died
 from jiant_sparse.benchmark.record import Record
@@ -18,8 +17,13 @@ from jiant_sparse.benchmark.work import Halted, Outcome, work
 from jiant_sparse.errors import InputError
 from jiant_sparse.host.job import Job
 
-# Ray reads it when it is imported.
+RETRIES = 3
+"""Times that Ray runs a cell again whose worker or node died; it goes on from its checkpoint."""
+
+# Ray reads these when it is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Tasks that Ray kills for want of memory are counted by themselves, without end by default.
+os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
 try:
     import ray
     from ray import exceptions
@@ -28,9 +32,13 @@ except ImportError:
         "--executor ray: Ray is not installed; pip install 'jiant-sparse[ray]'"
     ) from None
 
-RETRIES = 3
-"""Times that Ray runs a cell again whose worker or node died; it goes on from its checkpoint."""
 _CONNECT_SECONDS = 5.0
+_DEATHS = (
+    exceptions.WorkerCrashedError,
+    exceptions.NodeDiedError,
+    exceptions.OutOfMemoryError,
+    exceptions.LocalRayletDiedError,
+)
 
 
 class Ray:
@@ -55,7 +63,8 @@ class Ray:
                     logging_level="ERROR",
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise InputError(f"--address {address}: {error}") from error
+                where = "it cannot be started here" if address is None else f"--address {address}"
+                raise InputError(f"--executor ray: {where}: {error}") from error
         self._refs: dict[Future[Outcome], ray.ObjectRef] = {}
         self._task = ray.remote(work)
         try:
@@ -71,7 +80,7 @@ class Ray:
             name=f"{key.task}/{key.method}/seed-{key.seed}",
             num_cpus=job.threads,
             max_retries=RETRIES,
-            num_gpus=0 if job.cell.setup.device == "cpu" else self._gpus,
+            num_gpus=self._gpus,
         ).remote(_absolute(job), retry=retry)
         future: Future[Outcome] = Future()
         self._refs[future] = ref
@@ -106,7 +115,7 @@ class Ray:
         elif isinstance(error, exceptions.RayTaskError):
             future.set_exception(error.as_instanceof_cause())
         else:
-            future.set_exception(Died(f"its worker died {RETRIES + 1} times: {_line(error)}"))
+            future.set_exception(Died(_told(error)))
 
 
 def _check_address(address: str) -> None:
@@ -160,5 +169,9 @@ def _absolute(job: Job) -> Job:
     )
 
 
-def _line(error: Any) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _told(error: BaseException) -> str:
+    """What keeps Ray from running a cell."""
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, _DEATHS):
+        return f"its worker died again and again (Ray retries {RETRIES} times): {line}"
+    return f"Ray could not run it: {line}"

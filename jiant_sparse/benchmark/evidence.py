@@ -1,0 +1,56 @@
+"""Whether the records that choose values for a benchmark were made of what it will be made of."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from jiant_sparse.benchmark.cell import Cell, Setup
+from jiant_sparse.benchmark.record import Record
+from jiant_sparse.data.prepare import TaskData
+
+_Expected = dict[tuple[str, int | None], tuple[Setup, TaskData]]
+
+
+def foreign(
+    evidence: Sequence[Record], model: str, cells: Iterable[tuple[Cell, TaskData]]
+) -> dict[str, None]:
+    """Problems: records for another model, on other data, or of dev scores that do not compare.
+
+    model: the sha256 of the benchmark's. cells: the benchmark's, with their data.
+    """
+    expected: _Expected = {}
+    for cell, data in cells:
+        expected[cell.key.task, None] = expected[cell.key.task, cell.seed] = cell.setup, data
+    counts: Counter[tuple[str, str]] = Counter()
+    dev_sets: dict[tuple[str, str], Counter[str | None]] = {}
+    for found in evidence:
+        benchmark, task = found.cell.benchmark, found.cell.task
+        if found.inputs.get("model") != model:
+            counts[benchmark, "another model"] += 1
+        for name in _other_data(found, expected):
+            counts[benchmark, f"another {name} set of {task}"] += 1
+        dev_sets.setdefault((benchmark, task), Counter())[found.inputs.get("val")] += 1
+    for (benchmark, task), sets in dev_sets.items():
+        if len(sets) > 1 and not counts[benchmark, f"another val set of {task}"]:
+            counts[benchmark, f"{len(sets)} different val sets of {task}"] = sets.total()
+    return {
+        f"{number} records of {benchmark}, which choose values here, were made with {what}; "
+        "run it again, both into one new --output-dir": None
+        for (benchmark, what), number in counts.items()
+    }
+
+
+def _other_data(found: Record, expected: _Expected) -> list[str]:
+    """Which files of the record's task are others than those of its split expected here."""
+    task, seed = found.cell.task, found.cell.seed
+    if (task, None) not in expected:
+        return []
+    setup, data = expected.get((task, seed), expected[task, None])
+    if any(found.settings.get(name) != getattr(setup, name) for name in ("split", "split_seed")):
+        return []
+    names = ["val", "test"]
+    # A perturbation leaves out a part of the training set, another one for each seed.
+    if found.settings.get("drop_train") == setup.drop_train and (
+        not setup.drop_train or (task, seed) in expected
+    ):
+        names.append("train")
+    return [name for name in names if found.inputs.get(name) != data.sha256[name]]

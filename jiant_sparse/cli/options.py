@@ -1,0 +1,35 @@
+"""Options of `jiant-sparse run` and `jiant-sparse grid`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Output = Annotated[Path, typer.Option("--output-dir", help="Where results go.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key of the file: train.learning_rate=3e-4."),
+]
+Log = Annotated[
+    str | None, typer.Option("--log", help="tensorboard: scalars for TensorBoard beside the log.")
+]
+DataDir = Annotated[str | None, typer.Option("--data-dir", help="Instead of the file's data_dir.")]
+File = Annotated[Path | None, typer.Option("--config", help="Take settings from this YAML file.")]
+Only = Annotated[
+    str | None, typer.Option(help="Cells to run: task=cb,method=sam,seed=0 (repeat a key).")
+]
+Executors = Annotated[
+    str, typer.Option(help="local: processes of this machine; ray: tasks of Ray.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to join, host:port or auto; without it, one starts here."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Cells at a time; default: as many as the cores or GPUs hold."),
+]
+GpusPerCell = Annotated[
+    float | None, typer.Option(help="Share of a GPU, 0.25 for four cells on each; default: 1.")
+]
+Model = Annotated[str | None, typer.Option("--model", help="Instead of the file's model.")]

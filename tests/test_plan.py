@@ -1,0 +1,139 @@
+"""What is asked for, what is on disk already, and whether the two go together."""
+
+import pytest
+
+from jiant_sparse.benchmark import config, lock, plan
+from jiant_sparse.benchmark.manifest import FILE_NAME, Manifest
+from jiant_sparse.benchmark.record import Provenance, Record
+from jiant_sparse.errors import InputError
+from jiant_sparse.host import checkpoint
+from jiant_sparse.host.control import Control
+
+PROVENANCE = Provenance(
+    commit=None, dirty=None, versions={}, device="cpu", threads=1, pooler=None,
+    started="2026-01-02T03:04:05+00:00", finished="2026-01-02T03:04:06+00:00",
+)  # fmt: skip
+
+
+@pytest.fixture
+def raw(data_dir, bert_dir) -> dict:
+    return {
+        "benchmark": "a/b",
+        "model": str(bert_dir),
+        "data_dir": str(data_dir),
+        "split": "files",
+        "seeds": [0, 1],
+        "train": {"max_steps": 2, "max_seq_length": 64},
+        "tasks": {"cb": {}, "rte": {"seeds": [7]}},
+        "methods": {"bitfit": {}, "sam": {"burn_in": 1}},
+    }
+
+
+def jobs_of(raw, output, only=None):
+    return plan.plan(config.parse(raw, "f"), output, plan.parse_only(only))
+
+
+def problems(call, *arguments) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return list(caught.value.problems)
+
+
+def write(job, **changes) -> None:
+    Record(**job.identity | {"status": "ok", "provenance": PROVENANCE} | changes).write(
+        job.directory
+    )
+
+
+def test_only_is_some_of_the_cells_and_nothing_that_is_not_there(raw, tmp_path):
+    jobs = jobs_of(raw, tmp_path, "method=sam,seed=1,seed=7")
+    keys = [(job.cell.key.task, job.cell.key.method, job.cell.seed) for job in jobs]
+    assert keys == [("cb", "sam", 1), ("rte", "sam", 7)]
+    for only, expected in (
+        ("", ["--only '': must look like task=..., method=..., seed=..."]),
+        ("task=cb,", ["--only '': must look like task=..., method=..., seed=..."]),
+        (
+            "task=cb,task=rtee,method=sma,seed=3",
+            [
+                "--only task=rtee: there is no such task; did you mean rte? known: cb, rte",
+                "--only method=sma: there is no such method; did you mean sam? known: bitfit, sam",
+                "--only seed=3: there is no such seed; known: 0, 1, 7",
+            ],
+        ),
+        ("task=rte,seed=0", ["--only task=rte,seed=0: none of 6 cells matches"]),
+    ):
+        assert problems(jobs_of, raw, tmp_path, only) == expected
+
+
+def test_every_record_that_is_of_no_use_is_named_at_once(raw, tmp_path):
+    jobs = jobs_of(raw, tmp_path)
+    for job in jobs:
+        write(job)
+    first, second, third = (job.directory / "record.json" for job in jobs[:3])
+    first.write_text("{")
+    settings = jobs[1].cell.settings | {"threads": 2}
+    write(jobs[1], settings=settings, settings_hash="0")
+    third.write_text(third.read_text().replace('"status": "ok"', '"status": "fine", "x": 1'))
+    one, two, *three = problems(plan.states, jobs)
+    assert one.startswith(f"{first}: file: Invalid JSON: EOF")
+    assert one.endswith("; remove it to run the cell again")
+    assert two == (
+        f"{second}: was made with other settings: threads was 2, is 1; use another --output-dir "
+        "or remove it"
+    )
+    assert all(problem.startswith(f"{third}: ") for problem in three)
+    assert [problem.endswith("; remove it to run the cell again") for problem in three] == [0, 1]
+
+
+def test_a_setting_that_was_not_there_is_told(raw, tmp_path):
+    job = jobs_of(raw, tmp_path)[0]
+    settings = job.cell.settings
+    assert settings["train"].pop("dev_examples") is None
+    settings["train"]["patience"] = 40.0
+    write(job, settings=settings, settings_hash="0")
+    (problem,) = problems(plan.states, [job])
+    assert "train.dev_examples was absent, is null; train.patience was 40.0, is 40; use" in problem
+    write(job, settings_hash="0")
+    (problem,) = problems(plan.states, [job])
+    assert "other settings: settings_hash is not that of its settings; use" in problem
+
+
+def test_cells_that_were_begun_stay_in_the_plan(raw, tmp_path):
+    """Else a report of all that is there would call itself complete."""
+    path = tmp_path / "a/b" / FILE_NAME
+
+    def plan_again(**changes) -> int:
+        plan.write_manifest(config.parse(raw | changes, "f"), tmp_path)
+        return len(Manifest.read(path.parent).cells)
+
+    assert plan_again() == 6
+    assert plan_again(seeds=[0]) == 4, "nothing has run"
+    assert plan_again() == 6
+    jobs = jobs_of(raw, tmp_path)
+    before = path.read_bytes()
+    write(jobs[1], status="failed")
+    identity = {"settings": {}, "settings_hash": "", "inputs": {}}
+    checkpoint.save(jobs[3].directory, 1, identity, {})
+    (problem,) = problems(lambda: plan_again(seeds=[0]))
+    assert problem == (
+        f"{path}: lists 2 cells that were begun and are not in this plan, such as "
+        f"{jobs[1].directory}; use --only to run a part of a plan, another --output-dir for "
+        "another plan, or remove these cells"
+    )
+    assert path.read_bytes() == before
+    assert plan_again(tasks={"cb": {}}) == 4
+    assert plan_again(seeds=[0, 1, 2]) == 8
+    path.write_text("{}")
+    *_, last = problems(plan_again)
+    assert last.startswith(f"{path}: ") and last.endswith("; remove it, and it is written anew")
+
+
+def test_a_cell_that_somebody_runs_stays_in_the_plan(raw, tmp_path):
+    jobs = jobs_of(raw, tmp_path)
+    plan.write_manifest(config.parse(raw, "f"), tmp_path)
+    with lock.acquire(jobs[1].directory, Control()):
+        (problem,) = problems(
+            plan.write_manifest, config.parse(raw | {"seeds": [0]}, "f"), tmp_path
+        )
+    assert "lists 1 cells that were begun" in problem
+    plan.write_manifest(config.parse(raw | {"seeds": [0]}, "f"), tmp_path)

@@ -1,0 +1,247 @@
+"""`select`: references that are wrong, records that do not fit, and parts of a benchmark."""
+
+import json
+from pathlib import Path
+
+import pytest
+from selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
+
+from jiant_sparse.benchmark import config, plan, record
+from jiant_sparse.benchmark.manifest import Manifest
+from jiant_sparse.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Two files that refer to each other, and the current directory."""
+    monkeypatch.chdir(tmp_path)
+    write("search.yaml", SEARCH)
+    write("main.yaml", MAIN)
+    return tmp_path
+
+
+def test_one_cell_needs_the_records_of_its_task_and_method_alone(folder):
+    other = {"train": {"batch_size": {"select": "nowhere.yaml"}}}
+    write("main.yaml", MAIN | {"methods": MAIN["methods"] | {"bitfit": other}})
+    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
+    for path in Path("out/s/rte").rglob("record.json"):
+        path.unlink()
+    found = config.single("cb", "sam", 3, Path("main.yaml"), output_dir=Path("out"))
+    assert burn_ins(found) == {"cb": 6}
+    assert "cb 6 (dev 200.0) from s" in found.chosen[0]
+    with pytest.raises(InputError, match="rte: 3 missing of 3 cells"):
+        config.single("rte", "sam", 0, Path("main.yaml"), output_dir=Path("out"))
+
+
+def test_without_an_output_directory_nothing_is_chosen(folder):
+    with pytest.raises(InputError, match=r"sam.burn_in: is chosen by search.yaml from the records"):
+        config.load(Path("main.yaml"))
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("search", "value", "expected"),
+    [
+        (SEARCH, {"select": "no.yaml"}, "methods.sam.burn_in: select: there is no file no.yaml"),
+        (SEARCH, {"select": "search.yaml", "cb": 3}, "burn_in: `select` stands alone; remove cb"),
+        (SEARCH, {"select": 3}, "burn_in: select: is 3; it must be the path of one YAML file"),
+        (
+            SEARCH | {"methods": {"samm": {"method": "sam", "sweep": {"burn_in": [1]}}}},
+            {"select": "search.yaml"},
+            "burn_in: search.yaml has no method 'sam'; did you mean samm? known: samm",
+        ),
+        (
+            SEARCH | {"methods": {"sam": {"sweep": {"density": [0.1]}}}},
+            {"select": "search.yaml"},
+            "methods.sam of search.yaml does not sweep burn_in; known: density",
+        ),
+        (
+            SEARCH | {"methods": {"sam": {}}},
+            {"select": "search.yaml"},
+            "methods.sam of search.yaml does not sweep burn_in; it has no sweep",
+        ),
+        (
+            SEARCH | {"tasks": {"cb": {}}},
+            {"select": "search.yaml"},
+            "main.yaml: methods.sam.burn_in: search.yaml has no task rte; it has cb",
+        ),
+        (
+            SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [5, 0]}}}},
+            {"select": "search.yaml"},
+            "search.yaml: methods.sam_burn_in_0: burn_in is 0; it must be at least 1",
+        ),
+    ],
+)
+def test_bad_references_are_named_beside_all_else(folder, search, value, expected, check):
+    write("search.yaml", search)
+    methods = {"sam": {"burn_in": value, "density": 5}, "bitfit": {}}
+    write("main.yaml", MAIN | {"methods": methods})
+    found = problems(check=check)
+    assert len([problem for problem in found if expected in problem]) == 1, found
+    assert "main.yaml: methods.sam: density is 5.0; it must be in (0, 1]" in found
+    assert len(found) == 2, found
+
+
+def test_a_selection_that_is_wrong_is_told_once(folder):
+    write("search.yaml", SEARCH | {"seeds": [-1]})
+    two = {"sam": MAIN["methods"]["sam"], "again": {"method": "sam", **MAIN["methods"]["sam"]}}
+    write("main.yaml", MAIN | {"methods": two})
+    assert problems() == ["search.yaml: seeds: is [-1]; seeds must be distinct and not negative"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_references_in_a_circle_are_an_error(folder, check):
+    loop = {"sweep": {"burn_in": [5]}, "density": {"select": "main.yaml"}}
+    write("search.yaml", SEARCH | {"methods": {"sam": loop}})
+    (problem,) = problems(check=check)
+    assert problem.startswith(
+        "search.yaml: methods.sam.density: select: main.yaml is chosen by itself"
+    )
+    write("main.yaml", MAIN | {"methods": {"sam": {"burn_in": {"select": "main.yaml"}}}})
+    (problem,) = problems(check=check)
+    assert "main.yaml: methods.sam.burn_in: select: main.yaml is chosen by itself" in problem
+
+
+def test_check_binds_every_candidate_where_it_will_stand(folder):
+    search = {"diff_pruning": {"sweep": {"burn_in": [50, 5, 60]}}}
+    write("search.yaml", {"benchmark": "s", "methods": search})
+    block = {"burn_in": {"select": "search.yaml"}, "mask_interval": 7}
+    write("main.yaml", MAIN | {"methods": {"diff_pruning": block}})
+    (problem,) = problems(check=True)
+    assert "mask_interval is 7; it must be below burn_in (5)" in problem
+
+
+def test_a_value_is_swept_or_chosen_and_not_both(folder):
+    block = MAIN["methods"]["sam"] | {"sweep": {"burn_in": [5]}}
+    write("main.yaml", MAIN | {"methods": {"sam": block}})
+    found = problems(check=True)
+    assert found == [
+        "main.yaml: methods.sam.sweep: burn_in is swept and chosen by `select`; give one of the two"
+    ]
+
+
+def test_tasks_that_are_wrong_leave_one_problem(folder):
+    write("main.yaml", MAIN | {"tasks": 3})
+    (problem,) = problems()
+    assert problem.startswith("main.yaml: tasks: is 3")
+
+
+def test_records_of_another_model_or_dev_set_choose_nothing(folder, data_dir, bert_dir):
+    given = {"model": str(bert_dir), "data_dir": str(data_dir)}
+    for name, raw in (("search.yaml", SEARCH), ("main.yaml", MAIN)):
+        write(name, raw | {"split": "files", "train": {"max_seq_length": 64}})
+    scores = table(cb=[1, 2, 1], rte=[1, 1, 1])
+    jobs = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
+    inputs = {job.cell.key.task: job.inputs for job in jobs}
+    run("search.yaml", scores, given=given, inputs=inputs["cb"])
+    for job in jobs:
+        path = job.directory / record.FILE_NAME
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": job.inputs}))
+    main = plan.plan(load(given=given), Path("out"))
+    assert [job.cell.method_fields["burn_in"] for job in main] == [6, 5]
+    path = jobs[0].directory / record.FILE_NAME
+    good = path.read_text()
+    for change, expected in (
+        (
+            {"model": MODEL},
+            "1 records of s, which choose values here, were made with another model",
+        ),
+        ({"val": "0"}, "1 records of s, which choose values here, were made with another val set"),
+    ):
+        changed = json.loads(good) | {"inputs": jobs[0].inputs | change}
+        path.write_text(json.dumps(changed))
+        with pytest.raises(InputError) as caught:
+            plan.plan(load(given=given), Path("out"))
+        (problem,) = caught.value.problems
+        assert problem.startswith(expected)
+    changed = json.loads(good) | {"inputs": jobs[0].inputs | {"train": "0"}}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match="1 records of s, .* with another train set of cb; run"):
+        plan.plan(load(given=given), Path("out"))
+
+
+def test_what_is_left_out_of_the_training_set_is_compared_by_seed(folder, data_dir, bert_dir):
+    given = {"model": str(bert_dir), "data_dir": str(data_dir), "drop_train": 0.25}
+    raw = {"split": "files", "train": {"max_seq_length": 64}, "tasks": {"cb": {}}}
+    write("search.yaml", SEARCH | raw)
+    write("main.yaml", MAIN | raw | {"seeds": [0, 1]})
+    (job, *_) = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
+    scores = table(cb=[1, 2, 1])
+    run("search.yaml", scores, given=given, inputs=job.inputs)
+    assert len(plan.plan(load(given=given), Path("out"))) == 2
+    run("search.yaml", scores, given=given, inputs=job.inputs | {"train": "0"})
+    with pytest.raises(InputError, match="3 records of s, .* with another train set of cb; run"):
+        plan.plan(load(given=given), Path("out"))
+    # Neither another seed's part nor another fraction says that the whole was another.
+    assert plan.plan(load(given=given, overrides=["seeds=[1]"]), Path("out"))
+    assert plan.plan(load(given=given, overrides=["drop_train=0"]), Path("out"))
+
+
+def test_candidates_are_ranked_on_one_dev_set(folder, data_dir, bert_dir):
+    """Even where the benchmark itself has another split, so that no dev set can be expected."""
+    given = {"model": str(bert_dir), "data_dir": str(data_dir)}
+    raw = {"train": {"max_seq_length": 64}}
+    write("search.yaml", SEARCH | raw | {"split": "random"})
+    write("main.yaml", MAIN | raw | {"split": "files"})
+    (job, *_) = plan.plan(load(given=given, overrides=["methods.sam.burn_in=1"]), Path("out"))
+    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]), given=given, inputs=job.inputs)
+    assert plan.plan(load(given=given), Path("out"))
+    path = Path("out/s/cb/sam_burn_in_5/seed-0/record.json")
+    changed = json.loads(path.read_text()) | {"inputs": job.inputs | {"val": "0"}}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match="3 records of s, .* with 2 different val sets of cb; run"):
+        plan.plan(load(given=given), Path("out"))
+
+
+def test_a_part_needs_the_records_of_its_tasks_and_methods_alone(folder):
+    block = MAIN["methods"]["sam"] | {"density": {"cb": 0.1, "mine": 0.2}}
+    other = {"train": {"batch_size": {"select": "other.yaml"}}}
+    tasks = {"cb": {}, "mine": {"like": "rte"}}
+    sweep = {"train.batch_size": [1, 2]}
+    for name, raw in (
+        ("search.yaml", SEARCH),
+        ("other.yaml", {"benchmark": "o", "methods": {"bitfit": {}}, "sweep": sweep}),
+        ("main.yaml", MAIN | {"methods": {"sam": block, "bitfit": other}, "seeds": [0, 1]}),
+    ):
+        write(name, raw | {"tasks": tasks})
+    run("search.yaml", table(cb=[1, 2, 1], mine=[1, 1, 1]))
+    for path in Path("out/s/mine").rglob("record.json"):
+        path.unlink()
+    whole = {(t, m, s) for t in tasks for m in ("sam", "bitfit") for s in (0, 1)}
+    found = load(only={"task": ["cb"], "method": ["sam"], "seed": ["1"]})
+    assert [(c.key.task, c.key.method, c.seed) for c in found.cells] == [("cb", "sam", 1)]
+    assert burn_ins(found) == {"cb": 6}
+    assert {(key.task, key.method, key.seed) for key in found.planned} == whole
+    assert found.chosen == ("methods.sam.burn_in: cb 6 (dev 200.0) from s, 3 values x 1 seed",)
+    assert len(found.evidence) == 3
+    plan.write_manifest(found, Path("out"))
+    assert len(Manifest.read(Path("out/b")).cells) == len(whole)
+    for only, lacking in (({"task": ["mine"], "method": ["sam"]}, "s"), ({"task": ["cb"]}, "o")):
+        with pytest.raises(InputError, match=f"{lacking} cannot choose yet") as caught:
+            load(only=only)
+        assert len(caught.value.problems) == 1
+    one = config.single("cb", "sam", 3, Path("main.yaml"), output_dir=Path("out"))
+    assert burn_ins(one) == {"cb": 6}, "and knows that `mine` is a task of the file"
+
+
+def test_a_part_does_not_choose_for_other_tasks_what_chooses(folder):
+    search = {"sweep": {"density": [0.5, 0.6]}, "burn_in": {"select": "search.yaml"}}
+    write("density.yaml", {"benchmark": "d", "methods": {"sam": search}})
+    write("main.yaml", MAIN | {"methods": {"sam": {"density": {"select": "density.yaml"}}}})
+    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
+    run("density.yaml", lambda task, method, seed: float(method[-1] == "6"))
+    for path in Path("out").glob("*/rte/**/record.json"):
+        path.unlink()
+    found = load(only={"task": ["cb"]})
+    assert [(c.key.task, c.method_fields["density"]) for c in found.cells] == [("cb", 0.6)]
+    assert [line.split(" from ")[0] for line in found.chosen] == [
+        "methods.sam.burn_in: cb 6 (dev 200.0)", "methods.sam.density: cb 0.6 (dev 100.0)",
+    ]  # fmt: skip
+
+
+def test_what_is_wrong_beside_a_part_is_told_all_the_same(folder):
+    write("main.yaml", MAIN | {"methods": MAIN["methods"] | {"bitfit": {"x": 1}}})
+    with pytest.raises(InputError, match="methods.bitfit.x: is not a known key"):
+        load(only={"method": ["sam"]})
+    with pytest.raises(InputError, match="methods.sam.burn_in: is chosen by search.yaml from"):
+        config.load(write("good.yaml", MAIN), only={"task": ["cb"]})
