@@ -62,6 +62,13 @@ def outcome(job) -> tuple:
     return found, *((job.directory / name).read_bytes() for name in files)
 
 
+def twins(make_job, *cell) -> tuple:
+    """A cell that has run without interruption, and the same one elsewhere, not begun."""
+    whole, parts = (make_job(*cell, output) for output in ("whole", "parts"))
+    train(whole)
+    return whole, parts
+
+
 def run_in_parts(job, *controls) -> None:
     for control in controls:
         with pytest.raises((Killed, Stopped)):
@@ -77,11 +84,7 @@ def steps_on_disk(job) -> list[int]:
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_goes_on_as_if_it_had_never_been_killed(name, make_job):
-    def job(output):
-        return make_job("cb", name, quick_fields(name), TRAIN, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, "cb", name, quick_fields(name), TRAIN)
     # Before the first checkpoint, around the cuts that methods make in mid-training, at the end.
     kills = [Kill("training", 1), *(Kill("training", step) for step in (3, 5)), Kill("scoring", 6)]
     run_in_parts(parts, *kills)
@@ -158,11 +161,7 @@ RUNS = {
 def test_every_kind_of_training_goes_on_exactly(name, softly, make_job):
     task, method, fields, changes = RUNS[name]
 
-    def job(output):
-        return make_job(task, method, fields, TRAIN | changes, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, task, method, fields, TRAIN | changes)
     run_in_parts(parts, *(Kill("training", step, softly=softly) for step in (2, 5)))
     assert outcome(parts) == outcome(whole)
 
@@ -170,11 +169,7 @@ def test_every_kind_of_training_goes_on_exactly(name, softly, make_job):
 def test_a_drifted_weight_is_put_back(make_job):
     """MagPruning with a burn-in freezes weights where they have come to, not where they began."""
 
-    def job(output):
-        return make_job("cb", "mag_pruning", {"density": 0.1, "burn_in": 2}, TRAIN, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, "cb", "mag_pruning", {"density": 0.1, "burn_in": 2}, TRAIN)
     run_in_parts(parts, Kill("training", 4), Kill("scoring", 6))
     assert outcome(parts) == outcome(whole)
 
@@ -276,11 +271,7 @@ def damage(path, how: str) -> None:
 @pytest.mark.parametrize("how", ["truncated", "empty", "flipped", "flipped header"])
 @pytest.mark.parametrize("both", [False, True], ids=["newest", "both"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(how, both, make_job, caplog):
-    def job(output):
-        return make_job("cb", "sam", quick_fields("sam"), TRAIN, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, "cb", "sam", quick_fields("sam"), TRAIN)
     with pytest.raises(Killed):
         train(parts, Kill("training", 5))
     old, new = sorted((parts.directory / checkpoint.FOLDER).iterdir())
@@ -304,11 +295,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(how, both, mak
 
 @pytest.mark.parametrize("how", ["missing", "short", "changed"])
 def test_a_log_that_was_damaged_takes_its_checkpoints_with_it(how, make_job, caplog):
-    def job(output):
-        return make_job("cb", "bitfit", {}, TRAIN, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, "cb", "bitfit", {}, TRAIN)
     with pytest.raises(Killed):
         train(parts, Kill("training", 5))
     path = parts.directory / log.FILE_NAME
@@ -323,11 +310,7 @@ def test_a_log_that_was_damaged_takes_its_checkpoints_with_it(how, make_job, cap
 
 
 def test_the_end_of_a_log_that_no_checkpoint_knows_is_dropped(make_job):
-    def job(output):
-        return make_job("cb", "bitfit", {}, TRAIN, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, "cb", "bitfit", {}, TRAIN)
     with pytest.raises(Killed):
         train(parts, Kill("training", 5))
     with open(parts.directory / log.FILE_NAME, "a") as stream:
@@ -438,11 +421,7 @@ def test_the_record_says_what_earlier_parts_ran_on_and_what_they_noticed(make_jo
 def test_a_long_choice_is_kept_before_the_first_step(make_job, monkeypatch):
     minutes = TRAIN | {"checkpoint_every": None, "checkpoint_minutes": 1e-9}
 
-    def job(output):
-        return make_job("cb", "sam", quick_fields("sam"), minutes, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, "cb", "sam", quick_fields("sam"), minutes)
     with pytest.raises(Killed):
         train(parts, Kill("training", 1))
     assert steps_on_disk(parts) == [0]
@@ -455,11 +434,7 @@ def test_a_long_choice_is_kept_before_the_first_step(make_job, monkeypatch):
 def test_a_full_disk_fails_the_cell_and_leaves_the_last_good_checkpoint(
     target, make_job, monkeypatch
 ):
-    def job(output):
-        return make_job("cb", "bitfit", {}, TRAIN, output)
-
-    whole, parts = job("whole"), job("parts")
-    train(whole)
+    whole, parts = twins(make_job, "cb", "bitfit", {}, TRAIN)
     with pytest.raises(Killed):
         train(parts, Kill("training", 3))
     before = sorted((parts.directory / checkpoint.FOLDER).iterdir())

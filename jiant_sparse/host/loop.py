@@ -55,7 +55,7 @@ class SparseMetarunner(JiantMetarunner):
             runner=runner,
             save_every_steps=0,
             eval_every_steps=train.eval_every,
-            save_checkpoint_every_steps=train.checkpoint_every or 0,
+            save_checkpoint_every_steps=0,
             no_improvements_for_n_evals=train.patience,
             checkpoint_saver=None,
             output_dir=None,
