@@ -117,3 +117,20 @@ def results(output: Path, *names: str) -> dict[str, bytes]:
         for name in names
         for path in sorted(output.rglob(name))
     }
+
+
+@contextlib.contextmanager
+def unwritable(*directories: Path) -> Iterator[None]:
+    """Directories in which this process cannot make files; root becomes nobody for a while."""
+    for directory in directories:
+        directory.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for directory in directories:
+            directory.chmod(0o755)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import unwritable
 
 from jiant_sparse.benchmark import lock, lock_file
 
@@ -593,14 +594,8 @@ def read_only():
         directory = Path(name) / "cell"
         write_lock(directory, age=30)
         Path(name).chmod(0o755)
-        directory.chmod(0o555)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        yield directory
-        if root:
-            os.seteuid(0)
-        directory.chmod(0o755)
+        with unwritable(directory):
+            yield directory
 
 
 def test_an_unwritable_directory_is_an_error(read_only, control):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from processes import until
+from processes import until, unwritable
 from test_torture import in_child
 from typer.testing import CliRunner
 
@@ -473,32 +473,24 @@ def test_a_folder_that_cannot_be_searched_is_named(folder, caplog, monkeypatch):
 
 
 @pytest.fixture
-def unwritable():
+def read_only():
     """A benchmark with a running cell, all of it read-only; root becomes nobody for a while."""
     with tempfile.TemporaryDirectory() as name:
         folder = Folder(Path(name))
         folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=40)
         made = [path for path in folder.path.rglob("*") if path.is_dir()]
         Path(name).chmod(0o755)
-        for path in (folder.path, *made):
-            path.chmod(0o555)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        yield folder
-        if root:
-            os.seteuid(0)
-        for path in (folder.path, *made):
-            path.chmod(0o755)
+        with unwritable(folder.path, *made):
+            yield folder
 
 
-def test_a_directory_that_cannot_be_written(unwritable):
+def test_a_directory_that_cannot_be_written(read_only):
     with pytest.raises(PermissionError):
-        (unwritable.path / "cb/sam/seed-0/x").touch()
-    before = sorted(unwritable.path.rglob("*"))
-    (running,) = unwritable.look().running
+        (read_only.path / "cb/sam/seed-0/x").touch()
+    before = sorted(read_only.path.rglob("*"))
+    (running,) = read_only.look().running
     assert 40 <= running.heartbeat_seconds < 100
-    assert sorted(unwritable.path.rglob("*")) == before
+    assert sorted(read_only.path.rglob("*")) == before
 
 
 def program(*arguments, stdout=subprocess.PIPE):

@@ -145,5 +145,5 @@ class _Grid:
 
 
 def _failed_before(job: Job) -> Record | None:
-    (state,) = plan.states([job])
-    return plan.read_record(job) if state == "failed" else None
+    (found,) = plan.records([job])
+    return found if found is not None and found.status == "failed" else None

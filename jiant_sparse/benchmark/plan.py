@@ -111,7 +111,12 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
 
 
 def states(jobs: Sequence[Job]) -> list[str]:
-    """`missing`, `ok` or `failed` for each job: what its record says, if there is one.
+    """`missing`, `ok` or `failed` for each job: what its record says; raises as `records`."""
+    return ["missing" if found is None else found.status for found in records(jobs)]
+
+
+def records(jobs: Sequence[Job]) -> list[record.Record | None]:
+    """The record of each job, None if there is none.
 
     Raises InputError naming every record that cannot be read, and for every record or checkpoint
     made with other settings or from other data, what differs.
@@ -125,10 +130,10 @@ def states(jobs: Sequence[Job]) -> list[str]:
             except InputError as error:
                 problems += _advised(error, "remove it to run the cell again")
                 continue
-            found.append(result.status)
+            found.append(result)
             made_of = result.model_dump(include={"settings", "settings_hash", "inputs"})
         else:
-            found.append("missing")
+            found.append(None)
             path, made_of = job.directory / checkpoint.FOLDER, checkpoint.identity(job.directory)
         difference = made_of and _difference(job, made_of)
         if difference:

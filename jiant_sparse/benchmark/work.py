@@ -127,8 +127,7 @@ class _Attempt:
 
     def ended(self) -> Record | None:
         """Its record, but not the one to be retried. Raises InputError if that is another's."""
-        (state,) = plan.states([self.job])
-        found = None if state == "missing" else plan.read_record(self.job)
+        (found,) = plan.records([self.job])
         return None if found == self.retry else found
 
     def train(self, held: lock.Lock) -> Outcome:
@@ -153,8 +152,9 @@ class _Attempt:
         failed = self.failed(error)
         held.check()
         try:
-            if plan.states([self.job]) == ["ok"]:
-                return plan.read_record(self.job)
+            (found,) = plan.records([self.job])
+            if found is not None and found.status == "ok":
+                return found
             failed.write(self.job.directory)
         except OSError as problem:
             return self.failed(_beside(error, f"its record cannot be written: {problem}"))

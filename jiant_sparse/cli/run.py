@@ -87,14 +87,13 @@ def _run_here(
     from jiant_sparse.benchmark.executors.choose import with_threads
 
     (job,) = with_threads(plan.plan(benchmark, output_dir, tensorboard=tensorboard), 1)
-    (state,) = plan.states([job])
-    if state == "ok":
+    (found,) = plan.records([job])
+    if found is not None and found.status == "ok":
         typer.echo("done before; nothing was run", err=True)
-        return job, plan.read_record(job)
+        return job, found
     _tell_chosen(benchmark)
     plan.write_data([job], output_dir)
-    retry = plan.read_record(job) if state == "failed" else None
-    return job, work.work_here(job, retry=retry, verbose=sys.stderr.isatty())
+    return job, work.work_here(job, retry=found, verbose=sys.stderr.isatty())
 
 
 def grid(
