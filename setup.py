@@ -15,7 +15,8 @@ setup(
     package_data={
         "jiant_sparse.data": ["*.json"],
         "jiant_sparse.host": ["shapes/*.json"],
-        "jiant_sparse.report": ["published/*", "templates/*"],
+        "jiant_sparse.report": ["published/*"],
+        "jiant_sparse.report.page": ["templates/*"],
     },
     install_requires=[
         "torch>=2.6",
@@ -25,6 +26,8 @@ setup(
         "datasets>=4",
         "numpy>=2",
         "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "matplotlib>=3.9",
         "pydantic>=2.8",
         "PyYAML>=6",
         "typer>=0.12",
@@ -35,7 +38,6 @@ setup(
         "jiant": [
             "jiant==2.2.0",
             "pandas>=2",
-            "scipy>=1.11",
             "attrs",
             "tqdm",
             "nltk",
@@ -45,7 +47,7 @@ setup(
         ],
         "ray": ["ray>=2.40"],
         "tensorboard": ["tensorboardX>=2.6"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "statsmodels", "playwright"],
     },
     entry_points={"console_scripts": ["jiant-sparse=jiant_sparse.cli:main"]},
 )

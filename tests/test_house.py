@@ -1,6 +1,7 @@
 """The house itself: imports point down, rooms keep to their job, files stay small."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "jiant_sparse"
@@ -43,6 +44,7 @@ FLOORS = [
 ]
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the package, by its name below `jiant_sparse`."""
     found = {}

@@ -16,20 +16,22 @@ from jiant_sparse.errors import InputError
 from jiant_sparse.report import build
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
-from jiant_sparse.report.summary import Spread, ranks
+from jiant_sparse.report.summary import Spread, largest_first
 
 SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 
 
-def rows_of(report) -> dict[tuple[str, str], dict[str, str]]:
-    with open(report.csv, encoding="utf-8", newline="") as stream:
+def rows_of(report, table: str = "results") -> dict[tuple[str, str], dict[str, str]]:
+    path = report.page.parent / "tables" / f"{table}.csv"
+    with open(path, encoding="utf-8", newline="") as stream:
         return {(row["task"], row["method"]): row for row in csv.DictReader(stream)}
 
 
 def test_csv_holds_what_statistics_says(tmp_path: Path) -> None:
     values = {"sam": [0.701, 0.722, 0.744], "random": [0.69, 0.75]}
     records = [record("rte", m, k, v) for m, vs in values.items() for k, v in enumerate(vs)]
-    rows = rows_of(build(write(tmp_path, *records)))
+    report = build(write(tmp_path, *records))
+    rows = rows_of(report)
     for method, found in values.items():
         row = rows["rte", method]
         assert row["n"] == str(len(found))
@@ -38,36 +40,39 @@ def test_csv_holds_what_statistics_says(tmp_path: Path) -> None:
         assert float(row["tuned_percent"]) == 0.5
         assert float(row["changed_percent"]) == 0.499
     sam = rows["rte", "sam"]
-    assert (sam["published_mean"], sam["published_std"]) == ("76.79", "1.72")
-    assert float(sam["difference"]) == pytest.approx(100 * statistics.mean(values["sam"]) - 76.79)
-    assert (sam["rank"], rows["rte", "random"]["rank"], sam["comparable"]) == ("1", "2", "yes")
-    assert sam["benchmark"] == "bench"
+    assert (sam["rank"], rows["rte", "random"]["rank"], sam["benchmark"]) == ("1", "2", "bench")
+    assert (sam["std_rank"], rows["rte", "random"]["std_rank"]) == ("1", "2")
+    beside = rows_of(report, "published")["rte", "sam"]
+    assert (beside["published_mean"], beside["published_std"]) == ("76.79", "1.72")
+    gap = 100 * statistics.mean(values["sam"]) - 76.79
+    assert float(beside["difference"]) == pytest.approx(gap, abs=1e-6)
+    assert (beside["word"], beside["reasons"]) == ("lower", "")
 
 
 def test_unknown_is_empty_in_the_csv_and_never_zero(tmp_path: Path) -> None:
     lone = record("sst", "sam", 0, 0.9, params=None)
-    row = rows_of(build(write(tmp_path, lone)))["sst", "sam"]
-    unknown = ("std", "published_mean", "published_std", "difference", "tuned_percent")
-    assert [row[name] for name in (*unknown, "changed_percent", "comparable", "missing")] == [
-        ""
-    ] * 8
+    report = build(write(tmp_path, lone))
+    row = rows_of(report)["sst", "sam"]
+    unknown = ("std", "std_rank", "majority", "tuned_percent", "changed_percent", "missing")
+    assert [row[name] for name in unknown] == [""] * len(unknown)
+    # Nothing is published of it.
+    assert not (report.page.parent / "tables" / "published.csv").exists()
     assert (row["n"], row["mean"], row["failed"]) == ("1", "90.0", "0")
 
 
 def test_tied_means_share_the_smaller_rank() -> None:
-    assert ranks([70.0, 80.0, None, 70.0, 60.0]) == [2, 1, None, 2, 4]
+    assert largest_first([70.0, 80.0, None, 70.0, 60.0]) == [2, 1, None, 2, 4]
     # The same mean, summed in two ways that differ in the last bit.
-    assert ranks([0.1 + 0.2, 0.3]) == [1, 1]
-    assert ranks([None]) == [None]
+    assert largest_first([0.1 + 0.2, 0.3]) == [1, 1]
+    assert largest_first([None]) == [None]
 
 
 def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
     assert Spread.of([70.0]) == Spread(1, 70.0, None)
     assert Spread.of([]) == Spread(0, None, None)
     report = build(write(tmp_path, record("rte", "sam", 0, 0.7), record("rte", "random", 0, 0.6)))
-    assert "mean over 1 seed (rank)" in report.text
-    assert "70.0 (1)" in report.text
-    assert "over 1 seed (rank)" in report.text
+    assert "mean over 1 seed" in report.text
+    assert "70.00 (1)" in report.text
     assert "±" not in report.text.split("Published")[0]
 
 
@@ -93,7 +98,7 @@ def test_average_of_some_tasks_is_incomplete(tmp_path: Path) -> None:
     assert averages["random"].mean is None and averages["random"].rank is None
     assert averages["sam"].mean is not None and averages["sam"].std is None
     assert averages["sam"].published is None
-    assert "incomplete 1/2" in report.text and "1 of 2 tasks" in report.page.read_text("utf-8")
+    assert "incomplete 1/2" in report.text and "incomplete 1/2" in report.page.read_text("utf-8")
 
 
 def test_missing_and_failed_cells_are_seen_everywhere(tmp_path: Path) -> None:
@@ -114,9 +119,12 @@ def test_missing_and_failed_cells_are_seen_everywhere(tmp_path: Path) -> None:
     empty = rows["cb", "bitfit"]
     assert (empty["n"], empty["mean"], empty["rank"], empty["missing"]) == ("0", "", "", "4")
     # What the paper says stands there all the same; whether it is comparable is not known.
-    assert (empty["published_mean"], empty["comparable"]) == ("86.96", "")
+    beside = rows_of(report, "published")["cb", "bitfit"]
+    assert (beside["published_mean"], beside["word"], beside["difference"]) == ("86.96", "", "")
     assert re.search(r"bitfit +4 missing +4 missing +incomplete 0/2", report.text)
-    assert "| bitfit | 4 missing | 4 missing |" in report.markdown.read_text("utf-8")
+    assert "| bitfit | 4 missing | 4 missing |" in (
+        report.page.parent / "tables" / "results.md"
+    ).read_text("utf-8")
 
 
 def test_the_manifest_gives_the_order(tmp_path: Path) -> None:
@@ -137,7 +145,8 @@ def test_variants_are_known_by_their_settings(tmp_path: Path) -> None:
     shown = settings("cb", "sam", 0)
     variant = {"task": {**shown["task"], "name": "cb_half"}, "method": {"name": "sam"}}
     report = build(write(tmp_path, record("cb_half", "sam_twice", 0, setting=variant)))
-    assert rows_of(report)["cb_half", "sam_twice"]["published_mean"] == "88.93"
+    beside = rows_of(report, "published")["cb_half", "sam_twice"]
+    assert beside["published_mean"] == "88.93"
     assert "cb_half" in report.text and "sam_twice" in report.text
 
 
@@ -146,7 +155,7 @@ def test_a_cell_without_test_value_is_named_and_not_counted(tmp_path: Path) -> N
     report = build(directory)
     assert rows_of(report)["rte", "sam"]["n"] == "1"
     assert "rte / sam: no test value in seed 1; not counted." in report.text
-    assert "70.0 (1)*" in report.text
+    assert "70.00 (1)" in report.text and "n = 1, 1 without value" in report.text
 
 
 def test_broken_and_foreign_records_are_named_and_skipped(tmp_path: Path) -> None:
@@ -198,7 +207,8 @@ def test_doubtful_numbers_carry_a_warning(tmp_path: Path) -> None:
     assert "child_pruning: 99.90 % of the weights changed, but 0.50 % were selected (rte)." in text
     assert "rte / sam: the seeds were run with 2 different settings." in text
     assert "cb: the metric is f1, that of cb is acc." in text
-    assert rows_of(report)["cb", "sam"]["comparable"] == "no"
+    beside = rows_of(report, "published")["cb", "sam"]
+    assert (beside["word"], beside["reasons"]) == ("not comparable", "metric is f1")
 
 
 def test_manifest_is_strict_and_survives_a_round_trip(tmp_path: Path) -> None:
@@ -222,7 +232,7 @@ def test_report_runs_without_torch_and_jiant(tmp_path: Path) -> None:
     directory = write(tmp_path, record("rte", "sam", 0))
     code = (
         "import sys\n"
-        "for name in ('torch', 'jiant', 'transformers', 'numpy', 'yaml', 'adapters', 'loralib'):\n"
+        "for name in ('torch', 'jiant', 'transformers', 'yaml', 'adapters', 'loralib'):\n"
         "    sys.modules[name] = None\n"
         "from pathlib import Path\n"
         "from jiant_sparse.report import build\n"
@@ -233,3 +243,46 @@ def test_report_runs_without_torch_and_jiant(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "1 ok, 0 failed" in done.stdout
+
+
+def test_a_second_report_removes_what_it_does_not_have(tmp_path: Path) -> None:
+    directory = write(tmp_path, *(record("rte", m, k) for m in ("sam", "random") for k in range(3)))
+    target = tmp_path / "out"
+    build(directory, target)
+    mine = target / "tables" / "mine.csv"
+    mine.write_text("kept")
+    assert (target / "tables" / "published.tex").exists()
+    assert (target / "tables" / "significance_welch.csv").exists()
+    assert (target / "figures" / "ranks.png").exists()
+    other = write(tmp_path / "other", record("sst", "lora", 0, 0.9))
+    build(other, target)
+    left = {path.name for path in (target / "tables").iterdir()}
+    assert "results.csv" in left and "mine.csv" in left
+    assert not {name for name in left if name.startswith(("published", "significance"))}
+    assert not (target / "figures" / "ranks.png").exists()
+    assert not list(target.rglob("*.partial"))
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    records = [record("rte", m, k, 0.6 + 0.01 * k) for m in ("sam", "random") for k in range(3)]
+    directory = write(tmp_path, *records)
+    first, second = (build(directory, tmp_path / name).page.parent for name in ("a", "b"))
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert len(files) > 20
+    for path in files:
+        assert (first / path).read_bytes() == (second / path).read_bytes(), path
+
+
+def test_the_reference_is_sam_or_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    labels = ("sam", "random", "lora")
+    directory = write(tmp_path, *(record("rte", m, k) for m in labels for k in range(3)))
+    build(directory)
+    tests = directory / "report" / "tables" / "significance_welch.csv"
+    assert "sam" in tests.read_text().splitlines()[1]
+    build(directory, reference="lora")
+    rows = list(csv.DictReader(tests.read_text().splitlines()))
+    assert {row["reference"] for row in rows} == {"lora"}
+    assert {row["method"] for row in rows} == {"sam", "random"}
+    with pytest.raises(InputError, match=r"--reference is 'sma', .*did you mean sam\? known: "):
+        build(directory, tmp_path / "none", reference="sma")
+    assert not (tmp_path / "none").exists()

@@ -1,22 +1,29 @@
-"""The page: self-contained, escaped, and drawn from the numbers."""
+"""The page's text: self-contained, escaped, and made of the numbers."""
 
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from test_report_support import failure, plan, provenance, record, write
+import pytest
+from page_support import ATTACK, hostile_page, ordinary, page_of, parts_of, summary_of, table_of
+from test_report_support import failure, record, write
 
-from jiant_sparse.report import build, drawing
+from jiant_sparse.report import page
+from jiant_sparse.report.oddities import Oddity
+from jiant_sparse.report.page import Parts, render, render_template
+from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.table import Cell, Table
 
-ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+SVG = ' xmlns="http://www.w3.org/2000/svg"'
 
 
 class Tags(HTMLParser):
     """Collects every tag, its attributes and the text inside scripts; notes unbalanced tags."""
 
-    VOID = ("meta", "circle", "polyline", "path", "br", "link", "img")
+    VOID = ("meta", "br", "link", "img")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -41,106 +48,164 @@ class Tags(HTMLParser):
         if self.open and self.open[-1] == "script":
             self.scripts.append(data)
 
+    def values(self, *names: str) -> list[str]:
+        return [value for _, attrs in self.seen for name, value in attrs.items() if name in names]
 
-def page_of(directory: Path) -> str:
-    return build(directory).page.read_text("utf-8")
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Summary, Parts]:
+    """An ordinary benchmark and all that stands beside it; figures take their time."""
+    summary = summary_of(ordinary(tmp_path_factory.mktemp("ordinary")))
+    return summary, parts_of(summary)
 
 
-def test_records_cannot_write_into_the_page(tmp_path: Path) -> None:
-    setting = {"model": ATTACK, "split": ATTACK, "note": ATTACK}
-    origin = provenance(versions={ATTACK: ATTACK}, device=ATTACK, commit=ATTACK, started=ATTACK)
-    hostile = record("rte", "sam", 0, setting=setting, provenance=origin, inputs={ATTACK: ATTACK})
-    hostile = hostile.model_copy(update={"metrics": {"test": {ATTACK: 0.5}}})
-    directory = write(tmp_path, hostile, failure("rte", "sam", 1, ATTACK))
-    odd = directory / "rte" / "<script>alert(3)<" / "seed-1"
-    odd.mkdir(parents=True)
-    (odd / "record.json").write_text("{}")
-    page = page_of(directory)
-    tags = Tags(page)
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory) -> str:
+    """A page whose records, tables and verdicts are attacks."""
+    return hostile_page(tmp_path_factory.mktemp("hostile"))
+
+
+def bare(directory: Path) -> str:
+    """The page of nothing but the summary."""
+    return render(summary_of(directory))
+
+
+def test_records_cannot_write_into_the_page(attacked: str) -> None:
+    text = attacked
+    tags = Tags(text)
     assert len(tags.scripts) == 1 and "alert" not in tags.scripts[0]
     assert not tags.open
     assert not {"img", "iframe", "link", "object"} & {tag for tag, _ in tags.seen}
     assert not [name for _, attrs in tags.seen for name in attrs if name.startswith("on")]
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "{{ 7 * 7 }}" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "{{ 7 * 7 }}" in text
+    assert not re.search(r"<script>alert|<img", text)
 
 
-def test_labels_cannot_write_into_the_page(tmp_path: Path) -> None:
-    label = "<script>alert(4)<"
-    setting = {"task": {"name": label, "like": label}, "method": {"name": label}}
-    page = page_of(write(tmp_path, record(label, '"onload="x', 0, setting=setting)))
-    assert len(Tags(page).scripts) == 1 and "<script>alert" not in page
+def test_page_loads_nothing_and_pins_its_script(whole) -> None:
+    text = render(*whole)
+    tags = Tags(text)
+    assert not tags.open and not tags.values("src")
+    outside = {a for a in tags.values("href") if not a.startswith("#")}
+    assert outside and all(re.fullmatch(r"(tables|figures)/\w+\.\w+", a) for a in outside)
+    assert not re.search(r"https?://|@import|url\((?!#)", text.replace(SVG, ""))
+    (script,) = tags.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
+    assert "prefers-color-scheme: dark" in text and "width=device-width" in text
 
 
-def test_page_loads_nothing_and_pins_its_script(tmp_path: Path) -> None:
-    directory = write(tmp_path, record("rte", "sam", 0), record("rte", "lora", 0))
-    page = page_of(directory)
-    tags = Tags(page)
-    addresses = [a for _, attrs in tags.seen for n, a in attrs.items() if n in ("src", "href")]
-    assert addresses == ["#results"]
-    assert not re.search(r"https?://|@import|url\(", page)
-    digest = base64.b64encode(hashlib.sha256(tags.scripts[0].encode()).digest()).decode()
-    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in page
-    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
-    assert len(page) < 40_000
+def test_every_address_inside_the_page_leads_somewhere_and_ids_are_unique(
+    whole, attacked: str
+) -> None:
+    for text in (render(*whole), attacked):
+        tags = Tags(text)
+        ids = [attrs["id"] for tag, attrs in tags.seen if "id" in attrs and tag != "path"]
+        assert len(ids) == len(set(ids))
+        inside = {a[1:] for tag, a in _links(tags) if a.startswith("#")}
+        assert inside <= set(ids) and len(inside) > 10
 
 
-def test_page_is_the_same_twice_and_goes_where_it_is_told(tmp_path: Path) -> None:
-    directory = write(tmp_path, record("rte", "sam", 0))
-    first, second = build(directory), build(directory, tmp_path / "elsewhere")
-    assert first.page == directory / "report" / "index.html"
-    assert second.page == tmp_path / "elsewhere" / "index.html"
-    assert first.page.read_bytes() == second.page.read_bytes()
-    assert sorted(path.name for path in second.page.parent.iterdir()) == [
-        *("index.html", "table.csv", "table.md")
-    ]
+def _links(tags: Tags) -> list[tuple[str, str]]:
+    return [(tag, attrs["href"]) for tag, attrs in tags.seen if tag == "a"]
 
 
-def test_page_says_where_the_numbers_come_from(tmp_path: Path) -> None:
-    later = provenance(
-        dirty=True, pooler=None, started="2026-11-21T01:00:00+01:00", finished="not a time"
+def test_page_is_the_same_twice(tmp_path: Path, whole) -> None:
+    assert page_of(ordinary(tmp_path)) == render(*whole)
+
+
+def test_page_of_700_records_stays_below_its_limits(tmp_path: Path) -> None:
+    long = [(500 * i, 0.5 + i / 200) for i in range(60)]
+    cells = [record("rte", m, k, history=long) for m in ("sam", "lora") for k in range(10)]
+    few = len(bare(write(tmp_path / "few", *cells[:1])))
+    many = len(bare(write(tmp_path / "many", *cells)))
+    assert (many - few) / (len(cells) - 1) * 700 < 4_000_000
+
+
+def test_many_errors_are_shown_closed(tmp_path: Path) -> None:
+    few = [failure("rte", "sam", k, f"boom {k}") for k in range(page.MOST_OPEN)]
+    assert bare(write(tmp_path / "a", *few)).count('class="failed" open') == len(few)
+    more = [*few, failure("rte", "sam", 99, "boom")]
+    text = bare(write(tmp_path / "b", *more))
+    assert 'class="failed" open' not in text and text.count('class="failed"') == len(more)
+
+
+def test_the_most_frequent_answer_is_drawn_and_said(tmp_path: Path) -> None:
+    cells = [record("wsc", m, k, 0.6 + k / 20) for m in ("sam", "lora") for k in range(3)]
+    text = bare(write(tmp_path / "a", *cells))
+    assert "always the most frequent answer: 63.46" in text
+    assert text.count('class="usual"') == 2 and "The dashed line is what always" in text
+    far = [record("wsc", "sam", k, 0.9 + k / 100) for k in range(3)]
+    assert bare(write(tmp_path / "b", *far)).count('class="beyond"') == 1
+    other = [record("stsb", "sam", k, 0.9 + k / 100) for k in range(3)]
+    text = bare(write(tmp_path / "c", *other))
+    assert "most frequent" not in text and 'class="usual"' not in text
+
+
+def test_oddities_are_numbered_and_linked_from_what_they_concern(whole) -> None:
+    summary, parts = whole
+    odd = [Oddity(("text",), "First."), Oddity(("Fig. 4", "Table 1"), "Second <b>.")]
+    text = render(summary, replace(parts, oddities=odd))
+    assert '<li id="note-2"><b>Fig. 4, Table 1.</b> Second &lt;b&gt;.</li>' in text
+    assert text.count('<a href="#note-2">note 2</a>') == 2 and '"#note-1"' not in text
+    assert '<a href="#notes">' in text
+    assert '<a href="#notes">' not in render(summary, Parts())
+
+
+def test_verdicts_show_their_numbers(whole) -> None:
+    summary, parts = whole
+    known = replace(
+        parts.verdicts[0],
+        state="not supported",
+        reason="Because.",
+        statistic="points",
+        estimate=-1.234,
+        interval=(-2.0, -0.5),
+        share=0.013,
+        runs=1200,
+        published="5 of 9",
     )
-    directory = write(
-        tmp_path,
-        *(record("rte", "sam", k) for k in (0, 1)),
-        record("rte", "sam", 2, provenance=later),
-    )
-    page = page_of(directory)
-    assert "<dt>commit</dt><dd>0123456789ab (2 cells); 0123456789ab with uncommitted ch" in page
-    assert "<dt>pooler</dt><dd>initialised (2 cells); never loaded (1 cell)</dd>" in page
-    assert "<dt>torch</dt><dd>2.13.0</dd>" in page
-    assert "<dt>run</dt><dd>2026-11-20 08:00 to 2026-11-20 09:30 UTC</dd>" in page
-    assert "<dt>examples left out</dt><dd>3 of train</dd>" in page
+    unknown = replace(known, estimate=None, interval=None, share=None, state="not enough data")
+    text = render(summary, replace(parts, verdicts=[known, unknown]))
+    one, two = re.findall(r"<li>\n<p class=\"claim\">.*?</li>", text, re.S)
+    assert '<p class="state not-supported">not supported</p>' in one and "Because." in one
+    assert "<dt>points</dt><dd>−1.23 <span" in one and "[−2.00, −0.50]" in one
+    assert "1.30 % of resamples" in one and "1\u202f200" in one and "5 of 9" in one
+    assert "resamples" not in two and "points" not in two and "state not-enough-data" in two
 
 
-def test_cells_open_into_metrics_costs_and_settings(tmp_path: Path) -> None:
-    directory = write(tmp_path, record("rte", "sam", 0, 0.7), failure("rte", "sam", 1, "boom"))
-    plan(["rte"], ["sam"], 2).write(directory)
-    page = page_of(directory)
-    assert '<th scope="row">test acc</th><td>70.00</td><td class="none">–</td>' in page
-    assert "83.2 s" in page and "52.3 kB" in page and "1\u202f538" in page
-    assert "&#34;density&#34;: 0.005" in page and "b" * 64 in page
-    assert page.count('class="spark"') == 1 and page.count('class="strip"') == 1
-    assert "settings and inputs of seeds 0, 1" in page
+def test_figures_are_inlined_and_absent_ones_explained(whole) -> None:
+    summary, parts = whole
+    text = render(summary, replace(parts, absent_figures=[("learning_curves", "no history")]))
+    assert text.count("<figure>") == len(parts.figures) > 0
+    assert '<b class="calm">learning curves</b> no history' in text
+    assert text.count('class="figure"') == len(parts.figures) and "<?xml" not in text
+    assert all(f"<title>{figure.title}</title>" in text for figure in parts.figures)
+    assert "--figure-0:" in text
+    assert "<figure>" not in render(summary, Parts())
 
 
-def test_sparkline_breaks_where_undefined_and_marks_the_best() -> None:
-    history = [(0, 0.0), (100, 0.5), (200, None), (300, 1.0)]
-    drawn = drawing.sparkline(history, 300, (0.0, 1.0))
-    assert re.findall(r'points="([^"]+)"', drawn) == ["4,18 41.33,11"]
-    assert '<circle cx="116" cy="4" r="2.2"/>' in drawn
-    assert drawing.sparkline([(0, None)], None, (0.0, 1.0)) == ""
-    assert drawing.sparkline([], None, None) == ""
+def test_tables_stand_in_their_sections_and_none_is_lost(whole) -> None:
+    summary, _ = whole
+    rows = ((Cell("x"), Cell("1", value=1.0)),)
+    tables = {name: table_of(*rows, name=name, title=f"T {name}") for name in Table.NAMES}
+    text = render(summary, Parts(tables=tables))
+    sections = dict(re.findall(r'<section id="(\w+)">(.*?)\n</section>', text, re.S))
+    assert "caption-time_to_best" in sections["cost"] and "caption-parameters" in sections["cost"]
+    assert "caption-significance_welch" in sections["significance"]
+    assert "caption-comparison" in sections["more"]
+    for name in Table.NAMES:
+        assert (f'id="caption-{name}"' in text) == (name != "verdicts"), name
 
 
-def test_a_long_history_is_thinned_and_keeps_its_best() -> None:
-    history = [(step, step % 7 / 7) for step in range(5000)]
-    drawn = drawing.sparkline(history, 4321, (0.0, 1.0))
-    assert len(drawn) < 2000 and 'r="2.2"' in drawn
+def test_a_tables_note_that_the_page_says_above_is_not_said_twice(tmp_path: Path) -> None:
+    text = page_of(write(tmp_path, record("rte", "sam", 0, setting={"model": "other-model"})))
+    section = re.search(r'<section id="published">(.*?)\n</section>', text, re.S)[1].lower()
+    assert section.count("not comparable: model is other-model") == 1
+    assert "caption-published" in section
 
 
-def test_strip_draws_every_seed_on_the_common_scale() -> None:
-    drawn = drawing.strip([50.0, 70.0], 60.0, (50.0, 90.0))
-    assert re.findall(r'cx="([^"]+)"', drawn) == ["4", "60"]
-    assert "M32 4V18" in drawn
-    # One value alone stands in the middle.
-    assert 'cx="60"' in drawing.strip([50.0], 50.0, (50.0, 50.0))
+def test_a_template_is_given_style_script_and_digest() -> None:
+    text = render_template("base.html")
+    (script,) = Tags(text).scripts
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in text
+    assert ATTACK not in text and "--paper" in text

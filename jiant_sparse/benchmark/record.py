@@ -40,6 +40,11 @@ class Primary(_Part):
     name: str
     dev: float | None
     test: float | None
+    majority: float | None = Field(
+        default=None,
+        description="test value of always giving the most frequent answer of the test set; None "
+        "for tasks without classes, and in records of before it was measured",
+    )
 
 
 class Params(_Part):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from jiant_sparse.cli import bench, data, delta, methods, run, status
+from jiant_sparse.cli import bench, data, delta, methods, report, run, status
 from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
@@ -26,21 +26,7 @@ app.command("methods")(methods.methods)
 app.command("run")(run.run)
 app.command("grid")(run.grid)
 app.command("status")(status.status)
-
-
-@app.command()
-def report(
-    directory: Annotated[Path, typer.Argument(help="<output>/<benchmark>")],
-    output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Default: <directory>/report.")
-    ] = None,
-) -> None:
-    """Write index.html, table.csv and table.md, and print the table."""
-    from jiant_sparse.report import build
-
-    with input_errors():
-        built = build(directory, output_dir)
-    typer.echo(built.text)
+app.command("report")(report.report)
 
 
 @app.command()

@@ -29,6 +29,7 @@ from jiant_sparse.host import (
 from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.job import Job
 from jiant_sparse.host.loop import Scores, SparseMetarunner
+from jiant_sparse.host.metrics import fractions, majority
 from jiant_sparse.host.optimizer import make_optimizer
 from jiant_sparse.host.resume import Costs
 from jiant_sparse.host.runner import ModelProbe, SparseRunner
@@ -110,7 +111,7 @@ class _Run:
             **self.job.identity,
             status="ok",
             metrics=metrics,
-            primary=_primary(self.cell.task.metric, metrics),
+            primary=self._primary(runner, metrics),
             best_step=self.scores.best_step,
             steps=runner.step,
             stopped_by=self.scores.stopped_by,
@@ -125,6 +126,18 @@ class _Run:
             cost=self._cost(runner, evaluation_seconds, delta_bytes),
             history=self.scores.history,
             provenance=self._provenance(runner),
+        )
+
+    def _primary(
+        self, runner: SparseRunner, metrics: dict[str, dict[str, float | None]]
+    ) -> Primary:
+        name = self.cell.task.metric
+        constant = majority(runner.task, runner.phases["test"].labels)
+        return Primary(
+            name=name,
+            dev=metrics["dev"][name],
+            test=metrics["test"][name],
+            majority=constant.get(name),
         )
 
     def _train_and_score(self, runner: SparseRunner) -> tuple[dict[str, dict], float]:
@@ -142,7 +155,7 @@ class _Run:
             loop.run_train_loop()
             self.control.tell("scoring", runner.step, runner.step, self.scores.best_score)
             started = time.perf_counter()
-            metrics = {name: _fractions(runner.score(phase)) for name, phase in PHASES.items()}
+            metrics = {name: fractions(runner.score(phase)) for name, phase in PHASES.items()}
         except Stopped as stopped:
             if runner.step:
                 save()
@@ -282,13 +295,3 @@ def _head(jiant_model: JiantModel) -> nn.Module:
 
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().to("cpu", copy=True) for name, p in module.named_parameters()}
-
-
-def _fractions(metrics: Any) -> dict[str, float | None]:
-    """All of jiant's metrics; one that is not a number (a constant prediction's) is None."""
-    values = {"major": metrics.major, **metrics.minor}
-    return {name: None if value != value else float(value) for name, value in values.items()}
-
-
-def _primary(metric: str, metrics: dict[str, dict[str, float | None]]) -> Primary:
-    return Primary(name=metric, dev=metrics["dev"][metric], test=metrics["test"][metric])

@@ -1,18 +1,24 @@
-"""The report of a benchmark: records and published numbers in, tables and one page out."""
+"""The report of a benchmark: records and published numbers in, tables, figures and a page out."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from jiant_sparse.files import write_text
-from jiant_sparse.report import tables
+from jiant_sparse.errors import InputError, suggest
+from jiant_sparse.report import figures, oddities, output, tables
 from jiant_sparse.report.arrange import summarise
+from jiant_sparse.report.claims import judge
 from jiant_sparse.report.collect import collect
-from jiant_sparse.report.page import render
+from jiant_sparse.report.page import Parts, render
+from jiant_sparse.report.rendering import as_text
+from jiant_sparse.report.summary import Row, Summary
+
+# The method that the paper tests against all others.
+REFERENCE = "sam"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, the text for a terminal, and the counts behind an exit code.
+    """Where the page is, the text for a terminal, and the counts behind an exit code.
 
     missing: None if no manifest says what was planned.
     unusable: records that were skipped because they are broken or belong elsewhere.
@@ -20,35 +26,52 @@ class Report:
 
     text: str
     page: Path
-    csv: Path
-    markdown: Path
     ok: int
     failed: int
     missing: int | None
     unusable: int
 
 
-def build(benchmark_dir: Path, output_dir: Path | None = None) -> Report:
-    """Write index.html, table.csv and table.md into `output_dir`, `<benchmark_dir>/report` if None.
+def build(
+    directory: Path, output_dir: Path | None = None, *, reference: str | None = None
+) -> Report:
+    """Write index.html, tables/ and figures/ into `output_dir`, `<directory>/report` if None.
 
-    Raises InputError if `benchmark_dir` is missing or holds no usable record.
+    reference: the label of the method that is tested against each other one, SAM's if None.
+
+    Raises InputError if `directory` is missing or holds no usable record, or if no method is
+    labelled `reference`.
     """
-    summary = summarise(collect(benchmark_dir))
-    target = benchmark_dir / "report" if output_dir is None else output_dir
-    written = {
-        "index.html": render(summary),
-        "table.csv": tables.as_csv(summary),
-        "table.md": tables.as_markdown(summary),
-    }
-    for name, text in written.items():
-        write_text(target / name, text)
+    summary = summarise(collect(directory))
+    chosen = _reference(summary, reference)
+    judged = judge(summary)
+    made = tables.make(summary, chosen, judged)
+    parts = Parts(
+        tables={table.name: table for table in made},
+        figures=figures.draw(summary),
+        absent_figures=figures.absent(summary),
+        verdicts=judged,
+        oddities=oddities.oddities(summary),
+    )
+    target = directory / "report" if output_dir is None else output_dir
+    page = output.write(target, made, parts.figures, render(summary, parts))
     return Report(
-        text=tables.as_text(summary),
-        page=target / "index.html",
-        csv=target / "table.csv",
-        markdown=target / "table.md",
+        text=as_text(summary, made),
+        page=page,
         ok=len(summary.records) - summary.failed,
         failed=summary.failed,
         missing=summary.missing,
         unusable=len(summary.skipped),
     )
+
+
+def _reference(summary: Summary, label: str | None) -> Row | None:
+    if label is None:
+        return summary.keyed(REFERENCE)
+    row = summary.row(label)
+    if row is None:
+        labels = [row.label for row in summary.rows]
+        raise InputError(
+            f"--reference is {label!r}, which is no method here; {suggest(label, labels)}"
+        )
+    return row

@@ -6,6 +6,7 @@ from typing import Any
 
 from jiant_sparse.benchmark.record import Record
 from jiant_sparse.data.tasks import TASKS
+from jiant_sparse.data.tasks import Task as KnownTask
 from jiant_sparse.report import published
 from jiant_sparse.report.collect import Collection
 from jiant_sparse.report.summary import (
@@ -15,7 +16,8 @@ from jiant_sparse.report.summary import (
     Spread,
     Summary,
     Task,
-    ranks,
+    largest_first,
+    smallest_first,
     test_percent,
 )
 
@@ -35,6 +37,7 @@ def summarise(collection: Collection) -> Summary:
     lines = [tuple(column[i] for column in columns) for i in range(len(methods))]
     return Summary(
         collection.benchmark,
+        collection.directory,
         tuple(tasks),
         tuple(_rows(tasks, methods, lines)),
         records,
@@ -59,10 +62,9 @@ def _against_plan(collection: Collection) -> tuple[dict[Pair, list[int]] | None,
 def _tasks(collection: Collection) -> list[Task]:
     manifest, records = collection.manifest, collection.records
     likes = _names(records, "task", "like", lambda record: record.cell.task)
-    metrics: dict[str, Counter[str]] = {}
+    by_task: dict[str, list[Record]] = {}
     for record in records:
-        if record.primary:
-            metrics.setdefault(record.cell.task, Counter())[record.primary.name] += 1
+        by_task.setdefault(record.cell.task, []).append(record)
     labels = _ordered(
         manifest.tasks if manifest else (),
         {record.cell.task for record in records},
@@ -73,13 +75,29 @@ def _tasks(collection: Collection) -> list[Task]:
     for label in labels:
         like = likes.get(label, label)
         known = TASKS.get(like)
-        names = metrics.get(label)
-        metric = names.most_common(1)[0][0] if names else known.metric if known else None
         title = known.title if known and label == like else label
-        tasks.append(
-            Task(label, like if known else None, title, known.title if known else None, metric)
-        )
+        its = by_task.get(label, [])
+        metric = _metric(its) or (known.metric if known else None)
+        published_title = known.title if known else None
+        majority = _majority(its, known)
+        tasks.append(Task(label, like if known else None, title, published_title, metric, majority))
     return tasks
+
+
+def _metric(records: Sequence[Record]) -> str | None:
+    names = Counter(record.primary.name for record in records if record.primary)
+    return names.most_common(1)[0][0] if names else None
+
+
+def _majority(records: Sequence[Record], known: KnownTask | None) -> float | None:
+    """In percent; None unless all records that know it agree. What is published about the real
+    test set stands in where no record says it and all ran on the published split."""
+    said = {r.primary.majority for r in records if r.primary and r.primary.majority is not None}
+    if said:
+        return 100 * said.pop() if len(said) == 1 else None
+    real = records and all(record.settings.get("split") == "published" for record in records)
+    usual = known and all(r.primary is None or r.primary.name == known.metric for r in records)
+    return published.MAJORITY.get(known.title) if known and real and usual else None
 
 
 def _methods(collection: Collection) -> list[tuple[str, str | None]]:
@@ -134,15 +152,17 @@ def _column(
     for label, _ in methods:
         values = [test_percent(record) for record in by_pair.get((task.label, label), ())]
         scores.append(Spread.of([value for value in values if value is not None]))
-    places = ranks([score.mean for score in scores])
+    places = largest_first([score.mean for score in scores])
+    calm = smallest_first([score.std for score in scores])
     column = []
-    for (label, key), score, rank in zip(methods, scores, places, strict=True):
+    for (label, key), score, rank, std_rank in zip(methods, scores, places, calm, strict=True):
         records = by_pair.get((task.label, label), [])
         missing = None if absent is None else tuple(absent.get((task.label, label), ()))
         table = published.table_of(records[0].settings) if records else 1
         value = published.value(key, task.published_title, table)
-        departures = _departures(task, key, records)
-        column.append(Group(task, label, tuple(records), missing, score, rank, value, departures))
+        apart = _departures(task, key, records)
+        group = Group(task, label, tuple(records), missing, score, rank, std_rank, value, apart)
+        column.append(group)
     return column
 
 
@@ -163,13 +183,14 @@ def _rows(
     lines: Sequence[tuple[Group, ...]],
 ) -> list[Row]:
     averages = [_average(tasks, key, line) for (_, key), line in zip(methods, lines, strict=True)]
-    places = ranks([mean for mean, _, _ in averages])
+    places = largest_first([mean for mean, _, _ in averages])
+    calm = smallest_first([std for _, std, _ in averages])
     rows = []
-    for (label, key), line, (mean, std, value), rank in zip(
-        methods, lines, averages, places, strict=True
+    for (label, key), line, (mean, std, value), rank, std_rank in zip(
+        methods, lines, averages, places, calm, strict=True
     ):
         with_value = sum(group.score.mean is not None for group in line)
-        average = Average(mean, std, rank, with_value, len(tasks), value)
+        average = Average(mean, std, rank, std_rank, with_value, len(tasks), value)
         rows.append(Row(label, key, line, average))
     return rows
 

@@ -63,4 +63,4 @@ def size(value: int | None) -> str:
 def printable(text: str) -> str:
     """`text` on one line and without characters that command a terminal."""
     spaced = " ".join(text.split())
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf") else c for c in spaced)
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in spaced)

@@ -3,10 +3,12 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report.collect import Skipped
 from jiant_sparse.report.published import Value
+from jiant_sparse.report.statistics import Sample
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,15 @@ class Spread:
 @dataclass(frozen=True)
 class Task:
     """A column: its label in the benchmark, the known task that it is a variant of, its heading,
-    the name that the paper gives it and the metric that its records report."""
+    the name that the paper gives it, the metric that its records report, and what always giving
+    the most frequent answer scores on its test set, in percent (None: unknown, or no classes)."""
 
     label: str
     like: str | None
     title: str
     published_title: str | None
     metric: str | None
+    majority: float | None
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,14 @@ class Group:
     missing: tuple[int, ...] | None
     score: Spread
     rank: int | None
+    std_rank: int | None
     published: Value | None
     departures: tuple[str, ...] | None
+
+    @property
+    def sample(self) -> Sample | None:
+        """The score as a statistical test wants it; None below two values."""
+        return Sample.of(self.values)
 
     @property
     def ok(self) -> tuple[Record, ...]:
@@ -90,6 +100,7 @@ class Average:
     mean: float | None
     std: float | None
     rank: int | None
+    std_rank: int | None
     with_value: int
     tasks: int
     published: Value | None
@@ -127,6 +138,7 @@ class Summary:
     """A whole benchmark. `missing` is None if no manifest says what was planned."""
 
     benchmark: str
+    directory: Path
     tasks: tuple[Task, ...]
     rows: tuple[Row, ...]
     records: tuple[Record, ...]
@@ -138,6 +150,15 @@ class Summary:
     def groups(self) -> list[Group]:
         """All groups, task by task."""
         return [row.groups[i] for i in range(len(self.tasks)) for row in self.rows]
+
+    def row(self, label: str) -> Row | None:
+        """The row of this label; None if there is none."""
+        return next((row for row in self.rows if row.label == label), None)
+
+    def keyed(self, key: str) -> Row | None:
+        """The row that stands for a method's key: of several, the one that is labelled so."""
+        rows = [row for row in self.rows if row.key == key]
+        return rows[0] if len(rows) == 1 else next((r for r in rows if r.label == key), None)
 
     @property
     def failed(self) -> int:
@@ -168,10 +189,15 @@ def mean_count(records: Iterable[Record], count: str) -> float | None:
     return statistics.fmean(counts) if counts else None
 
 
-def ranks(means: Sequence[float | None]) -> list[int | None]:
-    """1 for the largest; equal values share the smaller rank; None has none."""
+def largest_first(values: Sequence[float | None]) -> list[int | None]:
+    """Ranks: 1 for the largest; equal values share the smaller rank; None has none."""
     # Rounded first: two sums of equal real value may differ in their last bit.
-    known = [None if mean is None else round(mean, 9) for mean in means]
-    ordered = sorted((mean for mean in known if mean is not None), reverse=True)
-    first = {mean: place for place, mean in reversed(list(enumerate(ordered, 1)))}
-    return [None if mean is None else first[mean] for mean in known]
+    known = [None if value is None else round(value, 9) for value in values]
+    ordered = sorted((value for value in known if value is not None), reverse=True)
+    first = {value: place for place, value in reversed(list(enumerate(ordered, 1)))}
+    return [None if value is None else first[value] for value in known]
+
+
+def smallest_first(values: Sequence[float | None]) -> list[int | None]:
+    """As `largest_first`, from the other end: 1 for the smallest."""
+    return largest_first([None if value is None else -value for value in values])

@@ -1,11 +1,11 @@
 """What the report says in words: names of metrics, footnotes, comparability and warnings."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report.numbers import percent
+from jiant_sparse.report.numbers import fixed, percent
 from jiant_sparse.report.summary import Group, Row, Summary, Task, share_percent
 
 SHORT = {
@@ -23,11 +23,18 @@ LONG = {
     "acc_and_f1": "mean of accuracy and F1",
     "corr": "mean of Pearson and Spearman correlation",
 }
+# Lines of one kind of gap or warning below a printed table, and characters of an error's line.
+MOST = 20
+LONGEST = 200
+# Settings that come first when those of another experiment are listed, and how many a short list
+# names.
+FIRST = ("model", "split")
+MOST_NAMED = 2
 SOURCE = "Fu et al. 2023"
 SETTING = "RoBERTa-base, the real GLUE and SuperGLUE tasks, 10 seeds"
 WSC = (
-    "WSC: always answering with the majority class scores 63.46 on the real test set; every "
-    "published value is below that."
+    "WSC: the majority class alone scores 63.46 on the real test set; every published value is "
+    "lower."
 )
 
 
@@ -38,11 +45,11 @@ def metric(task: Task) -> str:
 
 def footnotes(summary: Summary) -> list[str]:
     """What a reader must know about the metrics of this benchmark's columns."""
-    notes = [f"{task.title}: {LONG[task.metric]}." for task in summary.tasks if task.metric in LONG]
-    likes = {task.like for task in summary.tasks}
+    said = [f"{task.title}: {LONG[task.metric]}." for task in summary.tasks if task.metric in LONG]
     if any(task.like == "cb" and task.metric == "acc" for task in summary.tasks):
-        notes.append("CB: accuracy, as in the paper.")
-    return [*notes, WSC] if "wsc" in likes else notes
+        said.append("CB: accuracy, as in the paper.")
+    notes = [" ".join(said)] if said else []
+    return [*notes, WSC] if any(task.like == "wsc" for task in summary.tasks) else notes
 
 
 def tables(groups: Iterable[Group]) -> str:
@@ -54,20 +61,63 @@ def tables(groups: Iterable[Group]) -> str:
 def comparability(summary: Summary) -> tuple[bool, str]:
     """Whether all results may be held against the published values, and why not."""
     groups = [group for group in summary.groups if group.published]
-    judged = [group for group in groups if group.departures is not None]
-    apart = [group for group in judged if group.departures]
     if not groups:
         return False, "nothing is published for these methods and tasks"
-    if not judged:
+    if all(group.departures is None for group in groups):
         return False, "not comparable: there is no result to compare"
+    apart = _apart(groups)
     if not apart:
         return True, "comparable: same model, split and training as published"
-    reasons = Counter(reason for group in apart for reason in group.departures or ())
-    said = ", ".join(
-        reason if number == len(judged) else f"{reason} ({number} of {len(judged)} results)"
-        for reason, number in reasons.items()
-    )
-    return False, f"not comparable: {said}"
+    return False, f"not comparable: {', '.join(apart)}"
+
+
+def apart_briefly(summary: Summary) -> str:
+    """The first settings in which a result departs from the published experiment, and how many
+    more there are: "model is X, split is files and 9 more settings"; empty if none does."""
+    apart = _apart([group for group in summary.groups if group.published])
+    named, more = apart[:MOST_NAMED], len(apart) - MOST_NAMED
+    if more > 0:
+        return f"{', '.join(named)} and {more} more setting{'' if more == 1 else 's'}"
+    return " and ".join(named)
+
+
+def comparability_briefly(summary: Summary) -> str:
+    """As `comparability` says it, but with the first settings alone."""
+    apart = apart_briefly(summary)
+    return f"not comparable: {apart}" if apart else comparability(summary)[1]
+
+
+def _apart(groups: Iterable[Group]) -> list[str]:
+    """Each setting that is not the published one, with all its values: "q is 0.9 or 0.95"; and in
+    how many of the results, unless it is in all."""
+    judged = [group.departures for group in groups if group.departures is not None]
+    values: dict[str, dict[str, None]] = {}
+    numbers: Counter[str] = Counter()
+    for departures in judged:
+        parts = [reason.partition(" is ") for reason in departures]
+        for name, _, value in parts:
+            values.setdefault(name, {})[value] = None
+        numbers.update({name for name, _, _ in parts})
+    first = [name for name in FIRST if name in values]
+    said = []
+    for name in [*first, *(name for name in values if name not in FIRST)]:
+        number = numbers[name]
+        some = "" if number == len(judged) else f" ({number} of {len(judged)} results)"
+        said.append(f"{name} is {_either(values[name])}{some}")
+    return said
+
+
+def _either(values: Iterable[str]) -> str:
+    """ "20, 40 or unknown": numbers by size, then words in the order given."""
+    *others, last = sorted(values, key=_size)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _size(value: str) -> tuple[bool, float]:
+    try:
+        return False, float(value)
+    except ValueError:
+        return True, 0
 
 
 def warnings(summary: Summary) -> list[str]:
@@ -91,10 +141,11 @@ def _of_group(group: Group) -> list[str]:
     if group.undefined:
         seeds = seeds_of([record.cell.seed for record in group.undefined])
         found.append(f"{where}: no test value in {seeds}; not counted.")
-    kinds = {
-        json.dumps({k: v for k, v in record.settings.items() if k != "seed"}, sort_keys=True)
-        for record in group.ok
-    }
+    kinds: list[dict[str, Any]] = []
+    for record in group.ok:
+        shared = {key: value for key, value in record.settings.items() if key != "seed"}
+        if shared not in kinds:
+            kinds.append(shared)
     if len(kinds) > 1:
         found.append(f"{where}: the seeds were run with {len(kinds)} different settings.")
     return found
@@ -119,6 +170,60 @@ def _of_task(task: Task, groups: list[Group]) -> list[str]:
     if names and expected and names != {expected}:
         return [f"{task.label}: the metric is {names.pop()}, that of {task.like} is {expected}."]
     return []
+
+
+def below_majority(summary: Summary) -> list[str]:
+    """For each task with a known score of the most frequent answer, how many methods lie below."""
+    notes = []
+    for i, task in enumerate(summary.tasks):
+        means = [row.groups[i].score.mean for row in summary.rows]
+        known = [mean for mean in means if mean is not None]
+        if task.majority is None or not known:
+            continue
+        below = sum(mean < task.majority for mean in known)
+        if below:
+            verb = "means lie" if below > 1 else "mean lies"
+            score = fixed(task.majority, 2)
+            notes.append(
+                f"{task.title}: {below} of {len(known)} {verb} below {score}, the score of always "
+                "giving the most frequent answer."
+            )
+    return notes
+
+
+def not_counted(summary: Summary) -> str:
+    """For a table that stands alone: that something is amiss, and where it is said in full."""
+    number = len(warnings(summary))
+    if not (number or summary.failed or summary.missing or summary.skipped):
+        return ""
+    more = f"; {number} {'warning' if number == 1 else 'warnings'}" if number else ""
+    return f"Cells: {status(summary)}{more}. The page says which and why."
+
+
+def remarks(summary: Summary) -> list[str]:
+    """Every gap with its reason, then the warnings; of each kind MOST, then a count."""
+    failed, missing = [], []
+    for group in summary.groups:
+        where = f"{group.task.label} / {group.method}"
+        for record in group.failed:
+            error = _first_line(record.error or "no message recorded")
+            failed.append(f"failed: {where} seed {record.cell.seed}: {error}")
+        if group.missing:
+            missing.append(f"missing: {where} {seeds_of(group.missing)}")
+    unusable = [
+        f"unusable: {item.path}: {_first_line('; '.join(item.problems))}"
+        for item in summary.skipped
+    ]
+    lines = []
+    for part in (failed, missing, unusable, warnings(summary)):
+        more = len(part) - MOST
+        lines += part[:MOST] + ([f"... and {more} more; index.html has all."] if more > 0 else [])
+    return lines
+
+
+def _first_line(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return line if len(line) <= LONGEST else line[:LONGEST] + "…"
 
 
 def seeds_of(seeds: Sequence[int]) -> str:

@@ -1,0 +1,125 @@
+"""Pages to look at in tests: everything that a report shows, of records that are fabricated."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from test_report_support import failure, plan, provenance, record, write
+
+from jiant_sparse.benchmark.record import Machine, Primary
+from jiant_sparse.report import claims, figures
+from jiant_sparse.report.arrange import summarise
+from jiant_sparse.report.collect import collect
+from jiant_sparse.report.oddities import oddities
+from jiant_sparse.report.page import Parts, render
+from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.table import Cell, Column, Table
+from jiant_sparse.report.tables.beside import published
+from jiant_sparse.report.tables.results import results
+from jiant_sparse.report.tables.times import time_to_stop
+
+ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
+# Without a slash, so that it can name a directory.
+LABEL = '"><img src=x onerror=alert(3)><i id=results onclick=alert(4)>'
+METHODS = ("full_tuning", "random", "bitfit", "lora", "sam")
+
+
+def summary_of(directory: Path) -> Summary:
+    return summarise(collect(directory))
+
+
+def parts_of(summary: Summary) -> Parts:
+    """What a report hands to its page, but for the tables that add nothing to look at."""
+    tables = [results(summary), published(summary), time_to_stop(summary)]
+    return Parts(
+        tables={table.name: table for table in tables if table is not None},
+        figures=figures.draw(summary),
+        absent_figures=figures.absent(summary),
+        verdicts=claims.judge(summary),
+        oddities=oddities(summary),
+    )
+
+
+def page_of(directory: Path) -> str:
+    summary = summary_of(directory)
+    return render(summary, parts_of(summary))
+
+
+def ordinary(output_dir: Path) -> Path:
+    """Three tasks, five methods, three seeds; one cell failed and a method of it is missing."""
+    records = [
+        record(task, method, seed, 0.5 + 0.03 * i + 0.011 * seed + 0.004 * i * seed)
+        for task in ("rte", "cb", "wsc")
+        for i, method in enumerate(METHODS)
+        for seed in range(3)
+        if (task, method) != ("cb", "lora")
+    ]
+    moved = Machine(commit="f" * 40, dirty=True, versions={"torch": "2.12"}, device="T4", threads=8)
+    origin = provenance(nondeterministic=["scatter_add"], earlier=[moved])
+    records[-1] = records[-1].model_copy(update={"provenance": origin})
+    records.append(failure("cb", "lora", 0, "RuntimeError: diverged\nat step 7"))
+    directory = write(output_dir, *records)
+    plan(["rte", "cb", "wsc"], [*METHODS], 3).write(directory)
+    return directory
+
+
+def hostile(output_dir: Path) -> Path:
+    """A record of which every string is an attack, a failure, and a directory that is one."""
+    machine = Machine(
+        commit=ATTACK, dirty=True, versions={ATTACK: ATTACK}, device=ATTACK, threads=1
+    )
+    origin = provenance(
+        versions={ATTACK: ATTACK},
+        device=ATTACK,
+        commit=ATTACK,
+        started=ATTACK,
+        finished=ATTACK,
+        dropped_examples={ATTACK: 3},
+        nondeterministic=[ATTACK],
+        earlier=[machine],
+    )
+    setting = {
+        **{"model": ATTACK, "split": ATTACK, "pooling": ATTACK, ATTACK: {ATTACK: [ATTACK]}},
+        "task": {"name": LABEL, "like": ATTACK, "metric": ATTACK},
+        "method": {"name": ATTACK, "density": ATTACK},
+    }
+    changes = {
+        "provenance": origin,
+        "inputs": {ATTACK: ATTACK},
+        "settings_hash": ATTACK,
+        "metrics": {"test": {ATTACK: 0.5}, "dev": {ATTACK: 0.4}},
+        "primary": Primary(name=ATTACK, dev=0.4, test=0.5),
+    }
+    cells = [record(LABEL, LABEL, seed, 0.5, setting=setting, **changes) for seed in range(3)]
+    directory = write(output_dir, *cells, failure(LABEL, LABEL, 3, ATTACK))
+    odd = directory / LABEL / "<script>alert(5)<" / "seed-1"
+    odd.mkdir(parents=True)
+    (odd / "record.json").write_text("{}")
+    return directory
+
+
+def hostile_page(output_dir: Path) -> str:
+    """As `page_of`, of `hostile` records, and with attacks in all that is not made of records."""
+    summary = summary_of(hostile(output_dir))
+    parts = parts_of(summary)
+    table = next(iter(parts.tables.values()))
+    cell = replace(table.rows[0][1], text=ATTACK, spread=ATTACK, note=ATTACK, tone="quiet")
+    rows = ((table.rows[0][0], cell, *table.rows[0][2:]),)
+    odd = replace(
+        table, name="comparison", title=ATTACK, caption=ATTACK, notes=(ATTACK,), rows=rows
+    )
+    verdict = replace(parts.verdicts[0], reason=ATTACK, published=ATTACK)
+    return render(
+        summary,
+        replace(
+            parts,
+            tables={**parts.tables, odd.name: odd},
+            verdicts=[verdict],
+            absent_figures=[(ATTACK, ATTACK)],
+        ),
+    )
+
+
+def table_of(*rows: tuple[Cell, ...], **changes) -> Table:
+    columns = tuple(Column(f"c{i}", "unit") for i in range(len(rows[0])))
+    fields = {"name": "results", "title": "Title", "caption": "Caption.", "columns": columns}
+    return Table(**{**fields, "rows": rows, "fields": (), "lines": (), **changes})

@@ -1,0 +1,271 @@
+"""What a method costs: times beside Table 3, weights beside Table 4."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_report_support import failure, plan, provenance, record, write
+
+from jiant_sparse.benchmark.record import Cost, Machine, Params, Record
+from jiant_sparse.report.arrange import summarise
+from jiant_sparse.report.collect import collect
+from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.table import Cell, Table
+from jiant_sparse.report.tables.parameters import parameters
+from jiant_sparse.report.tables.times import step_time, time_to_best, time_to_stop
+
+SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
+
+
+def summary(directory: Path, *records: Record) -> Summary:
+    return summarise(collect(write(directory, *records)))
+
+
+def timed(
+    seconds: float | None, seed: int = 0, /, task: str = "rte", method: str = "sam", **changes: Any
+) -> Record:
+    """A cell of `seconds` of steps; `select` of choosing and `step` milliseconds if given."""
+    cost = Cost(
+        train_seconds=seconds,
+        select_seconds=changes.pop("select", None),
+        eval_seconds=1e6,
+        step_milliseconds_median=changes.pop("step", None),
+    )
+    return record(task, method, seed, cost=cost, **changes)
+
+
+def counted(seed: int = 0, /, task: str = "rte", method: str = "sam", **changes: Any) -> Record:
+    counts = {"eligible": 1000, "selected": 5, "added": 0, "head": 20, "trainable": 25}
+    counts |= {"changed": 4}
+    known = {"eligible", "selected", "added", "head", "trainable", "changed"} & {*changes}
+    counts |= {name: changes.pop(name) for name in known}
+    return record(task, method, seed, params=Params(**counts), **changes)
+
+
+def cells(table: Table, method: str) -> dict[str, Cell]:
+    (row,) = [row for row in table.rows if row[0].text == method]
+    titles = [column.title for column in table.columns]
+    return dict(zip(titles, row, strict=True))
+
+
+def lines(table: Table) -> list[dict[str, Any]]:
+    return [dict(zip(table.fields, line, strict=True)) for line in table.lines]
+
+
+def test_time_to_stop_is_choosing_and_all_steps_without_evaluations(tmp_path: Path) -> None:
+    table = time_to_stop(summary(tmp_path, timed(20.0, 0, select=4.0), timed(30.0, 1, select=4.0)))
+    assert (table.name, table.title) == ("time_to_stop", "Time to stop (s)")
+    found = cells(table, "sam")["RTE"]
+    assert (found.text, found.spread, found.value) == ("29.00", "5.00", 29.0)
+    assert found.note == "paper 3.15 h"
+    assert lines(table) == [
+        {
+            "benchmark": "bench",
+            "task": "rte",
+            "method": "sam",
+            "n": 2,
+            "mean_seconds": 29.0,
+            "std_seconds": 5.0,
+            "published_hours": 3.15,
+        }
+    ]
+
+
+def test_a_method_that_chooses_nothing_has_its_steps_alone(tmp_path: Path) -> None:
+    table = time_to_stop(summary(tmp_path, timed(20.0, method="full_tuning")))
+    found = cells(table, "full_tuning")["RTE"]
+    assert (found.text, found.spread) == ("20.00", "")
+
+
+def test_what_was_not_measured_is_a_dash_and_not_imputed(tmp_path: Path) -> None:
+    failed = timed(7.0, 2, status="failed", error="diverged", primary=None)
+    records = [timed(None, 0, select=5.0), timed(20.0, 1), failed]
+    records += [timed(None, 0, method="mixout"), timed(None, 0, method="random")]
+    table = time_to_stop(summary(tmp_path, *records))
+    assert cells(table, "sam")["RTE"].text == "20.00"
+    assert lines(table)[-1]["n"] == 1
+    assert cells(table, "mixout")["RTE"] == Cell()
+    assert cells(table, "random")["RTE"] == Cell(note="paper 6.70 h")
+    untimed = [line for line in lines(table) if line["method"] == "mixout"]
+    assert [(line["n"], line["mean_seconds"]) for line in untimed] == [(0, None)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit", "texts"),
+    [
+        ((3600.0, 7200.0, 1800.0), "h", ["1.00", "2.00", "0.50"]),
+        ((60.0, 3601.0, 90.0), "min", ["1.00", "60.02", "1.50"]),
+        ((59.0, 3600.0, 1.0), "s", ["59.00", "3600.00", "1.00"]),
+        ((0.5, 0.25, 0.001), "s", ["0.50", "0.25", "<0.01"]),
+    ],
+)
+def test_one_unit_for_a_table(
+    tmp_path: Path, seconds: tuple[float, ...], unit: str, texts: list[str]
+) -> None:
+    tasks = ("cola", "rte", "cb")
+    found = [timed(s, 0, task=task) for task, s in zip(tasks, seconds, strict=True)]
+    table = time_to_stop(summary(tmp_path, *found))
+    assert [column.subtitle for column in table.columns] == ["", *[unit] * 4]
+    assert table.columns[0].title == "method"
+    assert table.title == f"Time to stop ({unit})"
+    assert [cells(table, "sam")[title].text for title in ("CoLA", "RTE", "CB")] == texts
+
+
+def test_average_over_all_tasks_or_none(tmp_path: Path) -> None:
+    records = [timed(10.0 * i, s, task=t) for i, t in enumerate(SEVEN, 1) for s in (0, 1)]
+    records += [timed(5.0, 0, task=t, method="random") for t in SEVEN[:-1]]
+    table = time_to_stop(summary(tmp_path, *records))
+    assert cells(table, "sam")["AVG"] == Cell("40.00", 40.0, spread="0.00", note="paper 2.02 h")
+    assert cells(table, "random")["AVG"] == Cell(note="paper 2.62 h")
+    # One seed has a mean and no deviation.
+    single = [timed(5.0, 0, task=t) for t in SEVEN]
+    alone = cells(time_to_stop(summary(tmp_path / "b", *single)), "sam")["AVG"]
+    assert (alone.text, alone.spread) == ("5.00", "")
+
+
+def test_the_papers_average_stands_beside_its_seven_tasks_alone(tmp_path: Path) -> None:
+    table = time_to_stop(summary(tmp_path, timed(5.0)))
+    assert cells(table, "sam")["AVG"] == Cell("5.00", 5.0)
+
+
+def test_step_time(tmp_path: Path) -> None:
+    table = step_time(summary(tmp_path, timed(9.0, 0, step=75.5), timed(9.0, 1, step=74.5)))
+    assert (table.name, table.title) == ("step_time", "Time per step (ms)")
+    found = cells(table, "sam")["RTE"]
+    assert (found.text, found.spread, found.note) == ("75.00", "0.50", "")
+    (line,) = lines(table)
+    assert line["mean_milliseconds"] == pytest.approx(75)
+    assert line["std_milliseconds"] == pytest.approx(0.5)
+    assert "published_hours" not in line
+    slow = step_time(summary(tmp_path / "slow", timed(9.0, 0, step=2500.0)))
+    assert slow.title == "Time per step (s)"
+    assert lines(slow)[0]["mean_milliseconds"] == pytest.approx(2500)
+
+
+def test_time_to_best_takes_the_share_of_the_steps_and_all_of_the_choice(tmp_path: Path) -> None:
+    table = time_to_best(summary(tmp_path, timed(20.0, select=7.0, best_step=300, steps=400)))
+    assert (table.name, table.title) == ("time_to_best", "Time to best score (s)")
+    assert cells(table, "sam")["RTE"] == Cell("22.00", 22.0)
+    assert "An estimate" in table.caption
+    assert "published_hours" not in table.fields
+
+
+@pytest.mark.parametrize(("best", "steps"), [(None, 400), (300, None), (0, 0)])
+def test_time_to_best_is_unknown_without_its_steps(
+    tmp_path: Path, best: int | None, steps: int | None
+) -> None:
+    found = summary(tmp_path, timed(100.0, best_step=best, steps=steps))
+    assert cells(time_to_best(found), "sam")["RTE"] == Cell()
+
+
+def test_notes_say_on_what_the_times_were_taken(tmp_path: Path) -> None:
+    one = time_to_stop(summary(tmp_path / "a", timed(1.0), timed(1.0, 1)))
+    assert one.notes[0] == "Taken on cpu, 2 threads."
+    assert not any("differ" in note for note in one.notes)
+    gpu = timed(1.0, 1, provenance=provenance(device="cuda:0 H200\x1b", threads=1))
+    two = time_to_stop(summary(tmp_path / "b", timed(1.0), gpu))
+    assert two.notes[0] == "Taken on cpu, 2 threads; cuda:0 H200\ufffd, 1 thread."
+    assert two.notes[1] == "The machines differ: the times are not of one experiment."
+
+
+def test_earlier_parts_of_a_run_are_machines_too_and_failed_cells_are_not(tmp_path: Path) -> None:
+    before = Machine(commit=None, dirty=None, versions={}, device=None, threads=None)
+    resumed = timed(1.0, provenance=provenance(earlier=[before]))
+    broken = failure("rte", "sam", 1, "diverged")
+    table = time_to_stop(summary(tmp_path, resumed, broken))
+    assert table.notes[0] == "Taken on an unknown device; cpu, 2 threads."
+
+
+def test_hours_of_another_experiment_are_said_to_be(tmp_path: Path) -> None:
+    same = time_to_stop(summary(tmp_path / "a", timed(1.0)))
+    assert same.notes[-1].startswith("The paper's hours: comparable")
+    other = summary(tmp_path / "b", timed(1.0, setting={"model": "tiny"}))
+    assert time_to_stop(other).notes[-1] == "The paper's hours: not comparable: model is tiny."
+    assert not any("paper" in note for note in step_time(other).notes)
+    apart = {"model": "tiny", "split": "random", "pooling": "mean"}
+    briefly = (
+        "The paper's hours: not comparable: model is tiny, split is random and 1 more setting."
+    )
+    assert time_to_stop(summary(tmp_path / "c", timed(1.0, setting=apart))).notes[-1] == briefly
+
+
+def test_times_of_a_method_that_has_no_record(tmp_path: Path) -> None:
+    write(tmp_path, timed(20.0))
+    directory = tmp_path / "bench"
+    plan(["rte"], ["sam", "lora"], 1).write(directory)
+    table = time_to_stop(summarise(collect(directory)))
+    assert cells(table, "lora")["RTE"] == Cell(note="paper 4.87 h")
+    untimed = summary(tmp_path / "none", timed(None))
+    assert time_to_stop(untimed).title == "Time to stop (s)"
+
+
+def test_shares_and_counts_of_weights(tmp_path: Path) -> None:
+    table = parameters(summary(tmp_path, counted(0), counted(1)))
+    assert table.name == "parameters" and table.columns[0].title == "method"
+    found = cells(table, "sam")
+    assert (found["tuned"].text, found["tuned"].value) == ("0.50", 0.5)
+    assert found["paper"] == Cell("0.50", 0.5)
+    assert (found["changed"].text, found["changed"].tone) == ("0.40", "")
+    assert [found[name].text for name in ("selected", "added", "head")] == ["5", "0", "20"]
+    assert lines(table) == [
+        {
+            "benchmark": "bench", "task": "rte", "method": "sam", "n": 2, "eligible": 1000,
+            "selected": 5, "added": 0, "head": 20, "trainable": 25, "changed": 4,
+            "tuned_percent": 0.5, "changed_percent": 0.4, "published_percent": 0.5,
+        }
+    ]  # fmt: skip
+    assert table.notes == ("The paper's shares are of RoBERTa-base, density 0.5 %.",)
+
+
+def test_new_weights_are_tuned_ones(tmp_path: Path) -> None:
+    table = parameters(summary(tmp_path, counted(method="lora", selected=0, added=3, changed=0)))
+    found = cells(table, "lora")
+    assert (found["tuned"].text, found["selected"].text, found["added"].text) == ("0.30", "0", "3")
+    assert (found["changed"].text, found["changed"].tone) == ("0", "")
+
+
+def test_counts_that_differ_are_a_range_and_shares_a_mean(tmp_path: Path) -> None:
+    records = [counted(0, selected=4, head=20), counted(1, selected=8), counted(task="cb", head=30)]
+    table = parameters(summary(tmp_path, *records))
+    found = cells(table, "sam")
+    assert (found["selected"].text, found["head"].text) == ("4–8", "20–30")
+    assert found["selected"].value == pytest.approx(17 / 3)
+    assert found["tuned"].value == pytest.approx(17 / 3 / 10)
+    assert any(note.startswith("A range") for note in table.notes)
+    by_task = {line["task"]: line for line in lines(table)}
+    assert (by_task["rte"]["selected"], by_task["rte"]["n"]) == (6, 2)
+    assert by_task["rte"]["tuned_percent"] == pytest.approx(0.6)
+    assert (by_task["cb"]["head"], by_task["cb"]["n"]) == (30, 1)
+
+
+def test_more_changed_than_selected_is_an_alarm(tmp_path: Path) -> None:
+    table = parameters(summary(tmp_path, counted(0), counted(1, changed=6)))
+    found = cells(table, "sam")["changed"]
+    assert (found.tone, found.note) == ("alarm", "more than selected")
+
+
+@pytest.mark.parametrize(
+    "setting", [{"model": "tiny"}, {"method": {"name": "sam", "density": 0.01}}]
+)
+def test_a_share_of_something_else_is_quiet(tmp_path: Path, setting: dict[str, Any]) -> None:
+    same = counted(task="cb", method="random")
+    table = parameters(summary(tmp_path, counted(setting=setting), same))
+    assert cells(table, "sam")["paper"].tone == "quiet"
+    assert cells(table, "random")["paper"].tone == ""
+    assert table.notes[0].endswith("density 0.5 %; another model, density or q: sam.")
+
+
+def test_unknown_counts_and_methods_of_other_papers(tmp_path: Path) -> None:
+    records = [record("rte", "sam", 0, params=None), counted(method="fish")]
+    table = parameters(summary(tmp_path, *records))
+    found = cells(table, "sam")
+    assert found["tuned"] == found["changed"] == found["selected"] == found["head"] == Cell()
+    assert found["paper"].text == "0.50"
+    assert cells(table, "fish")["paper"] == Cell()
+    by_method = {line["method"]: line for line in lines(table)}
+    assert by_method["sam"]["selected"] is None and by_method["sam"]["n"] == 0
+    assert by_method["sam"]["tuned_percent"] is None
+
+
+def test_no_note_of_the_paper_where_it_says_nothing(tmp_path: Path) -> None:
+    assert parameters(summary(tmp_path, counted(method="fish"))).notes == ()

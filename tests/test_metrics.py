@@ -1,0 +1,71 @@
+"""What a model that has learned nothing scores, by jiant's own metrics."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from jiant.tasks.retrieval import create_task_from_config
+
+from jiant_sparse.benchmark import record
+from jiant_sparse.host import features, metrics
+from jiant_sparse.host.train import train
+
+
+def task(name):
+    return create_task_from_config(features.task_config(name, {}))
+
+
+def test_one_that_is_not_a_number_is_none():
+    found = SimpleNamespace(major=float("nan"), minor={"acc": np.float64(0.5)})
+    assert metrics.fractions(found) == {"major": None, "acc": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("rte", [0, 1, 1], {"acc": 2 / 3}),
+        ("copa", [0, 0, 0, 1, 1], {"acc": 3 / 5}),
+        ("wsc", [0, 1, 1, 1], {"acc": 3 / 4}),
+        # The correlation of a constant: sklearn's 0.
+        ("cola", [1, 1, 0], {"mcc": 0.0}),
+        # All positive: precision 3/4, recall 1.
+        ("mrpc", [1, 1, 1, 0], {"acc": 3 / 4, "f1": 6 / 7, "acc_and_f1": (3 / 4 + 6 / 7) / 2}),
+        # All negative: there is no F1 to have.
+        ("mrpc", [0, 0, 1], {"acc": 2 / 3, "f1": 0.0, "acc_and_f1": 1 / 3}),
+        # F1 of the class that is always given: 2 * 1/2 / (1/2 + 1); of the others 0.
+        ("cb", [2, 2, 0, 1], {"acc": 1 / 2, "avg_f1": 2 / 9, "f11": 0.0, "f13": 2 / 3}),
+        # Of equally frequent ones the first; a class that is in no example counts for nothing.
+        ("mrpc", [1, 0, 1, 0], {"acc": 1 / 2, "f1": 0.0}),
+        ("cb", [2], {"acc": 1.0, "f13": 1.0}),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_most_frequent_answer_is_scored_as_any_other(name, labels, expected):
+    found = metrics.majority(task(name), np.array(labels))
+    assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_regression_has_none_even_if_its_labels_are_whole():
+    assert metrics.majority(task("stsb"), np.array([1, 2, 2])) == {}
+
+
+@pytest.mark.parametrize("name", ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"])
+def test_a_record_says_it_of_its_test_set(name, make_job):
+    job = make_job(name, "bitfit", {}, {"max_steps": 1, "eval_every": 1})
+    result = train(job)
+    rows = job.data.paths["test"].read_text().splitlines()
+    if name == "stsb":
+        assert result.primary.majority is None
+    elif name == "cola":
+        assert result.primary.majority == 0.0
+    elif name != "mrpc":
+        labels = [line.split('"label": ')[1].split(",")[0].rstrip("}") for line in rows]
+        share = max(map(labels.count, labels)) / len(labels)
+        assert result.primary.majority == pytest.approx(share)
+    assert record.read(job.directory / record.FILE_NAME).primary == result.primary
+
+
+def test_records_of_before_it_was_measured_are_read():
+    assert (
+        record.Primary.model_validate_json('{"name": "acc", "dev": 1, "test": 0}').majority is None
+    )

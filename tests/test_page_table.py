@@ -1,0 +1,66 @@
+"""Any table, as a part of a page."""
+
+import re
+from dataclasses import replace
+
+from page_support import table_of
+
+from jiant_sparse.report import page
+from jiant_sparse.report.table import Cell, Column, Table
+
+
+def drawn(table: Table, call: str = "table(item)") -> str:
+    """The table as the macro for any table writes it."""
+    source = f'{{% from "macros.html" import table %}}{{{{ {call} }}}}'
+    return page._environment().from_string(source).render(item=table)
+
+
+def test_table_marks_ranks_for_eyes_and_ears() -> None:
+    rows = [
+        (Cell("a"), Cell("9", value=9.0, rank=1, spread="1.25", spread_rank=2)),
+        (Cell("b"), Cell("8", value=8.0, rank=4, spread="12.50", spread_rank=4)),
+    ]
+    text = drawn(table_of(*rows))
+    first, second = re.findall(r"<td.*?</td>", text, re.S)
+    assert first == (
+        '<td data-v="9.0">9<sup><span class="hear"> rank </span>1</sup>'
+        '<i class="std" style="min-width:6ch">±1.25</i>'
+        '<sup><span class="hear"> rank of the deviation </span>2</sup></td>'
+    )
+    # What has no mark keeps its room, so that digits stand below digits.
+    assert second == (
+        '<td data-v="8.0">8<sup></sup>'
+        '<i class="std" style="min-width:6ch">±12.50</i><sup></sup></td>'
+    )
+
+
+def test_table_leaves_no_room_for_what_a_column_never_has() -> None:
+    text = drawn(table_of((Cell("a"), Cell("9", value=9.0), Cell(), Cell("low", tone="alarm"))))
+    cells = re.findall(r"<td.*?</td>", text, re.S)
+    assert cells == [
+        *('<td data-v="9.0">9</td>', '<td class="none">–</td>', '<td class="alarm">low</td>')
+    ]
+
+
+def test_table_has_caption_notes_files_and_heads() -> None:
+    long = "a text that is much too long for one line of a table"
+    rows = ((Cell("x <y>", note="n"), Cell(long), Cell("1", value=1.0, note=long)),)
+    table = table_of(*rows, notes=("Note & note.",), title="Done?")
+    text = drawn(table, 'table(item, files="tables/")')
+    assert "<b>Done?</b> Caption.</p>" in text and "<li>Note &amp; note.</li>" in text
+    assert '<th scope="row">x &lt;y&gt;<small>n</small></th>' in text
+    assert '<th scope="col">c1<small>unit</small></th>' in text
+    assert '<td class="long">' in text and '<td class="wordy" data-v="1.0">' in text
+    for ending in ("csv", "md", "tex"):
+        assert f'<a href="tables/results.{ending}">' in text
+    assert "<a " not in drawn(table) and "<b>" not in drawn(table, "table(item, titled=false)")
+    assert "<b>Title.</b>" in drawn(table_of(*rows))
+    assert "<tbody>" in drawn(replace(table, rows=()))
+
+
+def test_a_long_head_is_broken_into_lines() -> None:
+    long = "a (0123456789) minus b"
+    columns = (Column("a"), Column(long), Column("t", long), Column("x" * 20, "y" * 20))
+    table = table_of((Cell("a"), Cell("1"), Cell("2"), Cell("3")), columns=columns)
+    heads = re.findall(r'<th scope="col"([^>]*)>', drawn(table))
+    assert heads == ["", ' class="broad"', ' class="broad"', ""]
