@@ -673,7 +673,7 @@ def test_no_text_is_cut_off(tmp_path, sketch):
         canvas = figure.axes[0].figure
         box = canvas.get_tightbbox()
         width, height = canvas.get_size_inches()
-        assert 0 <= box.x0 and 0 <= box.y0, figure.name
+        assert box.x0 >= 0 and box.y0 >= 0, figure.name
         assert box.x1 <= width and box.y1 <= height, figure.name
 
 

@@ -86,18 +86,6 @@ def test_metrics_are_one_note(tmp_path: Path) -> None:
     assert words.footnotes(summarise(collect(write(tmp_path / "b", record("rte", "sam"))))) == []
 
 
-def test_warnings_are_found_once_for_a_summary(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    summary = summarise(collect(write(tmp_path, record("rte", "sam", 0, None))))
-    first = words.warnings(summary)
-    assert len(first) == 2
-    monkeypatch.setattr(words, "_found", None)
-    first.append("of the caller's own")
-    assert words.warnings(summary) == first[:2]
-    assert summary == summarise(collect(tmp_path / "bench"))
-
-
 def test_the_terminal_shows_differences_alone_if_all_would_fold(tmp_path: Path) -> None:
     setting = {"model": "tiny", "split": "files", "pooling": "mean"}
     records = [record(task, "sam", 0, setting=setting) for task in SEVEN]
