@@ -23,7 +23,8 @@ fi
 status=0
 directory="$(jiant-sparse grid "$config" --output-dir "$output" "$@")" || status=$?
 if [ -d "$directory" ]; then
-    jiant-sparse report "$directory"
+    # What went wrong first decides the exit code.
+    jiant-sparse report "$directory" || { reported=$?; [ "$status" != 0 ] || status=$reported; }
 else
     printf '%s\n' "$directory"
 fi

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_claims_support import FLAT, LITTLE, runs, summary_of
+from test_claims_support import FLAT, LITTLE, nine, runs, summary_of
 from test_report_support import failure
 
 from jiant_sparse.report.claims import judge
@@ -185,3 +185,15 @@ def test_runs_without_a_value_are_said_to_be_left_out():
     assert "; 2 runs without a test value left out." in verdict("3", *records, *two).reason
     other = failure("rte", "sam", 3, "diverged")
     assert "left out" not in verdict("3", *records, *runs("sam", 0.5), other).reason
+    # A method that is short of runs counts for nothing, and neither do its failures.
+    short = [*nine(6), failure("rte", "sam", 3, "diverged")]
+    short = [r for r in short if r.cell.method != "sam" or r.cell.task != "cb"]
+    assert "1 of the paper's 9" in verdict("1", *short).reason
+    assert "left out" not in verdict("1", *short).reason
+
+
+def test_what_resamples_leave_open_is_not_blamed_on_parts():
+    records = [*runs("full_tuning", 0.6, TEN), *runs("random", 0.602, TEN)]
+    found = verdict("3", *records)
+    assert found.state == "not enough data" and 0.025 < found.share < 0.975
+    assert found.reason.endswith(" % of the resamples.") and "parts" not in found.reason

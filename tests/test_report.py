@@ -286,3 +286,21 @@ def test_the_reference_is_sam_or_the_one_that_is_asked_for(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"--reference is 'sma', .*did you mean sam\? known: "):
         build(directory, tmp_path / "none", reference="sma")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_failed_record_does_not_choose_the_published_table(tmp_path: Path) -> None:
+    perturbed = {"drop_train": 0.1}
+    directory = write(
+        tmp_path,
+        failure("rte", "sam", 0, "x"),
+        *(record("rte", "sam", seed, 0.75, setting=perturbed) for seed in (1, 2, 3)),
+    )
+    (group,) = summarise(collect(directory)).groups
+    assert (group.published.table, group.published.mean, group.departures) == (2, 75.74, ())
+
+
+def test_seeds_of_two_tables_are_comparable_with_neither(tmp_path: Path) -> None:
+    whole = record("rte", "sam", 0, 0.75)
+    reduced = record("rte", "sam", 1, 0.75, setting={"drop_train": 0.1})
+    (group,) = summarise(collect(write(tmp_path, whole, reduced))).groups
+    assert group.departures == ("drop_train is 0.0 and 0.1",)

@@ -153,8 +153,10 @@ def test_oddities_are_numbered_and_linked_from_what_they_concern(whole) -> None:
 
 def test_verdicts_show_their_numbers(whole) -> None:
     summary, parts = whole
+    counted = replace(parts.verdicts[0], estimate=5.0, interval=(4.0, 6.0))
+    assert counted.claim.number == "1"
     known = replace(
-        parts.verdicts[0],
+        parts.verdicts[2],
         state="not supported",
         reason="Because.",
         statistic="points",
@@ -165,11 +167,13 @@ def test_verdicts_show_their_numbers(whole) -> None:
         published="5 of 9",
     )
     unknown = replace(known, estimate=None, interval=None, share=None, state="not enough data")
-    text = render(summary, replace(parts, verdicts=[known, unknown]))
-    one, two = re.findall(r"<li>\n<p class=\"claim\">.*?</li>", text, re.S)
+    text = render(summary, replace(parts, verdicts=[known, unknown, counted]))
+    one, two, three = re.findall(r"<li>\n<p class=\"claim\">.*?</li>", text, re.S)
     assert '<p class="state not-supported">not supported</p>' in one and "Because." in one
     assert "<dt>points</dt><dd>−1.23 <span" in one and "[−2.00, −0.50]" in one
     assert "1.30 % of resamples" in one and "1\u202f200" in one and "5 of 9" in one
+    # A number of methods has no decimals.
+    assert "<dd>5 <span" in three and "[4, 6]" in three
     assert "resamples" not in two and "points" not in two and "state not-enough-data" in two
 
 

@@ -158,7 +158,8 @@ def _column(
     for (label, key), score, rank, std_rank in zip(methods, scores, places, calm, strict=True):
         records = by_pair.get((task.label, label), [])
         missing = None if absent is None else tuple(absent.get((task.label, label), ()))
-        table = published.table_of(records[0].settings) if records else 1
+        counted = [record for record in records if test_percent(record) is not None] or records
+        table = published.table_of(counted[0].settings) if counted else 1
         value = published.value(key, task.published_title, table)
         apart = _departures(task, key, records)
         group = Group(task, label, tuple(records), missing, score, rank, std_rank, value, apart)
@@ -174,6 +175,9 @@ def _departures(task: Task, key: str | None, records: Sequence[Record]) -> tuple
         found.update(dict.fromkeys(published.departures(record.settings, key)))
         if task.like and record.primary and record.primary.name != TASKS[task.like].metric:
             found[f"metric is {record.primary.name}"] = None
+    if len({published.table_of(record.settings) for record in results}) > 1:
+        drops = sorted({str(record.settings.get("drop_train") or 0.0) for record in results})
+        found[f"drop_train is {' and '.join(drops)}"] = None
     return tuple(found) if results else None
 
 

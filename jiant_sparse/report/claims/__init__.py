@@ -160,7 +160,9 @@ def _missing(question: Question, cast: Mapping[str, Row]) -> list[str]:
     short = [(name, group) for name, row in cast.items() for group in row.groups if _short(group)]
     if short:
         name, group = short[0]
-        more = f" ({len(short) - 1} more results are short of runs)" if len(short) > 1 else ""
+        others = len(short) - 1
+        are = "result is" if others == 1 else "results are"
+        more = f" ({others} more {are} short of runs)" if others else ""
         found.append(
             f"{MINIMUM_RUNS} runs on every task are needed, {_called(question, name)} has "
             f"{group.score.n} on {group.task.title}{more}"

@@ -19,6 +19,7 @@ from jiant_sparse.report.oddities import Oddity
 from jiant_sparse.report.page import origins, views
 from jiant_sparse.report.summary import Summary
 from jiant_sparse.report.table import DASH, Cell, Table
+from jiant_sparse.report.tables.verdicts import digits_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Longer texts than this are broken into lines inside a table.
@@ -100,6 +101,7 @@ def render(report: Summary, parts: Parts | None = None) -> str:
         mean_cost=views.mean_cost,
         phase_percent=views.phase_percent,
         place=views.place,
+        digits_of=digits_of,
     )
 
 

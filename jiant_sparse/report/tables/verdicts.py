@@ -26,9 +26,11 @@ FIELDS = (
 )
 NOTES = (
     f"Supported: holds in the data and in at least {SURE:.1%} of {count(RESAMPLES)} resamples; not "
-    "supported: fails in as many; all else is not enough data.",
-    "A resample draws the seeds of each method on each task with replacement. With few seeds such "
-    "intervals are too narrow. The methods share their seeds, but are resampled independently.",
+    "supported: fails in as many; all else is not enough data. A claim of several parts (methods, "
+    "tasks, steps) also takes enough of them that are each sure, corrected for their number.",
+    "A resample draws the seeds of each method on each task with replacement; the spread that this "
+    "takes away is given back. The methods share their seeds, but are resampled independently. "
+    "Deviations of unequal n are brought to the largest n.",
     "Claim 5: to resample ranks is to scatter them. The interval of rho is drawn towards zero by "
     "that and may not contain the estimate. It is over seeds only, not over methods and tasks; p "
     "takes all pairs for independent, which ranks of one column and AVG are not.",
