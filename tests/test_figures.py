@@ -175,7 +175,7 @@ def test_figures_say_their_numbers_to_those_who_do_not_see_them(three):
     assert words in described(three["ranks"].svg)
     rows = summary(*three_methods()).rows
     ends = {learning_curves.curve(row.groups[0])[-1][1]: row.label for row in rows}
-    best = f"RTE {ends[max(ends)]} ({max(ends):.1f} at step 1\u202f100), CB "
+    best = f"RTE {ends[max(ends)]} ({max(ends):.1f} at step 1 100), CB "
     assert f"The curves that end highest: {best}" in described(three["learning_curves"].svg)
 
 

@@ -9,11 +9,11 @@ from jiant_sparse.report import output, rendering, words
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.comparison.sets import Difference, Set, differences, label
+from jiant_sparse.report.comparison.table import PUBLISHED, comparison
 from jiant_sparse.report.figures import ranks
 from jiant_sparse.report.page import render_template
 from jiant_sparse.report.rendering.text import wrapped
 from jiant_sparse.report.summary import Summary
-from jiant_sparse.report.tables.comparison import PUBLISHED, comparison
 
 
 @dataclass(frozen=True)
