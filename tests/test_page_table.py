@@ -64,3 +64,11 @@ def test_a_long_head_is_broken_into_lines() -> None:
     table = table_of((Cell("a"), Cell("1"), Cell("2"), Cell("3")), columns=columns)
     heads = re.findall(r'<th scope="col"([^>]*)>', drawn(table))
     assert heads == ["", ' class="broad"', ' class="broad"', ""]
+
+
+def test_a_note_is_not_broken_between_a_name_and_its_value() -> None:
+    space = "\N{NO-BREAK SPACE}"
+    note = "p 0.350, Holm 1.000, g \N{MINUS SIGN}0.69; paper t 3.81, p <0.005"
+    said = f"p{space}0.350, Holm{space}1.000, g{space}\N{MINUS SIGN}0.69; "
+    assert page.unbroken(note) == f"{said}paper{space}t{space}3.81, p{space}<0.005"
+    assert page.unbroken("3 missing, sleep 5") == "3 missing, sleep 5"

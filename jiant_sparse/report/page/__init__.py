@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -142,6 +143,7 @@ def _environment() -> Environment:
         slots=slots,
         classes=classes,
         sentence=sentence,
+        unbroken=unbroken,
         inlined=lambda figure: Markup(inline(figure.svg, figure.title)),
     )
     return environment
@@ -171,6 +173,15 @@ def classes(cell: Cell) -> str:
     elif len(cell.note) > LONG:
         names.append("wordy")
     return " ".join(names)
+
+
+def unbroken(note: str) -> str:
+    """A note whose lines do not end between a statistic's name and its value, as in "p 0.05"."""
+    return re.sub(r"\b(paper t|paper|Holm|p|g|n =) (?=[<\d\N{MINUS SIGN}])", _joined, note)
+
+
+def _joined(found: re.Match[str]) -> str:
+    return f"{found[1]} ".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def sentence(text: str) -> str:
