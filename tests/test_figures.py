@@ -665,6 +665,24 @@ def test_no_text_is_too_small(three):
         assert min(sizes) >= style.SMALL == 8, figure.name
 
 
+def test_the_widest_numbers_have_room(sketch):
+    """Ticks such as 100.00, as a training set comes to."""
+    scores = {0.0005: 0.9834, 0.002: 1.0, 0.1: 0.9917}
+    rows = [
+        cell("cb", f"sam-{density}", seed, score, name="sam", fields={"density": density})
+        for density, score in scores.items()
+        for seed in range(2)
+    ]
+    near = [
+        row.model_copy(update={"metrics": {**row.metrics, "train": {"acc": row.primary.test}}})
+        for row in rows
+    ]
+    figure = density.draw(summary(*near))
+    labels = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+    assert "100.00" in labels
+    assert figure.axes[0].figure.get_tightbbox().x0 > 0.05
+
+
 def test_no_text_is_cut_off(tmp_path, sketch):
     records = [*three_methods(), *sweep(), *refreshed(tmp_path)]
     long = cell("cb", "W" * 60)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from jiant_sparse.report.figures import style
 
 WIDTH = 9.5
-LEFT, RIGHT, ACROSS, BELOW = 0.7, 0.12, 0.7, 0.78
+LEFT, RIGHT, ACROSS, BELOW = 0.82, 0.12, 0.82, 0.78
 TITLE_LINE, LEGEND_LINE, FOOT_LINE = 0.17, 0.18, 0.16
 # Characters of a foot line at its type size.
 FOOT_WIDTH = 140
