@@ -44,12 +44,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
 def sync_directory(directory: Path) -> None:
     """Make the names in `directory` outlast a power failure."""
     handle = os.open(directory, os.O_RDONLY)
