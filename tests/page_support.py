@@ -29,11 +29,12 @@ def summary_of(directory: Path) -> Summary:
 
 def parts_of(summary: Summary) -> Parts:
     """What a report hands to its page, but for the tables that add nothing to look at."""
+    drawn = figures.draw(summary)
     tables = [results(summary), published(summary), time_to_stop(summary)]
     return Parts(
         tables={table.name: table for table in tables if table is not None},
-        figures=figures.draw(summary),
-        absent_figures=figures.absent(summary),
+        figures=drawn.figures,
+        absent_figures=drawn.absent,
         verdicts=claims.judge(summary),
         oddities=oddities(summary),
     )
@@ -104,9 +105,7 @@ def hostile_page(output_dir: Path) -> str:
     table = next(iter(parts.tables.values()))
     cell = replace(table.rows[0][1], text=ATTACK, spread=ATTACK, note=ATTACK, tone="quiet")
     rows = ((table.rows[0][0], cell, *table.rows[0][2:]),)
-    odd = replace(
-        table, name="comparison", title=ATTACK, caption=ATTACK, notes=(ATTACK,), rows=rows
-    )
+    odd = replace(table, name="step_time", title=ATTACK, caption=ATTACK, notes=(ATTACK,), rows=rows)
     verdict = replace(parts.verdicts[0], reason=ATTACK, published=ATTACK)
     return render(
         summary,

@@ -103,6 +103,17 @@ def test_one_record_of_another_experiment_is_enough(tmp_path: Path) -> None:
     assert compatibility.of(found) == Compatibility("not comparable", None, ("model is tiny",))
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [({"method": None}, "density is unknown"), ({"drop_train": None}, "drop_train is unknown")],
+)
+def test_what_is_not_recorded_is_not_comparable(
+    tmp_path: Path, setting: dict[str, Any], reason: str
+) -> None:
+    found = judged(tmp_path, around(76.79, 1.72), **setting)
+    assert found == Compatibility("not comparable", None, (reason,))
+
+
 def test_the_table_is_that_of_the_data(tmp_path: Path) -> None:
     # SAM on RTE: 76.79 in Table 1, 75.74 +- 1.27 in Table 2.
     found = judged(tmp_path, around(75.74, 1.27), drop_train=0.1)

@@ -1,4 +1,4 @@
-"""What a method costs: times beside Table 3, weights beside Table 4."""
+"""What a method costs: times beside Table 3."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 from test_report_support import failure, plan, provenance, record, write
 
-from jiant_sparse.benchmark.record import Cost, Machine, Params, Record
+from jiant_sparse.benchmark.record import Cost, Machine, Record
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
 from jiant_sparse.report.table import Cell, Table
-from jiant_sparse.report.tables.parameters import parameters
-from jiant_sparse.report.tables.times import step_time, time_to_best, time_to_stop
+from jiant_sparse.report.tables.times import (
+    step_time,
+    time_to_best,
+    time_to_stop,
+    to_best,
+    to_stop,
+)
 
 SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
 
@@ -27,19 +32,11 @@ def timed(
     """A cell of `seconds` of steps; `select` of choosing and `step` milliseconds if given."""
     cost = Cost(
         train_seconds=seconds,
-        select_seconds=changes.pop("select", None),
+        select_seconds=changes.pop("select", 0.0),
         eval_seconds=1e6,
         step_milliseconds_median=changes.pop("step", None),
     )
     return record(task, method, seed, cost=cost, **changes)
-
-
-def counted(seed: int = 0, /, task: str = "rte", method: str = "sam", **changes: Any) -> Record:
-    counts = {"eligible": 1000, "selected": 5, "added": 0, "head": 20, "trainable": 25}
-    counts |= {"changed": 4}
-    known = {"eligible", "selected", "added", "head", "trainable", "changed"} & {*changes}
-    counts |= {name: changes.pop(name) for name in known}
-    return record(task, method, seed, params=Params(**counts), **changes)
 
 
 def cells(table: Table, method: str) -> dict[str, Cell]:
@@ -48,8 +45,50 @@ def cells(table: Table, method: str) -> dict[str, Cell]:
     return dict(zip(titles, row, strict=True))
 
 
-def lines(table: Table) -> list[dict[str, Any]]:
-    return [dict(zip(table.fields, line, strict=True)) for line in table.lines]
+def lines(table: Table, *, average: bool = False) -> list[dict[str, Any]]:
+    """The lines of the tasks, or those of AVG."""
+    found = [dict(zip(table.fields, line, strict=True)) for line in table.lines]
+    return [line for line in found if (line["task"] == "AVG") == average]
+
+
+def test_the_long_form_has_the_average(tmp_path: Path) -> None:
+    records = [timed(10.0 * i, s, task=t) for i, t in enumerate(SEVEN, 1) for s in (0, 1)]
+    records.append(timed(5.0, 0, method="random"))
+    found = summary(tmp_path, *records)
+    random, sam = lines(time_to_stop(found), average=True)
+    where = {"benchmark": "bench", "task": "AVG", "n": None}
+    assert sam == {
+        **where, "method": "sam", "mean_seconds": 40.0, "std_seconds": 0.0, "published_hours": 2.02
+    }  # fmt: skip
+    assert random == {
+        **where, "method": "random", "mean_seconds": None, "std_seconds": None,
+        "published_hours": 2.62,
+    }  # fmt: skip
+    assert "published_hours" not in lines(time_to_best(found), average=True)[0]
+
+
+def test_hours_stand_beside_the_row_of_the_method_alone(tmp_path: Path) -> None:
+    denser = {"method": {"name": "sam", "density": 0.01}}
+    found = [timed(5.0), timed(5.0, method="denser", setting=denser)]
+    table = time_to_stop(summary(tmp_path / "a", *found))
+    assert cells(table, "sam")["RTE"].note == "paper 3.15 h"
+    assert cells(table, "denser")["RTE"].note == ""
+    by_method = {line["method"]: line["published_hours"] for line in lines(table)}
+    assert by_method == {"sam": 3.15, "denser": None}
+    # Of two variants neither stands for the method, and there is nothing to say of hours.
+    found[0] = timed(5.0, method="densest", setting=denser)
+    several = time_to_stop(summary(tmp_path / "b", *found))
+    assert cells(several, "densest")["RTE"].note == ""
+    assert not any("hours" in note for note in several.notes)
+
+
+@pytest.mark.parametrize("unknown", ["train", "select"])
+def test_a_part_of_the_time_that_is_unknown_makes_the_whole_unknown(
+    tmp_path: Path, unknown: str
+) -> None:
+    item = timed(None, select=5.0) if unknown == "train" else timed(5.0, select=None)
+    assert to_stop(item) is None and to_best(item) is None
+    assert cells(time_to_stop(summary(tmp_path, item)), "sam")["RTE"].text == "–"
 
 
 def test_time_to_stop_is_choosing_and_all_steps_without_evaluations(tmp_path: Path) -> None:
@@ -177,15 +216,17 @@ def test_earlier_parts_of_a_run_are_machines_too_and_failed_cells_are_not(tmp_pa
 
 
 def test_hours_of_another_experiment_are_said_to_be(tmp_path: Path) -> None:
+    hours = (
+        "The paper's hours are of a TITAN RTX, and only times of one compare with them; the "
+        "settings are"
+    )
     same = time_to_stop(summary(tmp_path / "a", timed(1.0)))
-    assert same.notes[-1].startswith("The paper's hours: comparable")
+    assert same.notes[-1] == f"{hours} comparable: same model, split and training as published."
     other = summary(tmp_path / "b", timed(1.0, setting={"model": "tiny"}))
-    assert time_to_stop(other).notes[-1] == "The paper's hours: not comparable: model is tiny."
+    assert time_to_stop(other).notes[-1] == f"{hours} not comparable: model is tiny."
     assert not any("paper" in note for note in step_time(other).notes)
     apart = {"model": "tiny", "split": "random", "pooling": "mean"}
-    briefly = (
-        "The paper's hours: not comparable: model is tiny, split is random and 1 more setting."
-    )
+    briefly = f"{hours} not comparable: model is tiny, split is random and 1 more setting."
     assert time_to_stop(summary(tmp_path / "c", timed(1.0, setting=apart))).notes[-1] == briefly
 
 
@@ -197,75 +238,3 @@ def test_times_of_a_method_that_has_no_record(tmp_path: Path) -> None:
     assert cells(table, "lora")["RTE"] == Cell(note="paper 4.87 h")
     untimed = summary(tmp_path / "none", timed(None))
     assert time_to_stop(untimed).title == "Time to stop (s)"
-
-
-def test_shares_and_counts_of_weights(tmp_path: Path) -> None:
-    table = parameters(summary(tmp_path, counted(0), counted(1)))
-    assert table.name == "parameters" and table.columns[0].title == "method"
-    found = cells(table, "sam")
-    assert (found["tuned"].text, found["tuned"].value) == ("0.50", 0.5)
-    assert found["paper"] == Cell("0.50", 0.5)
-    assert (found["changed"].text, found["changed"].tone) == ("0.40", "")
-    assert [found[name].text for name in ("selected", "added", "head")] == ["5", "0", "20"]
-    assert lines(table) == [
-        {
-            "benchmark": "bench", "task": "rte", "method": "sam", "n": 2, "eligible": 1000,
-            "selected": 5, "added": 0, "head": 20, "trainable": 25, "changed": 4,
-            "tuned_percent": 0.5, "changed_percent": 0.4, "published_percent": 0.5,
-        }
-    ]  # fmt: skip
-    assert table.notes == ("The paper's shares are of RoBERTa-base, density 0.5 %.",)
-
-
-def test_new_weights_are_tuned_ones(tmp_path: Path) -> None:
-    table = parameters(summary(tmp_path, counted(method="lora", selected=0, added=3, changed=0)))
-    found = cells(table, "lora")
-    assert (found["tuned"].text, found["selected"].text, found["added"].text) == ("0.30", "0", "3")
-    assert (found["changed"].text, found["changed"].tone) == ("0", "")
-
-
-def test_counts_that_differ_are_a_range_and_shares_a_mean(tmp_path: Path) -> None:
-    records = [counted(0, selected=4, head=20), counted(1, selected=8), counted(task="cb", head=30)]
-    table = parameters(summary(tmp_path, *records))
-    found = cells(table, "sam")
-    assert (found["selected"].text, found["head"].text) == ("4–8", "20–30")
-    assert found["selected"].value == pytest.approx(17 / 3)
-    assert found["tuned"].value == pytest.approx(17 / 3 / 10)
-    assert any(note.startswith("A range") for note in table.notes)
-    by_task = {line["task"]: line for line in lines(table)}
-    assert (by_task["rte"]["selected"], by_task["rte"]["n"]) == (6, 2)
-    assert by_task["rte"]["tuned_percent"] == pytest.approx(0.6)
-    assert (by_task["cb"]["head"], by_task["cb"]["n"]) == (30, 1)
-
-
-def test_more_changed_than_selected_is_an_alarm(tmp_path: Path) -> None:
-    table = parameters(summary(tmp_path, counted(0), counted(1, changed=6)))
-    found = cells(table, "sam")["changed"]
-    assert (found.tone, found.note) == ("alarm", "more than selected")
-
-
-@pytest.mark.parametrize(
-    "setting", [{"model": "tiny"}, {"method": {"name": "sam", "density": 0.01}}]
-)
-def test_a_share_of_something_else_is_quiet(tmp_path: Path, setting: dict[str, Any]) -> None:
-    same = counted(task="cb", method="random")
-    table = parameters(summary(tmp_path, counted(setting=setting), same))
-    assert cells(table, "sam")["paper"].tone == "quiet"
-    assert cells(table, "random")["paper"].tone == ""
-    assert table.notes[0].endswith("density 0.5 %; another model, density or q: sam.")
-
-
-def test_unknown_counts_and_methods_of_other_papers(tmp_path: Path) -> None:
-    records = [record("rte", "sam", 0, params=None), counted(method="fish")]
-    table = parameters(summary(tmp_path, *records))
-    found = cells(table, "sam")
-    assert found["tuned"] == found["changed"] == found["selected"] == found["head"] == Cell()
-    assert found["paper"].text == "0.50"
-    assert cells(table, "fish")["paper"] == Cell()
-    by_method = {line["method"]: line for line in lines(table)}
-    assert by_method["sam"]["selected"] is None and by_method["sam"]["n"] == 0
-    assert by_method["sam"]["tuned_percent"] is None
-
-
-def test_no_note_of_the_paper_where_it_says_nothing(tmp_path: Path) -> None:
-    assert parameters(summary(tmp_path, counted(method="fish"))).notes == ()

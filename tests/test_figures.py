@@ -28,6 +28,7 @@ from jiant_sparse.report.figures import (
     tradeoff,
 )
 from jiant_sparse.report.figures.inline import dark_variables, inline
+from jiant_sparse.report.tables import times
 from tests.test_report_support import failure, provenance, record
 
 COST = Cost(train_seconds=90.0, select_seconds=10.0, peak_memory_bytes=2_000_000_000)
@@ -40,8 +41,9 @@ def summary(*records, directory=Path("nowhere")):
 
 def cell(task="rte", label="sam", seed=0, test=0.7, *, name=None, fields=None, **changes):
     known = TASKS[task]
+    size = {"density": published.DENSITY} if (name or label) in published.WITH_DENSITY else {}
     setting = {
-        "method": {"name": name or label, **(fields or {})},
+        "method": {"name": name or label, **size, **(fields or {})},
         "task": {"name": task, "like": task, "metric": known.metric},
     }
     changes.setdefault("cost", COST)
@@ -115,7 +117,7 @@ def sketch(monkeypatch):
 @pytest.fixture(scope="module")
 def three():
     """A small benchmark's figures by name, painted."""
-    return {figure.name: figure for figure in figures.draw(summary(*three_methods()))}
+    return {figure.name: figure for figure in figures.draw(summary(*three_methods())).figures}
 
 
 def check(figure):
@@ -127,19 +129,21 @@ def check(figure):
 
 def test_everything_is_drawn_or_said_to_be_absent(tmp_path, sketch, three):
     # AVG needs every method on every task: the figures of one task alone have it.
-    gone = [name for name, _ in figures.absent(summary(*three_methods()))]
+    gone = [name for name, _ in figures.draw(summary(*three_methods())).absent]
     assert [*three] == ["ranks", "learning_curves", "tuned_fraction", "time_memory"]
     assert gone == ["density", "discontinuity"]
     everything = [*three_methods(), *sweep("lora"), *refreshed(tmp_path)]
     whole = summary(*everything, directory=tmp_path)
-    assert tuple(f.name for f in figures.draw(whole)) == NAMES == figures.Figure.NAMES
+    drawn = figures.draw(whole)
+    assert tuple(f.name for f in drawn.figures) == NAMES == figures.Figure.NAMES
+    assert drawn.absent == ()
     for figure in three.values():
         check(figure)
 
 
 def test_why_figures_are_absent():
     bare = cell(history=[], cost=Cost(), params=None)
-    assert dict(figures.absent(summary(bare))) == {
+    assert dict(figures.draw(summary(bare)).absent) == {
         "ranks": "one method has nothing to be ranked against",
         "density": "no method was run at two densities or more",
         "discontinuity": "no diff_pruning cell has a mask_interval",
@@ -147,12 +151,12 @@ def test_why_figures_are_absent():
         "tuned_fraction": "no method with an AVG has its count of tuned weights recorded",
         "time_memory": "no method with an AVG has its time or memory recorded",
     }
-    assert figures.draw(summary(bare)) == ()
+    assert figures.draw(summary(bare)).figures == ()
     two = summary(cell(), cell(label="lora"))
     assert ranks.why_absent(two) == (
         "no method has a standard deviation: that needs two seeds of a task"
     )
-    reasons = dict(figures.absent(summary(failure("rte", "sam", 0, "out of memory"))))
+    reasons = dict(figures.draw(summary(failure("rte", "sam", 0, "out of memory"))).absent)
     assert reasons["time_memory"] == "no method has an AVG: each lacks the score of some task"
     assert set(reasons) == set(NAMES)
 
@@ -162,7 +166,7 @@ def test_the_same_records_give_the_same_bytes_whatever_the_user_has_set(three):
     first = tuple(three.values())
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"axes.facecolor": "red", "axes.labelpad": 30, "font.size": 20}):
-        assert figures.draw(summary(*records)) == first
+        assert figures.draw(summary(*records)).figures == first
         assert matplotlib.rcParams["font.size"] == 20
     assert dict(matplotlib.rcParams) == before
 
@@ -186,12 +190,12 @@ def test_foreign_strings_are_text_and_nothing_else():
         for task in ("rte", "cb")
         for seed in range(2)
     ]
-    for figure in figures.draw(summary(*records)):
+    for figure in figures.draw(summary(*records)).figures:
         check(figure)
         for svg in (figure.svg, inline(figure.svg, label)):
             assert "<script" not in svg and "\u202e" not in texts(svg)
         assert "\u202e" not in figure.svg
-    curves = {figure.name: figure for figure in figures.draw(summary(*records))}
+    curves = {figure.name: figure for figure in figures.draw(summary(*records)).figures}
     shown = "\N{HAIR SPACE}_a$^b$</text><script>alert(…"
     assert shown in texts(curves["learning_curves"].svg)
     assert shown in texts(curves["time_memory"].svg)
@@ -228,6 +232,27 @@ def test_measured_pairs_leave_out_what_has_no_deviation(sketch):
     assert len(ranks.measured_pairs(result, average=False)) == 6
     assert sorted(ranks.measured_pairs(result, average=True))[:1] != []
     assert "2 of 8 method and task pairs have no standard deviation" in ranks.draw(result).notes[1]
+
+
+def test_ranks_say_where_the_verdict_is_on_other_numbers(sketch):
+    start = "bench: the verdict on Fig. 4 can have another ρ: it "
+    few = "counts methods with 3 runs or more on every task alone, so not "
+    scaled = "brings deviations of fewer runs to what the largest number would give."
+    whole = three_methods()
+
+    def last(records):
+        return ranks.draw(summary(*records)).notes[-1]
+
+    def without(*gone):
+        return [r for r in whole if (r.cell.task, r.cell.method, r.cell.seed) not in gone]
+
+    assert "verdict" not in last(whole)
+    assert last(without(("rte", "sam", 2))) == f"{start}{few}sam."
+    assert last([*whole, cell("rte", "sam", 3)]) == f"{start}{scaled}"
+    both = [*without(("rte", "sam", 2)), cell("rte", "random", 3)]
+    assert last(both) == f"{start}{few}sam, and it {scaled}"
+    # What has no deviation is in neither.
+    assert "verdict" not in last([*whole, cell("rte", "lora"), cell("cb", "lora")])
 
 
 def test_one_row_stands_for_a_method_as_in_the_claims(sketch):
@@ -339,11 +364,24 @@ def test_discontinuity_without_any_log(tmp_path):
     records = refreshed(tmp_path, seeds=2)
     for path in tmp_path.rglob("log.jsonl"):
         path.unlink()
-    reasons = dict(figures.absent(summary(*records, directory=tmp_path)))
+    reasons = dict(figures.draw(summary(*records, directory=tmp_path)).absent)
     assert reasons["discontinuity"] == (
         "no log can be read: cb/diff_pruning/seed-0/log.jsonl is missing, "
         "cb/diff_pruning/seed-1/log.jsonl is missing"
     )
+
+
+def test_each_log_is_read_once(tmp_path, sketch, monkeypatch):
+    read, seen = discontinuity.read_losses, []
+
+    def counted(path):
+        seen.append(path)
+        return read(path)
+
+    monkeypatch.setattr(discontinuity, "read_losses", counted)
+    made = summary(*refreshed(tmp_path), directory=tmp_path)
+    assert "discontinuity" in [figure.name for figure in figures.draw(made).figures]
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -482,7 +520,8 @@ def test_the_front_is_ringed_and_what_it_beats_is_shaded(sketch):
 
 
 def test_costs_of_a_row():
-    gone = Cost(train_seconds=50.0)
+    # No steps were timed: how long it took is unknown, even if choosing was.
+    gone = Cost(select_seconds=50.0)
     records = [
         cell("rte", seed=0, cost=COST),
         cell("rte", seed=1, cost=gone),
@@ -493,6 +532,17 @@ def test_costs_of_a_row():
     assert tradeoff.peak_gigabytes(row) == 2
     (bare,) = summary(cell("rte"), cell("cb", cost=gone)).rows
     assert tradeoff.seconds_to_stop(bare) is None
+
+
+def test_the_figure_and_the_table_have_the_same_time_to_stop():
+    records = [
+        cell("rte", seed=seed, cost=Cost(train_seconds=100.0 + seed, select_seconds=select))
+        for seed, select in enumerate((10.0, None, 30.0))
+    ]
+    made = summary(*records)
+    table = times.time_to_stop(made)
+    mean = table.lines[0][table.fields.index("mean_seconds")]
+    assert tradeoff.seconds_to_stop(made.rows[0]) == mean == 121
 
 
 def test_units_of_time():
@@ -512,8 +562,12 @@ def seven_tasks(**setting):
 
 def test_published_costs_only_beside_their_own_experiment(sketch):
     same, other = seven_tasks(), seven_tasks(model="tiny")
-    assert "Tables 3 and 1 or 2, 10 seeds." in said(tradeoff.draw_cost(same))
+    figure = tradeoff.draw_cost(same)
+    assert "Tables 3 and 1 or 2, 10 seeds, hours of a TITAN RTX." in said(figure)
+    assert "Table 3, which are of a TITAN RTX with 24 GB" in figure.caption
+    assert figure.beside == ["Table 3", "Table 1"]
     figure = tradeoff.draw_cost(other)
+    assert "TITAN" not in figure.caption + said(figure) and figure.beside == []
     assert "Grey" not in said(figure)
     assert figure.notes == (
         "Pareto front by time to stop: full_tuning, sam.",
@@ -542,6 +596,31 @@ def test_published_values_beside_another_experiment_are_said_to_be_not_comparabl
     figure = ranks.ranks([two, replace(summary(*away), benchmark="away")])
     assert "(not comparable)" not in said(figure)
     assert figure.notes[1] == "away: not comparable with the published values: model is tiny."
+
+
+def test_where_some_results_are_comparable_the_others_are_not_said_to_be_all(tmp_path, sketch):
+    records = list(seven_tasks().records)
+    some = summary(settled(records[0], model="tiny"), *records[1:])
+    note = "Partly not comparable with the published values: model is tiny (1 of 14 results)."
+    for figure in (tradeoff.draw_tuned(some), tradeoff.draw_cost(some)):
+        # A foot may be broken into lines there.
+        foot = " ".join(said(figure).split())
+        assert "(partly not comparable)." in foot and figure.notes[0] == note
+    two = three_methods()
+    away = [settled(each, model="tiny") for each in two]
+    mixed = summary(*away[:3], *two[3:])
+    assert "10 seeds (partly not comparable). Measured" in said(ranks.draw(mixed))
+    figure = ranks.ranks([summary(*two), replace(summary(*away), benchmark="away")])
+    assert "10 seeds (partly not comparable). Measured" in said(figure)
+    # One panel of two.
+    first = refreshed(tmp_path, interval=600, steps=1300)[0]
+    other = settled(first, model="tiny").model_copy(
+        update={"cell": first.cell.model_copy(update={"method": "b"})}
+    )
+    (tmp_path / "cb" / "b").symlink_to(tmp_path / "cb" / "diff_pruning")
+    figure = discontinuity.draw(summary(first, other, directory=tmp_path))
+    assert "Fig. 3 (partly not comparable)." in " ".join(said(figure).split())
+    assert figure.notes[0].startswith("Partly not comparable with the published values: model")
 
 
 def test_what_a_curve_shows_does_not_make_it_incomparable(sketch):
@@ -690,7 +769,7 @@ def test_no_text_is_cut_off(tmp_path, sketch):
     losses = enumerate([0.9, 1e-3, 1e-5], 1)
     lines = [json.dumps({"event": "train", "step": step, "loss": loss}) for step, loss in losses]
     log.write_text("\n".join(lines))
-    for figure in figures.draw(summary(*records, long, directory=tmp_path)):
+    for figure in figures.draw(summary(*records, long, directory=tmp_path)).figures:
         canvas = figure.axes[0].figure
         box = canvas.get_tightbbox()
         width, height = canvas.get_size_inches()
@@ -778,5 +857,5 @@ def test_figures_of_many_records_stay_small():
         for method in published.METHODS
         for seed in range(2)
     ]
-    for figure in figures.draw(summary(*records)):
+    for figure in figures.draw(summary(*records)).figures:
         assert len(inline(figure.svg, figure.title).encode()) < 60_000, figure.name

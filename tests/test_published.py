@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 from scipy import stats
-from test_report_support import record, write
+from test_report_support import record, settings, write
 
 from jiant_sparse.report import published
 from jiant_sparse.report.arrange import summarise
@@ -129,6 +129,35 @@ def test_a_size_is_that_of_table_4_with_its_model_density_and_q() -> None:
     assert not size("sam", model="roberta-large")
     assert size("mixout", q=0.995)
     assert not size("mixout", q=0.9)
+
+
+UNRECORDED = {
+    "no method": {"method": None},
+    "no field": {"method": {"name": "x"}},
+    "none": {"method": {"name": "x", "density": None, "q": None}},
+}
+
+
+@pytest.mark.parametrize("changes", UNRECORDED.values(), ids=UNRECORDED)
+def test_an_unrecorded_density_or_q_is_a_departure(changes: dict[str, object]) -> None:
+    for method in published.METHODS:
+        name = "q" if method == "mixout" else "density"
+        sized = method == "mixout" or method in published.WITH_DENSITY
+        found = settings("rte", method, 0, **changes)
+        expected = (f"{name} is unknown",) if sized else ()
+        assert published.departures(found, method) == expected, method
+        assert published.is_published_size(found, method) != sized, method
+
+
+def test_an_unrecorded_share_of_left_out_data_is_a_departure() -> None:
+    for method in published.METHODS:
+        found = settings("rte", method, 0, drop_train=None)
+        absent = {name: value for name, value in found.items() if name != "drop_train"}
+        for one in (found, absent):
+            assert published.departures(one, method) == ("drop_train is unknown",)
+            # Something has to stand beside it.
+            assert published.table_of(one) == 1
+            assert not published.has_table(one)
 
 
 # The oddities, one by one, as far as the files tell.

@@ -100,7 +100,6 @@ SINGLE = [
     ("diff_pruning", {"score": "logit"}, "score is logit"),
     ("diff_pruning", {"stretch_low": -3}, "stretch_low is -3"),
     ("diff_pruning", {"stretch_high": 3}, "stretch_high is 3"),
-    ("diff_pruning", {"l0_weight": 8.02e-9}, "l0_weight is 8.02e-09"),
     ("diff_pruning", {"structured": False}, "structured is false"),
     ("diff_pruning", {"random_gates": True}, "random_gates is true"),
     ("diff_pruning", {"gate_learning_rate": None}, "gate_learning_rate is null"),
@@ -124,6 +123,30 @@ def test_a_single_field_of_the_program_makes_it_mixed(
     of_program = [text for text in found.differences if text.startswith("released program")]
     assert of_program == [f"released program: {said}"]
     assert "paper: train.reshuffle is true" in found.differences
+
+
+@pytest.mark.parametrize(
+    ("l0_weight", "model", "expected"),
+    [
+        (1.25e-7, "roberta-base", "paper"),
+        (1.25e-7, "tiny", "paper"),
+        (8.02e-9, "roberta-base", "mixed"),
+        (1 / 124_645_632, "FacebookAI/roberta-base", "mixed"),
+        (8.02e-9, "tiny", "neither"),
+        (8.02e-9, None, "neither"),
+        (0.5, "roberta-base", "neither"),
+        (0, "roberta-base", "neither"),
+    ],
+)
+def test_the_programs_penalty_is_one_over_the_weights(
+    l0_weight: float, model: str | None, expected: str
+) -> None:
+    found = reading_of({**settings("diff_pruning", l0_weight=l0_weight), "model": model})
+    assert found.word == expected
+    of_program = f"released program: l0_weight is {l0_weight}"
+    assert (of_program in found.differences) == (expected == "mixed")
+    if expected == "neither":
+        assert found.differences == (f"l0_weight is {l0_weight}",)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 from page_support import ATTACK, hostile_page, ordinary, page_of, parts_of, summary_of, table_of
 from test_report_support import failure, record, write
 
-from jiant_sparse.report import page
+from jiant_sparse.report import page, tables
+from jiant_sparse.report.figures import Figure
 from jiant_sparse.report.oddities import Oddity
 from jiant_sparse.report.page import Parts, render, render_template
 from jiant_sparse.report.summary import Summary
@@ -151,6 +152,26 @@ def test_oddities_are_numbered_and_linked_from_what_they_concern(whole) -> None:
     assert '<a href="#notes">' not in render(summary, Parts())
 
 
+def test_oddities_are_linked_only_from_what_shows_published_values(whole) -> None:
+    summary, parts = whole
+    odd = [Oddity((f"Table {number}",), f"{number}.") for number in (1, 3, 4, 5)]
+
+    def links(reference: str, figure: Figure | None = None) -> dict[str, list[str]]:
+        made = tables.make(summary, summary.row(reference), ())
+        kept = {table.name: table for table in made}
+        shown = Parts(tables=kept, oddities=odd, figures=[figure] if figure else [])
+        return page._notes_on(shown)
+
+    plain = {"published": [1], "time_to_stop": [2], "parameters": [3]}
+    assert links("sam") == {**plain, "significance_pooled": [4]}
+    assert links("lora") == plain
+    figure = replace(parts.figures[0], name="time_memory", beside=("Table 3", "Table 1"))
+    assert links("lora", figure) == {**plain, "time_memory": [1, 2]}
+    text = render(summary, replace(parts, oddities=odd, figures=[figure]))
+    drawn = re.search(r"<figure>.*?</figure>", text, re.S)[0]
+    assert "note 1</a>" in drawn and "note 2</a>" in drawn and "note 3</a>" not in drawn
+
+
 def test_verdicts_show_their_numbers(whole) -> None:
     summary, parts = whole
     counted = replace(parts.verdicts[0], estimate=5.0, interval=(4.0, 6.0))
@@ -191,13 +212,14 @@ def test_figures_are_inlined_and_absent_ones_explained(whole) -> None:
 def test_tables_stand_in_their_sections_and_none_is_lost(whole) -> None:
     summary, _ = whole
     rows = ((Cell("x"), Cell("1", value=1.0)),)
-    tables = {name: table_of(*rows, name=name, title=f"T {name}") for name in Table.NAMES}
-    text = render(summary, Parts(tables=tables))
+    # The table of several sets has a page of its own.
+    names = [name for name in Table.NAMES if name != "comparison"]
+    made = {name: table_of(*rows, name=name, title=f"T {name}") for name in names}
+    text = render(summary, Parts(tables=made))
     sections = dict(re.findall(r'<section id="(\w+)">(.*?)\n</section>', text, re.S))
     assert "caption-time_to_best" in sections["cost"] and "caption-parameters" in sections["cost"]
     assert "caption-significance_welch" in sections["significance"]
-    assert "caption-comparison" in sections["more"]
-    for name in Table.NAMES:
+    for name in names:
         assert (f'id="caption-{name}"' in text) == (name != "verdicts"), name
 
 

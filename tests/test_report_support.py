@@ -8,6 +8,7 @@ from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.benchmark.record import CellKey, Cost, Params, Primary, Provenance, Record
 from jiant_sparse.benchmark.record import settings_hash as hash_of
 from jiant_sparse.data.tasks import TASKS
+from jiant_sparse.report.published import MIXOUT_Q, WITH_DENSITY
 
 ELIGIBLE = 1_000_000
 PUBLISHED_TRAINING = {
@@ -29,7 +30,8 @@ PUBLISHED_TRAINING = {
 
 def settings(task: str, method: str, seed: int, /, **changes: Any) -> dict[str, Any]:
     """The settings of the published experiment, changed at the top level by `changes`."""
-    fields = {"density": 0.005} if method in ("sam", "random") else {}
+    fields = {"density": 0.005} if method in WITH_DENSITY else {}
+    fields |= {"q": MIXOUT_Q} if method == "mixout" else {}
     return {
         "model": "roberta-base",
         "pooling": "pooler",

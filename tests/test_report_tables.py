@@ -1,14 +1,11 @@
-"""What the tables say in words: comparability, footnotes, published values, widths, escapes."""
+"""What the tables say: footnotes, ranks, gaps, averages, widths, escapes."""
 
 import csv
 import re
-import statistics
 from pathlib import Path
-from typing import Any
 
 import pytest
-from scipy.stats import ttest_ind_from_stats
-from test_report_support import PUBLISHED_TRAINING, failure, plan, record, settings, write
+from test_report_support import failure, plan, record, write
 
 from jiant_sparse.benchmark.record import Primary
 from jiant_sparse.data.tasks import TASKS
@@ -21,39 +18,6 @@ from jiant_sparse.report.tables.results import results
 from jiant_sparse.report.words import seeds_of
 
 SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
-DATA = Path(published.__file__).parent / "published"
-
-
-@pytest.mark.parametrize(
-    ("changes", "reasons"),
-    [
-        ({}, ()),
-        ({"model": "FacebookAI/roberta-base"}, ()),
-        ({"model": "prajjwal1/bert-tiny"}, ("model is prajjwal1/bert-tiny",)),
-        ({"model": None, "split": "random"}, ("model is unknown", "split is random")),
-        ({"pooling": "mean"}, ("pooling is mean",)),
-        ({"drop_train": 0.1}, ()),
-        ({"drop_train": 0.3}, ("drop_train is 0.3",)),
-        ({"method": {"name": "sam", "density": 0.1}}, ("density is 0.1",)),
-        ({"train": {**PUBLISHED_TRAINING, "max_steps": 200}}, ("max_steps is 200",)),
-        ({"train": None}, ("training is unknown",)),
-    ],
-)
-def test_departures_from_the_published_experiment(
-    changes: dict[str, Any], reasons: tuple[str, ...]
-) -> None:
-    assert published.departures(settings("rte", "sam", 0, **changes), "sam") == reasons
-
-
-def test_settings_that_are_not_recorded_are_departures() -> None:
-    reasons = published.departures({}, "sam")
-    assert reasons == (
-        *("model is unknown", "split is unknown", "pooling is unknown", "training is unknown"),
-    )
-    without = {k: v for k, v in PUBLISHED_TRAINING.items() if k != "max_steps"}
-    assert published.departures(settings("rte", "sam", 0, train=without), "sam") == (
-        "max_steps is unknown",
-    )
 
 
 def told(directory: Path) -> tuple[str, str]:
@@ -61,66 +25,6 @@ def told(directory: Path) -> tuple[str, str]:
     summary = summarise(collect(directory))
     tables = [table for table in (results(summary), beside.published(summary)) if table]
     return rendering.as_text(summary, tables), "\n".join(map(rendering.markdown, tables))
-
-
-def test_comparability_stands_beside_the_published_values(tmp_path: Path) -> None:
-    small = {"model": "pkg://tiny/model", "split": "random"}
-    directory = write(tmp_path / "a", *(record("rte", "sam", k, setting=small) for k in (0, 1)))
-    said = "Not comparable: model is pkg://tiny/model, split is random."
-    text, markdown = told(directory)
-    for shown in (text, markdown):
-        assert said in shown and "Published beside measured: not comparable" in shown
-        assert "RoBERTa-base, the real GLUE and SuperGLUE tasks, 10 seeds" in shown
-        assert "−6.79" in shown and "−6.79 not" not in shown and "Welch" not in shown
-    assert "76.79 ±1.72" in text and "| 76.79 ± 1.72<br>" in markdown
-
-    same, _ = told(write(tmp_path / "b", record("rte", "sam", 0)))
-    assert "Comparable: same model, split and training as published." in same
-    assert "Published beside measured\n" in same and "−6.79 too few runs" in same
-
-    mixed, _ = told(
-        write(tmp_path / "c", record("rte", "sam", 0), record("cb", "sam", 0, setting=small))
-    )
-    assert "split is random (1 of 2 results)" in " ".join(mixed.split())
-    assert "Published beside measured: partly not comparable" in mixed
-    assert "−18.93 not comparable" in mixed and "what Welch's test says" in mixed
-
-    none, _ = told(write(tmp_path / "d", failure("rte", "sam", 0, "x")))
-    assert "Not comparable: there is no result to compare." in none and "no result" in none
-    assert "No cell has a test value yet." in none and "(1)" not in none
-
-
-def test_the_page_says_comparability(tmp_path: Path) -> None:
-    small = {"model": "pkg://tiny/model", "split": "random"}
-    directory = write(tmp_path, *(record("rte", "sam", k, setting=small) for k in (0, 1)))
-    page = build(directory).page.read_text("utf-8")
-    assert "Not comparable: model is pkg://tiny/model, split is random." in page
-    assert "RoBERTa-base, the real GLUE and SuperGLUE tasks, 10 seeds" in page
-    assert "76.79" in page and "−6.79" in page and "−6.79 not" not in page
-
-
-def test_a_tenth_left_out_is_held_against_table_2(tmp_path: Path) -> None:
-    text, _ = told(write(tmp_path, record("rte", "sam", 0, setting={"drop_train": 0.1})))
-    assert "Fu et al. 2023, Table 2" in text and "75.74 ±1.27" in text
-
-
-@pytest.mark.parametrize("table", [1, 2])
-def test_published_values_are_the_files(table: int) -> None:
-    for part in ("mean", "std"):
-        with open(DATA / f"table{table}_{part}.csv", encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        assert sorted(row["method"] for row in rows) == sorted(published.METHODS.values())
-        for key, name in published.METHODS.items():
-            row = next(row for row in rows if row["method"] == name)
-            for task in (*published.TASKS, published.AVERAGE):
-                found = getattr(published.value(key, task, table), part)
-                assert found == float(row[task])
-
-
-def test_every_published_file_has_a_source() -> None:
-    with open(DATA / "SOURCE.csv", encoding="utf-8", newline="") as stream:
-        named = {row["file"] for row in csv.DictReader(stream)}
-    assert named | {"SOURCE.csv"} == {path.name for path in DATA.iterdir()}
 
 
 METRICS = (
@@ -302,7 +206,9 @@ def test_csv_of_the_results_has_all_that_was_promised(tmp_path: Path) -> None:
         failure("rte", "x", 0, ""),
     )
     plan(["rte"], ["sam", "x"], 4).write(directory)
-    sam, other = csv.DictReader(rendering.plain_csv(table_of(directory)).splitlines())
+    sam, other, average, nothing = csv.DictReader(
+        rendering.plain_csv(table_of(directory)).splitlines()
+    )
     assert sam == {
         **{"benchmark": "bench", "task": "rte", "method": "sam", "n": "2", "seeds": "0 2"},
         **{"mean": "71.0", "std": "1.0", "rank": "1", "std_rank": "1", "majority": "52.71"},
@@ -310,77 +216,25 @@ def test_csv_of_the_results_has_all_that_was_promised(tmp_path: Path) -> None:
         **{"missing": "1", "failed": "0", "undefined": "1"},
     }
     assert (other["n"], other["seeds"], other["mean"], other["failed"]) == ("0", "", "", "1")
+    assert average == {**sam, "task": "AVG", "n": "", "seeds": ""}
+    assert (nothing["task"], nothing["method"], nothing["mean"]) == ("AVG", "x", "")
+    assert nothing["failed"] == "1"
 
 
-def beside_of(directory: Path) -> Table:
-    table = beside.published(summarise(collect(directory)))
-    assert table is not None
-    return table
-
-
-def test_published_values_stand_beside_the_measured(tmp_path: Path) -> None:
-    near, far = (0.75, 0.76, 0.78), (0.60, 0.61, 0.62)
-    directory = write(
-        tmp_path,
-        *(record("rte", "sam", k, v) for k, v in enumerate(near)),
-        *(record("rte", "lora", k, v) for k, v in enumerate(far)),
-        *(record("rte", "bitfit", k, 0.9 + v) for k, v in enumerate((0.01, 0.02))),
-        record("rte", "frozen", 0),
-    )
-    table = beside_of(directory)
-    cells = {row[0].text: row[1] for row in table.rows}
-    assert list(cells) == ["bitfit", "lora", "sam"]
-    assert cells["sam"] == Cell("76.79", 76.79, spread="1.72", note="−0.46 compatible")
-    assert (cells["lora"].note, cells["lora"].tone) == ("−15.97 lower", "alarm")
-    assert (cells["bitfit"].note, cells["bitfit"].tone) == ("+18.76 too few runs", "quiet")
-    assert table.rows[0][2] == Cell(tone="quiet")
-    assert "of 2 equal pairs, about 0.1 would come out unequal" in " ".join(table.notes)
-    assert "every published value as that of 10 runs" in " ".join(table.notes)
-    assert "The paper's AVG is over its seven tasks" in table.notes[-1]
-    lines = {line[2]: dict(zip(table.fields, line, strict=True)) for line in table.lines}
-    sam = lines["sam"]
-    deviation = 1.72 * (10 / 9) ** 0.5
-    expected = ttest_ind_from_stats(
-        *(statistics.mean(near) * 100, statistics.stdev(near) * 100, 3),
-        *(76.79, deviation, 10),
-        equal_var=False,
-    )
-    assert (sam["t"], sam["p"]) == pytest.approx((expected.statistic, expected.pvalue))
-    assert 2 < sam["df"] < 11
-    assert (sam["published_mean"], sam["published_std"], sam["published_runs"]) == (76.79, 1.72, 10)
-    assert (sam["n"], sam["table"], sam["word"], sam["reasons"]) == (3, 1, "compatible", "")
-    assert sam["difference"] == pytest.approx(sam["mean"] - 76.79)
-    few = lines["bitfit"]
-    assert (few["t"], few["df"], few["p"], few["word"]) == (None, None, None, "too few runs")
-    assert few["reasons"] == "2 runs; a test needs 3"
-
-
-def test_one_comparison_is_not_spoken_of_as_many(tmp_path: Path) -> None:
-    values = enumerate((0.75, 0.76, 0.78))
-    table = beside_of(write(tmp_path, *(record("rte", "sam", k, v) for k, v in values)))
-    assert "one equal pair in twenty would come out unequal" in " ".join(table.notes)
-    untested = beside_of(write(tmp_path / "b", record("rte", "sam", 0)))
-    assert "not corrected" not in " ".join(untested.notes)
-
-
-def test_the_published_average_stands_beside_all_seven_tasks(tmp_path: Path) -> None:
-    records = [record(t, "sam", k, 0.7 + k / 50) for t in SEVEN for k in (0, 1, 2)]
-    table = beside_of(write(tmp_path, *records))
-    (row,) = table.rows
-    assert (row[-1].text, row[-1].spread, row[-1].note) == ("77.12", "1.51", "−5.12 lower")
-    assert not [note for note in table.notes if "AVG" in note]
-    (line,) = [line for line in table.lines if line[1] == "AVG"]
-    average = dict(zip(table.fields, line, strict=True))
-    assert (average["n"], average["published_mean"], average["word"]) == (None, 77.12, "lower")
-    assert average["mean"] == pytest.approx(72.0) and average["p"] < 0.05
-
-
-def test_nothing_published_is_no_table(tmp_path: Path) -> None:
-    directory = write(tmp_path, record("sst", "sam", 0))
-    assert beside.published(summarise(collect(directory))) is None
-    assert "Published" not in rendering.as_text(
-        summarise(collect(directory)), [table_of(directory)]
-    )
+def test_the_average_of_the_long_form_is_that_of_the_table(tmp_path: Path) -> None:
+    values = {"cb": (0.6, 0.8), "rte": (0.5, 0.54)}
+    records = [record(t, "sam", k, v) for t, vs in values.items() for k, v in enumerate(vs)]
+    directory = write(tmp_path, *records, record("cb", "lora", 0, 0.9))
+    plan(["cb", "rte"], ["sam", "lora"], 2).write(directory)
+    table = table_of(directory)
+    lines = [dict(zip(table.fields, line, strict=True)) for line in table.lines]
+    found = {line["method"]: line for line in lines if line["task"] == "AVG"}
+    sam = found["sam"]
+    assert (sam["mean"], sam["std"]) == (pytest.approx(61.0), pytest.approx(6.0))
+    assert (sam["rank"], sam["std_rank"], sam["missing"], sam["n"]) == (1, 1, 0, None)
+    assert (found["lora"]["mean"], found["lora"]["rank"], found["lora"]["missing"]) == (
+        None,
+    ) * 2 + (3,)
 
 
 def test_numbers_hide_nothing() -> None:
@@ -404,12 +258,6 @@ def test_seeds_are_said_as_ranges() -> None:
     assert seeds_of([3]) == "seed 3"
     assert seeds_of([7, 0, 2, 1, 5, 6]) == "seeds 0-2, 5-7"
     assert seeds_of([0, 1]) == "seeds 0, 1"
-
-
-def test_mixout_is_held_against_the_paper_only_with_its_tuned_share() -> None:
-    for q, reasons in ((0.995, ()), (0.9, ("q is 0.9",))):
-        found = settings("rte", "mixout", 0, method={"name": "mixout", "q": q, "reset": True})
-        assert published.departures(found, "mixout") == reasons
 
 
 def test_a_failure_alone_is_pointed_to(tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_model_and_split_come_first(tmp_path: Path) -> None:
     )
 
 
+def test_one_result_that_departs_does_not_make_all_incomparable(tmp_path: Path) -> None:
+    denser = {"method": {"name": "sam", "density": 0.01}}
+    records = [record(task, "sam", 0) for task in SEVEN[:-1]]
+    # What has no result is neither.
+    failed = failure("rte", "random", 0, "x")
+    directory = write(tmp_path, *records, record("wsc", "sam", 0, setting=denser), failed)
+    summary = summarise(collect(directory))
+    one = "density is 0.01 (1 of 7 results)"
+    assert words.comparability(summary) == (False, f"partly not comparable: {one}")
+    assert words.comparability_briefly(summary) == f"partly not comparable: {one}"
+    assert words.apart_briefly(summary) == one
+    alone = summarise(collect(write(tmp_path / "b", records[0], failed)))
+    assert words.comparability(alone)[0] and words.apart_briefly(alone) == ""
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

@@ -15,6 +15,7 @@ from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
 from jiant_sparse.report.table import Cell, Table
+from jiant_sparse.report.tables import make
 from jiant_sparse.report.tables.significance import significance
 
 SAM = (76.0, 77.5, 78.0, 76.5)
@@ -229,7 +230,8 @@ def test_the_papers_test_stands_even_where_ours_is_missing(tmp_path: Path) -> No
     assert cell(pooled, "random").note == "paper t 3.35, p <0.005"
     assert "The paper's t and these are not comparable: model is tiny." in pooled.notes
     apart = {"model": "tiny", "split": "random", "pooling": "mean", "device": "cpu"}
-    further, _ = tables(summary(tmp_path / "b", {("rte", "sam"): (70.0,)}, **apart))
+    scores = {("rte", "sam"): (70.0,), ("rte", "random"): (71.0,)}
+    further, _ = tables(summary(tmp_path / "b", scores, **apart))
     assert further.notes[-1] == (
         "The paper's t and these are not comparable: model is tiny, split is random and 1 more "
         "setting."
@@ -253,4 +255,27 @@ def test_a_variant_of_the_reference_is_compared_and_a_method_alone_is_not(tmp_pa
     found = summarise(collect(write(tmp_path, *records)))
     assert [row[0].text for row in tables(found)[0].rows] == ["denser"]
     alone = summary(tmp_path / "alone", {("rte", "sam"): SAM})
-    assert tables(alone)[0].rows == ()
+    assert significance(alone, alone.row("sam")) == ()
+    assert not [t for t in make(alone, alone.row("sam"), []) if "significance" in t.name]
+
+
+def test_several_methods_that_could_be_the_reference_are_named(tmp_path: Path) -> None:
+    dense = {"method": {"name": "sam", "density": 0.01}}
+    records = [record("rte", label, 0, setting=dense) for label in ("first", "second")]
+    records.append(record("rte", "lora", 0))
+    found = summarise(collect(write(tmp_path, *records)))
+    said = (
+        "No tests between methods: first, second are all sam and none is labelled so; --reference "
+        "names the one to test."
+    )
+    results, *others = make(found, None, [])
+    assert results.name == "results" and said in results.notes
+    assert not [table for table in others if "significance" in table.name]
+    assert said not in make(found, found.row("first"), [])[0].notes
+    without = summary(tmp_path / "b", {("rte", "lora"): SAM, ("rte", "random"): RANDOM})
+    assert not any("--reference" in note for note in make(without, None, [])[0].notes)
+
+
+def test_nothing_is_said_of_the_papers_tests_where_none_is_shown(tmp_path: Path) -> None:
+    pooled, _ = tables(summary(tmp_path, {("sst", "sam"): SAM, ("sst", "random"): RANDOM}))
+    assert not any(note.startswith(("paper:", "The paper's t")) for note in pooled.notes)

@@ -46,10 +46,11 @@ def build(
     chosen = _reference(summary, reference)
     judged = judge(summary)
     made = tables.make(summary, chosen, judged)
+    drawn = figures.draw(summary)
     parts = Parts(
         tables={table.name: table for table in made},
-        figures=figures.draw(summary),
-        absent_figures=figures.absent(summary),
+        figures=drawn.figures,
+        absent_figures=drawn.absent,
         verdicts=judged,
         oddities=oddities.oddities(summary),
     )

@@ -33,7 +33,8 @@ def summarise(collection: Collection) -> Summary:
         by_pair.setdefault((record.cell.task, record.cell.method), []).append(record)
     absent, unplanned = _against_plan(collection)
     tasks, methods = _tasks(collection), _methods(collection)
-    columns = [_column(task, methods, by_pair, absent) for task in tasks]
+    usual = _usual_table(records)
+    columns = [_column(task, methods, by_pair, absent, usual) for task in tasks]
     lines = [tuple(column[i] for column in columns) for i in range(len(methods))]
     return Summary(
         collection.benchmark,
@@ -146,8 +147,10 @@ def _column(
     methods: Sequence[tuple[str, str | None]],
     by_pair: Mapping[Pair, list[Record]],
     absent: Mapping[Pair, list[int]] | None,
+    usual: int,
 ) -> list[Group]:
-    """One task's groups, ranked against each other."""
+    """One task's groups, ranked against each other. `usual`: the published table beside which
+    groups without records stand."""
     scores = []
     for label, _ in methods:
         values = [test_percent(record) for record in by_pair.get((task.label, label), ())]
@@ -158,13 +161,25 @@ def _column(
     for (label, key), score, rank, std_rank in zip(methods, scores, places, calm, strict=True):
         records = by_pair.get((task.label, label), [])
         missing = None if absent is None else tuple(absent.get((task.label, label), ()))
-        counted = [record for record in records if test_percent(record) is not None] or records
-        table = published.table_of(counted[0].settings) if counted else 1
+        counted = _telling(records)
+        table = published.table_of(counted[0].settings) if counted else usual
         value = published.value(key, task.published_title, table)
         apart = _departures(task, key, records)
         group = Group(task, label, tuple(records), missing, score, rank, std_rank, value, apart)
         column.append(group)
     return column
+
+
+def _usual_table(records: Sequence[Record]) -> int:
+    """The published table whose share of left out data most records have; 1 if none has any."""
+    known = [record.settings for record in _telling(records)]
+    tables = Counter(published.table_of(one) for one in known if published.has_table(one))
+    return max(tables, key=lambda table: (tables[table], -table), default=1)
+
+
+def _telling(records: Sequence[Record]) -> Sequence[Record]:
+    """The records whose settings speak for all: those with a test value; all if none has one."""
+    return [record for record in records if test_percent(record) is not None] or records
 
 
 def _departures(task: Task, key: str | None, records: Sequence[Record]) -> tuple[str, ...] | None:
@@ -176,8 +191,9 @@ def _departures(task: Task, key: str | None, records: Sequence[Record]) -> tuple
         if task.like and record.primary and record.primary.name != TASKS[task.like].metric:
             found[f"metric is {record.primary.name}"] = None
     if len({published.table_of(record.settings) for record in results}) > 1:
-        drops = sorted({str(record.settings.get("drop_train") or 0.0) for record in results})
-        found[f"drop_train is {' and '.join(drops)}"] = None
+        drops = {published.shown(record.settings.get("drop_train")) for record in results}
+        found.pop(f"drop_train is {published.shown(None)}", None)
+        found[f"drop_train is {' and '.join(sorted(drops))}"] = None
     return tuple(found) if results else None
 
 

@@ -180,23 +180,28 @@ def table_of(settings: Mapping[str, Any]) -> int:
     return TABLES.get(_drop_train(settings), 1)
 
 
+def has_table(settings: Mapping[str, Any]) -> bool:
+    """Whether a table reports runs with as much data left out; not if that is not recorded."""
+    return _drop_train(settings) in TABLES
+
+
 def departures(settings: Mapping[str, Any], method: str | None) -> tuple[str, ...]:
     """Why a run with these settings is not the published experiment; empty if it is.
 
-    Compares model, pooling, split, share of data left out, training and density; a setting that
-    is not recorded counts as a departure. Other fields of a method are not compared: the paper
-    states hardly any. Whether the files hold the published data is taken from `split`.
+    Compares model, pooling, split, share of data left out, training and density (Mixout's q); a
+    setting that is not recorded counts as a departure. Other fields of a method are not compared:
+    the paper states hardly any. Whether the files hold the published data is taken from `split`.
     """
     found = []
     model, split, drop = settings.get("model"), settings.get("split"), _drop_train(settings)
     if model not in MODELS:
-        found.append(f"model is {_shown(model)}")
+        found.append(f"model is {shown(model)}")
     if split != "published":
-        found.append(f"split is {_shown(split)}")
+        found.append(f"split is {shown(split)}")
     if settings.get("pooling") != "pooler":
-        found.append(f"pooling is {_shown(settings.get('pooling'))}")
+        found.append(f"pooling is {shown(settings.get('pooling'))}")
     if drop not in TABLES:
-        found.append(f"drop_train is {_shown(drop)}")
+        found.append(f"drop_train is {shown(drop)}")
     found += _training(settings.get("train"))
     return (*found, *_sizes(settings, method))
 
@@ -210,11 +215,11 @@ def _sizes(settings: Mapping[str, Any], method: str | None) -> list[str]:
     fields = settings.get("method")
     density = fields.get("density") if isinstance(fields, Mapping) else None
     found = []
-    if method in WITH_DENSITY and density not in (None, DENSITY):
-        found.append(f"density is {_shown(density)}")
+    if method in WITH_DENSITY and density != DENSITY:
+        found.append(f"density is {shown(density)}")
     q = fields.get("q") if isinstance(fields, Mapping) else None
-    if method == "mixout" and q not in (None, MIXOUT_Q):
-        found.append(f"q is {_shown(q)}")
+    if method == "mixout" and q != MIXOUT_Q:
+        found.append(f"q is {shown(q)}")
     return found
 
 
@@ -223,7 +228,7 @@ def _training(train: Any) -> list[str]:
         return ["training is unknown"]
     absent = object()
     return [
-        f"{key} is {_shown(train.get(key))}"
+        f"{key} is {shown(train.get(key))}"
         for key, expected in TRAINING.items()
         if train.get(key, absent) != expected
     ]
@@ -231,8 +236,9 @@ def _training(train: Any) -> list[str]:
 
 def _drop_train(settings: Mapping[str, Any]) -> Any:
     drop = settings.get("drop_train")
-    return 0.0 if drop is None else drop if isinstance(drop, (int, float)) else str(drop)
+    return drop if drop is None or isinstance(drop, (int, float)) else str(drop)
 
 
-def _shown(setting: Any) -> str:
+def shown(setting: Any) -> str:
+    """A setting as a departure names it; None: it is not recorded."""
     return "unknown" if setting is None else str(setting)

@@ -7,11 +7,12 @@ differ by task; `published.departures` looks at the first two. A field that has 
 reading takes any value there.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jiant_sparse.report.published import METHODS
+from jiant_sparse.report.published import METHODS, MODELS
 
 Word = Literal["paper", "released program", "mixed", "neither", "unknown", "not in the paper"]
 Fields = Mapping[str, Any]
@@ -34,7 +35,7 @@ class Reading:
 @dataclass(frozen=True)
 class _Rule:
     """A deciding field, and which of its values are the paper's and the program's; the second
-    argument is all fields of the method."""
+    argument is all fields of the method, and the `model`."""
 
     field: str
     paper: Callable[[Any, Fields], bool]
@@ -61,6 +62,13 @@ def _official_scale(alpha: Any, fields: Fields) -> bool:
     """The official alpha / rank, 2, at any rank."""
     rank = fields.get("rank")
     return isinstance(alpha, (int, float)) and isinstance(rank, int) and alpha == 2 * rank
+
+
+def _one_over_weights(l0_weight: Any, fields: Fields) -> bool:
+    """1 over the weights of RoBERTa-base; of another model, how many there are is not recorded
+    in the settings, and no value is taken for the program's."""
+    known = fields.get("model") in MODELS and isinstance(l0_weight, (int, float))
+    return known and math.isclose(l0_weight, 8.02e-9, rel_tol=0.01)
 
 
 _SCOPE = _Rule("scope", _is("global"), _is("per_tensor"))
@@ -98,7 +106,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
         _Rule("stretch_low", _is(-1.5), _is(-3)),
         _Rule("stretch_high", _is(1.5), _is(3)),
         # The program's penalty is a mean: its factor is 1 over the weights of the model.
-        _Rule("l0_weight", _is(1.25e-7), lambda value, _: value != 1.25e-7),
+        _Rule("l0_weight", _is(1.25e-7), _one_over_weights),
         _Rule("structured", _is(True), _is(False)),
         _Rule("random_gates", _is(False), _is(True)),
         _Rule("gate_learning_rate", _number, _is(None)),
@@ -152,7 +160,8 @@ def reading_of(settings: Mapping[str, Any]) -> Reading:
     if key not in METHODS:
         return Reading("not in the paper")
     known = train if isinstance(train, Mapping) else {}
-    found = [*_compared(_RULES[key], fields), *_compared(_training(key), known, "train.")]
+    of_model = {**fields, "model": settings.get("model")}
+    found = [*_compared(_RULES[key], of_model), *_compared(_training(key), known, "train.")]
     return _reading(found)
 
 

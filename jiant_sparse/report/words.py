@@ -68,7 +68,7 @@ def comparability(summary: Summary) -> tuple[bool, str]:
     apart = _apart(groups)
     if not apart:
         return True, "comparable: same model, split and training as published"
-    return False, f"not comparable: {', '.join(apart)}"
+    return False, f"{_word(groups)}: {', '.join(apart)}"
 
 
 def apart_briefly(summary: Summary) -> str:
@@ -84,7 +84,15 @@ def apart_briefly(summary: Summary) -> str:
 def comparability_briefly(summary: Summary) -> str:
     """As `comparability` says it, but with the first settings alone."""
     apart = apart_briefly(summary)
-    return f"not comparable: {apart}" if apart else comparability(summary)[1]
+    groups = (group for group in summary.groups if group.published)
+    return f"{_word(groups)}: {apart}" if apart else comparability(summary)[1]
+
+
+def _word(groups: Iterable[Group]) -> str:
+    """What results are of which some depart from the published experiment."""
+    # Without a result it is unknown whether a group departs: None.
+    partly = any(group.departures == () for group in groups)
+    return "partly not comparable" if partly else "not comparable"
 
 
 def _apart(groups: Iterable[Group]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jiant_sparse.benchmark.record import Record
@@ -34,8 +34,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """One set against the baseline in one place. `step_ratio`: its median step time over that of
-    the baseline; `reasons`: why they are of different things."""
+    """One set against the baseline in one place. `step_ratio`: its step time, the mean of the
+    seeds' medians, over that of the baseline; `reasons`: why they are of different things."""
 
     ours: Side
     base: Side
@@ -116,10 +116,11 @@ def _group(row: Row | None, task: str) -> Group | None:
 def _line(place: tuple[str, str], parts: Sequence[Sequence[Group | None]], measured: bool) -> Line:
     """`parts`: for each set the groups that are averaged there; only one of a single task."""
     sides = tuple(map(_side, parts))
+    average = place[0] == published.AVERAGE
     if measured:
-        pairs = [_pair(parts[0], groups) for groups in parts[1:]]
+        pairs = [_pair(parts[0], groups, average) for groups in parts[1:]]
     else:
-        pairs = [_against_published(groups) for groups in parts]
+        pairs = [_against_published(groups, average) for groups in parts]
     return Line(*place, sides, tuple(pairs))
 
 
@@ -139,45 +140,49 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(values) if values and None not in values else None
 
 
-def _pair(base: Sequence[Group | None], ours: Sequence[Group | None]) -> Pair:
+def _pair(base: Sequence[Group | None], ours: Sequence[Group | None], average: bool) -> Pair:
     by_task = {group.task.label: group for group in base if group}
-    both = [(group, by_task.pop(group.task.label, None)) for group in ours if group]
-    reasons: dict[str, None] = {}
-    if len(ours) > 1 and base and (by_task or any(other is None for _, other in both)):
-        reasons["AVG is over other tasks"] = None
+    both = [(group, by_task.get(group.task.label)) for group in ours if group]
+    over = _over(by_task, [group.task.label for group, _ in both]) if average else ()
+    reasons = dict.fromkeys(over)
     for group, other in both:
         if other and group.records and other.records:
-            where = f"{group.task.title}: " if len(ours) > 1 else ""
+            where = f"{group.task.title}: " if average else ""
             reasons.update({f"{where}{reason}": None for reason in _apart(group, other)})
-    aligned = [other for _, other in both]
-    ratios = [_step_ratio(group, other) for group, other in both]
+    ratios = [] if over else [_step_ratio(group, other) for group, other in both]
     known = [math.log(ratio) for ratio in ratios if ratio]
     ratio = math.exp(_mean(known)) if known and len(known) == len(ratios) else None
-    sides = (
-        _side([group for group, _ in both]),
-        _side(aligned if aligned and None not in aligned else base),
-    )
-    return _tested(Pair(*sides, tuple(reasons), ratio))
+    return _tested(Pair(_side(ours), _side(base), tuple(reasons), ratio))
 
 
-def _against_published(groups: Sequence[Group | None]) -> Pair:
+def _over(base: Collection[str], ours: Collection[str]) -> tuple[str, ...]:
+    """Why the averages over these tasks are not compared."""
+    if set(base) != set(ours):
+        return ("AVG is over other tasks",)
+    # It would be the task's own test once more.
+    return ("AVG is over one task",) if len(ours) == 1 else ()
+
+
+def _against_published(groups: Sequence[Group | None], average: bool) -> Pair:
     known = [group for group in groups if group]
     values = [group.published for group in known]
     reasons = dict.fromkeys(
-        f"{group.task.title}: {reason}" if len(groups) > 1 else reason
+        f"{group.task.title}: {reason}" if average else reason
         for group in known
         for reason in group.departures or ()
     )
     n = published.RUNS
     base = [(n, v.mean, v.std, Sample.published(v.mean, v.std, n)) for v in values if v]
     titles = sorted(str(group.task.published_title) for group in known)
-    whole = len(known) == 1 or titles == sorted(published.TASKS)
+    whole = not average or titles == sorted(published.TASKS)
     complete = whole and len(base) == len(values)
     return _tested(Pair(_side(groups), _of(base if complete else []), tuple(reasons), None))
 
 
 def _tested(pair: Pair) -> Pair:
-    if None in (pair.ours.mean, pair.base.mean) or pair.reasons:
+    if None in (pair.ours.mean, pair.base.mean):
+        return replace(pair, reasons=())
+    if pair.reasons:
         return pair
     if len(pair.ours.samples) == 1:
         return replace(pair, test=welch(pair.ours.samples[0], pair.base.samples[0]))
@@ -212,12 +217,12 @@ def _named(record: Record, part: str, field: str) -> object:
 
 
 def _step_ratio(group: Group, other: Group | None) -> float | None:
-    medians = []
+    times = []
     for one in (group, other):
         known = [record.cost.step_milliseconds_median for record in one.ok] if one else []
         known = [value for value in known if value is not None]
-        medians.append(statistics.median(known) if known else None)
-    return medians[0] / medians[1] if medians[0] and medians[1] else None
+        times.append(_mean(known))
+    return times[0] / times[1] if times[0] and times[1] else None
 
 
 def _corrected(lines: Sequence[Line]) -> list[Line]:

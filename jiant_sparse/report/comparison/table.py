@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from jiant_sparse.report.comparison import pairs
 from jiant_sparse.report.comparison.pairs import LEVEL, Line, Pair, Side
@@ -44,7 +45,7 @@ def comparison(sets: Sequence[Set], baseline: Set | None, apart: Sequence[Differ
         title=f"{_enumerated([item.label for item in others])} against {base_label}",
         caption=_caption(base_label, apart, usual) + _alone(lines),
         columns=tuple(columns),
-        rows=tuple(_row(line, usual, bool(baseline)) for line in lines),
+        rows=tuple(_row(line, others, usual, bool(baseline)) for line in lines),
         notes=_notes(lines),
         fields=FIELDS,
         lines=tuple(row for line in lines for row in _records(line, others, base_label)),
@@ -89,9 +90,10 @@ def _names(apart: Sequence[Difference]) -> str:
     return ", ".join([*named, *more])
 
 
-def _row(line: Line, usual: int | None, measured: bool) -> tuple[Cell, ...]:
-    sides = list(line.sides) if measured else [_shown_base(line), *line.sides]
-    cells = [Cell(f"{line.task} / {line.method}"), *(_score(side, usual) for side in sides)]
+def _row(line: Line, others: Sequence[Set], usual: int | None, measured: bool) -> tuple[Cell, ...]:
+    name = f"{line.task} / {line.method}"
+    base = [] if measured else [_published(line, others, usual)]
+    cells = [Cell(name), *base, *(_score(side, usual) for side in line.sides)]
     for pair in line.pairs:
         cells += [_difference(pair), _word(pair)]
         if measured:
@@ -99,11 +101,18 @@ def _row(line: Line, usual: int | None, measured: bool) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def _shown_base(line: Line) -> Side:
-    """The published side; sets of which one left a tenth of the data out have two of them."""
-    return next(
-        (pair.base for pair in line.pairs if pair.base.mean is not None), line.pairs[0].base
-    )
+def _published(line: Line, others: Sequence[Set], usual: int | None) -> Cell:
+    """The published side; where the sets stand beside different tables, the note has the others'
+    values, each with the set that it is for."""
+    bases = [pair.base for pair in line.pairs]
+    shown = next((base for base in bases if base.mean is not None), bases[0])
+    cell = _score(shown, usual)
+    apart = [
+        f"for {item.label}: {fixed(base.mean, 2)} ± {fixed(base.std, 2)}"
+        for item, base in zip(others, bases, strict=True)
+        if base.mean is not None and (base.mean, base.std) != (shown.mean, shown.std)
+    ]
+    return replace(cell, note="; ".join(filter(None, (cell.note, *apart))))
 
 
 def _score(side: Side, usual: int | None) -> Cell:
@@ -152,8 +161,8 @@ def _notes(lines: Sequence[Line]) -> tuple[str, ...]:
         "No difference seen does not mean that there is none. Runs of one seed may share their "
         "start and the order of their data; the test takes them for independent.",
         "AVG: the mean of the task means, tested over the tasks' runs; its n is the smallest of "
-        "the tasks'. Step time: the ratio of the median steps; for AVG the geometric mean of the "
-        "tasks' ratios.",
+        "the tasks'. Step time: the ratio of the means over the seeds of each run's median step; "
+        "for AVG the geometric mean of the tasks' ratios.",
     )
 
 

@@ -1,33 +1,37 @@
-"""The paper's figures, and those that it does not draw, from a summary, as SVG and PNG.
-
-`draw` makes those that the records have data for; `absent` says what keeps the others away.
-"""
+"""The paper's figures, and those that it does not draw, from a summary, as SVG and PNG."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from jiant_sparse.report.figures import density, discontinuity, learning_curves, ranks, tradeoff
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.summary import Summary
 
-__all__ = ["Figure", "absent", "draw"]
+__all__ = ["Drawn", "Figure", "draw"]
 
-# Name -> what keeps it away (None: nothing), and how it is drawn.
-_ALL: dict[str, tuple[Callable[[Summary], str | None], Callable[[Summary], Figure]]] = {
-    ranks.NAME: (ranks.why_absent, ranks.draw),
-    density.NAME: (density.why_absent, density.draw),
-    discontinuity.NAME: (discontinuity.why_absent, discontinuity.draw),
-    learning_curves.NAME: (learning_curves.why_absent, learning_curves.draw),
-    tradeoff.TUNED: (tradeoff.why_no_tuned, tradeoff.draw_tuned),
-    tradeoff.COST: (tradeoff.why_no_cost, tradeoff.draw_cost),
+# Name -> what draws it, or says what keeps it from being drawn.
+_ALL: dict[str, Callable[[Summary], Figure | str]] = {
+    ranks.NAME: ranks.draw,
+    density.NAME: density.draw,
+    discontinuity.NAME: discontinuity.draw,
+    learning_curves.NAME: learning_curves.draw,
+    tradeoff.TUNED: tradeoff.draw_tuned,
+    tradeoff.COST: tradeoff.draw_cost,
 }
 
 
-def draw(summary: Summary) -> tuple[Figure, ...]:
-    """The figures that the records have data for. The same records give the same bytes."""
-    return tuple(make(summary) for why, make in _ALL.values() if why(summary) is None)
+@dataclass(frozen=True)
+class Drawn:
+    """The figures that the records have data for, and (name, why not) of each other one."""
+
+    figures: tuple[Figure, ...]
+    absent: tuple[tuple[str, str], ...]
 
 
-def absent(summary: Summary) -> tuple[tuple[str, str], ...]:
-    """(name, why) of each figure that `draw` leaves out."""
-    reasons = ((name, why(summary)) for name, (why, _) in _ALL.items())
-    return tuple((name, reason) for name, reason in reasons if reason is not None)
+def draw(summary: Summary) -> Drawn:
+    """All figures in one pass. The same records give the same bytes."""
+    made = {name: make(summary) for name, make in _ALL.items()}
+    return Drawn(
+        tuple(one for one in made.values() if not isinstance(one, str)),
+        tuple((name, one) for name, one in made.items() if isinstance(one, str)),
+    )

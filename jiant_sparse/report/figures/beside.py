@@ -1,25 +1,45 @@
 """What a figure says where published values stand in it beside results of another experiment."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from jiant_sparse.report import words
 from jiant_sparse.report.summary import Group, Row, Summary
 
 
-def reasons(summary: Summary, rows: Iterable[Row], *, but: str = "") -> str:
-    """The settings that keep the results of `rows` from the published ones, in a few words; empty
-    if none does. `but`: a setting that may differ, because the figure shows what it does."""
+@dataclass(frozen=True)
+class Apart:
+    """What keeps results from the published ones.
+
+    why: the settings, in a few words; empty if none does. partly: whether some results are
+    comparable all the same.
+    """
+
+    why: str = ""
+    partly: bool = False
+
+
+def apart(summary: Summary, rows: Iterable[Row], *, but: str = "") -> Apart:
+    """What keeps the results of `rows` from the published ones. `but`: a setting that may differ,
+    because the figure shows what it does."""
     kept = tuple(
         replace(row, groups=tuple(_without(group, but) for group in row.groups)) for row in rows
     )
-    return words.apart_briefly(replace(summary, rows=kept))
+    why = words.apart_briefly(replace(summary, rows=kept))
+    comparable = any(g.published and g.departures == () for row in kept for g in row.groups)
+    return Apart(why, partly=bool(why) and comparable)
 
 
-def reasons_of(summary: Summary, group: Group) -> str:
-    """As `reasons`, of one group."""
+def apart_of(summary: Summary, group: Group) -> Apart:
+    """As `apart`, of one group."""
     rows = [replace(row, groups=(group,)) for row in summary.rows if row.label == group.method]
-    return reasons(replace(summary, tasks=(group.task,)), rows)
+    return apart(replace(summary, tasks=(group.task,)), rows)
+
+
+def together(several: Sequence[Apart]) -> Apart:
+    """As one: with the reasons of the first that has some."""
+    why = next((one.why for one in several if one.why), "")
+    return Apart(why, partly=bool(why) and any(one.partly or not one.why for one in several))
 
 
 def _without(group: Group, setting: str) -> Group:
@@ -29,14 +49,18 @@ def _without(group: Group, setting: str) -> Group:
     return replace(group, departures=kept)
 
 
-def source(text: str, why: str) -> str:
+def source(text: str, apart: Apart) -> str:
     """Where grey values are from, for the foot of a figure that may stand alone."""
-    return f"{text} (not comparable)." if why else f"{text}."
+    return f"{text} ({_word(apart)})." if apart.why else f"{text}."
 
 
-def notes(why: str, name: str = "") -> list[str]:
+def notes(apart: Apart, name: str = "") -> list[str]:
     """What keeps them apart, as a note; `name`: of the result set, where there are several."""
-    if not why:
+    if not apart.why:
         return []
-    said = f"ot comparable with the published values: {why}."
-    return [f"{name}: n{said}" if name else f"N{said}"]
+    said = f"{_word(apart)} with the published values: {apart.why}."
+    return [f"{name}: {said}" if name else f"{said[0].upper()}{said[1:]}"]
+
+
+def _word(apart: Apart) -> str:
+    return "partly not comparable" if apart.partly else "not comparable"

@@ -24,9 +24,8 @@ MOST_CURVES = 3
 PUBLISHED_KEY = "sam"
 
 
-def why_absent(summary: Summary) -> str | None:
+def _why_absent(summary: Summary, curves: Sequence[Any]) -> str | None:
     """What keeps this figure from being drawn; None if nothing does."""
-    curves = densities.density_curves(summary)
     if not curves:
         return "no method was run at two densities or more"
     if not any(
@@ -38,10 +37,12 @@ def why_absent(summary: Summary) -> str | None:
     return None
 
 
-def draw(summary: Summary) -> Figure:
-    """Four panels for each method that was run at several densities."""
+def draw(summary: Summary) -> Figure | str:
+    """Four panels for each method that was run at several densities; or why there are none."""
     # The paper's method first: it has something to stand beside.
     curves = sorted(densities.density_curves(summary), key=lambda one: one.key != PUBLISHED_KEY)
+    if why := _why_absent(summary, curves):
+        return why
     drawn, tasks = curves[:MOST_CURVES], summary.tasks[: style.MOST]
     looks = style.task_looks(tasks)
     legend = [(style.shown(task.title), looks[task.label].mark()) for task in tasks]
@@ -49,7 +50,7 @@ def draw(summary: Summary) -> Figure:
     if grey:
         legend.append(("published", _quiet("-", "")))
     groups = [g for curve in drawn for _, row in curve.points for g in row.groups]
-    apart = _apart(summary, drawn) if grey else ""
+    apart = _apart(summary, drawn) if grey else beside.Apart()
     with style.drawing(NAME):
         foot = f"Measured: {style.seeds([group.score.n for group in groups])} per point."
         if grey:
@@ -61,13 +62,14 @@ def draw(summary: Summary) -> Figure:
                 _panel(place, curve, part, [(task, looks[task.label]) for task in tasks])
         notes = [*beside.notes(apart), *_notes(summary, curves, groups)]
         gist = " ".join(_gist(curve, tasks) for curve in drawn)
-        return style.finish(canvas, style.Words(NAME, TITLE, _caption(), gist, notes))
+        shown = ["Fig. 5"] if grey else []
+        return style.finish(canvas, style.Words(NAME, TITLE, _caption(), gist, notes, shown))
 
 
-def _apart(summary: Summary, curves: Sequence[Any]) -> str:
+def _apart(summary: Summary, curves: Sequence[Any]) -> beside.Apart:
     """What keeps the measured curve from the published one; at each density it has its equal."""
     rows = [row for curve in curves if curve.key == PUBLISHED_KEY for _, row in curve.points]
-    return beside.reasons(summary, rows, but="density")
+    return beside.apart(summary, rows, but="density")
 
 
 def _gist(curve: Any, tasks: Sequence[Any]) -> str:

@@ -70,34 +70,34 @@ class _Run:
         return higher, whole
 
 
-def why_absent(summary: Summary) -> str | None:
-    """What keeps this figure from being drawn; None if nothing does."""
+def draw(summary: Summary) -> Figure | str:
+    """A panel for each task and method: the first seed whose log can be read; or why none is
+    drawn. Each log is read once."""
     groups = _groups(summary)
     if not groups:
         return f"no {KEY} cell has a mask_interval"
     problems: list[str] = []
-    if any(_first_run(summary, group, problems) for group in groups):
-        return None
-    return f"no log can be read: {style.many(problems)}"
-
-
-def draw(summary: Summary) -> Figure:
-    """A panel for each task and method: the first seed whose log can be read."""
-    problems: list[str] = []
     runs: list[_Run] = []
     waiting: list[str] = []
-    apart = ""
-    for group in _groups(summary):
+    aparts: list[beside.Apart] = []
+    for group in groups:
         if len(runs) == MOST_PANELS:
             waiting.append(f"{group.task.label} / {group.method}")
             continue
         run = _first_run(summary, group, problems)
         runs += [run] if run else []
         if run and run.jumps:
-            apart = apart or beside.reasons_of(summary, group)
+            aparts.append(beside.apart_of(summary, group))
+    if not runs:
+        return f"no log can be read: {style.many(problems)}"
+    apart = beside.together(aparts)
     notes = [*beside.notes(apart), *(f"{problem}." for problem in problems)]
     if waiting:
         notes.append(f"Not drawn for want of room: {style.many(waiting)}.")
+    return _drawn(runs, notes, apart)
+
+
+def _drawn(runs: Sequence[_Run], notes: Sequence[str], apart: beside.Apart) -> Figure:
     with style.drawing(NAME):
         foot = "One seed in each panel. Dashed: refresh of the mask."
         if any(run.jumps for run in runs):

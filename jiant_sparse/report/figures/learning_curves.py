@@ -21,15 +21,10 @@ MARKS = 3
 Point = tuple[int, float]
 
 
-def why_absent(summary: Summary) -> str | None:
-    """What keeps this figure from being drawn; None if nothing does."""
-    if any(record.history for group in summary.groups for record in group.ok):
-        return None
-    return "no record holds a history of dev scores"
-
-
-def draw(summary: Summary) -> Figure:
-    """A panel for each task, a line for each method: the mean over its seeds."""
+def draw(summary: Summary) -> Figure | str:
+    """A panel for each task, a line for each method: the mean over its seeds; or why none."""
+    if not any(record.history for group in summary.groups for record in group.ok):
+        return "no record holds a history of dev scores"
     rows = style.chosen(summary.rows)
     tasks = summary.tasks[:MOST_PANELS]
     looks = style.method_looks(rows)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from jiant_sparse.report import published, statistics
 from jiant_sparse.report.figures import beside, sheet, style
 from jiant_sparse.report.figures.style import Figure
+from jiant_sparse.report.statistics import MINIMUM_RUNS as LEAST
 from jiant_sparse.report.summary import Row, Summary, largest_first, smallest_first
 
 NAME = "ranks"
@@ -75,9 +76,9 @@ def why_absent(summary: Summary) -> str | None:
     return "no method has a standard deviation: that needs two seeds of a task"
 
 
-def draw(summary: Summary) -> Figure:
-    """The published panel and the benchmark's."""
-    return ranks([summary])
+def draw(summary: Summary) -> Figure | str:
+    """The published panel and the benchmark's; or why the latter cannot be drawn."""
+    return why_absent(summary) or ranks([summary])
 
 
 def ranks(summaries: Sequence[Summary]) -> Figure:
@@ -92,11 +93,10 @@ def ranks(summaries: Sequence[Summary]) -> Figure:
     ]
     without = [published_pairs(average=False)]
     without += [measured_pairs(summary, average=False) for summary in summaries]
-    apart = [beside.reasons(summary, ranked(summary)) for summary in summaries]
+    apart = [beside.apart(summary, ranked(summary)) for summary in summaries]
     with style.drawing(NAME):
         # Of several sets, the notes say which are.
-        why = "; ".join(apart) if all(apart) else ""
-        foot = beside.source(f"Grey: {style.SOURCE}, 10 seeds", why)
+        foot = beside.source(f"Grey: {style.SOURCE}, 10 seeds", beside.together(apart))
         foot += f" Measured: {_seeds(summaries)}. Rank 1 is best."
         grid = sheet.Grid(len(sets), min(len(sets), 3), 2.7, title_lines=3)
         canvas, axes = sheet.panels(grid, (), foot)
@@ -105,7 +105,7 @@ def ranks(summaries: Sequence[Summary]) -> Figure:
             place.set_title(f"{name}\n{_said('with AVG', pairs)}\n{_said('without', rest)}")
         gist = " ".join(_gist(name, pairs) for name, pairs, _ in sets)
         notes = _notes(summaries, names, apart)
-        return style.finish(canvas, style.Words(NAME, TITLE, _caption(), gist, notes))
+        return style.finish(canvas, style.Words(NAME, TITLE, _caption(), gist, notes, ["Fig. 4"]))
 
 
 def _panel(axes: Axes, pairs: Pairs, colour: str) -> None:
@@ -171,7 +171,9 @@ def _caption() -> str:
     )
 
 
-def _notes(summaries: Sequence[Summary], names: Sequence[str], apart: Sequence[str]) -> list[str]:
+def _notes(
+    summaries: Sequence[Summary], names: Sequence[str], apart: Sequence[beside.Apart]
+) -> list[str]:
     notes = [
         "The ranks of one column depend on each other and AVG on all of them: the p-values are "
         "smaller than independent pairs would give."
@@ -193,4 +195,23 @@ def _notes(summaries: Sequence[Summary], names: Sequence[str], apart: Sequence[s
                 f"{name}: {lacking} of {total} method and task pairs have no standard deviation "
                 "and are left out."
             )
+        notes += _beside_the_verdict(name, rows)
     return notes
+
+
+def _beside_the_verdict(name: str, rows: Sequence[Row]) -> list[str]:
+    """Whether the verdict on this figure is on other methods or deviations than its panel."""
+    numbers = {row.label: [group.score.n for group in row.groups] for row in rows}
+    few = [label for label, ns in numbers.items() if max(ns) > 1 and min(ns) < LEAST]
+    unequal = len({n for ns in numbers.values() if min(ns) >= LEAST for n in ns}) > 1
+    why = []
+    if few:
+        why.append(
+            f"it counts methods with {LEAST} runs or more on every task alone, so not "
+            f"{style.many(few)}"
+        )
+    if unequal:
+        why.append("it brings deviations of fewer runs to what the largest number would give")
+    if not why:
+        return []
+    return [f"{name}: the verdict on Fig. 4 can have another ρ: {', and '.join(why)}."]

@@ -112,7 +112,10 @@ SOURCE = "Fu et al. 2023, arXiv 2211.15583"
 
 @dataclass(frozen=True)
 class Figure:
-    """A finished figure: `name` is the stem of its files; notes say what is not in it, and why."""
+    """A finished figure: `name` is the stem of its files; notes say what is not in it, and why.
+
+    beside: the published tables and figures whose values it draws, as "Table 1".
+    """
 
     NAMES: ClassVar = (
         "ranks",
@@ -129,6 +132,7 @@ class Figure:
     svg: str
     png: bytes
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,13 +239,14 @@ def drawing(name: str) -> Iterator[None]:
 @dataclass(frozen=True)
 class Words:
     """What is said about a figure. `gist`: its numbers in a sentence or two, for those who do not
-    see it; it goes into the SVG as <desc>."""
+    see it; it goes into the SVG as <desc>. `notes` and `beside`: as of a `Figure`."""
 
     name: str
     title: str
     caption: str
     gist: str
     notes: Sequence[str]
+    beside: Sequence[str] = ()
 
 
 def finish(canvas: Canvas, words: Words) -> Figure:
@@ -251,4 +256,7 @@ def finish(canvas: Canvas, words: Words) -> Figure:
     canvas.savefig(png, format="png", dpi=144)
     gist = xml.sax.saxutils.escape(numbers.printable(words.gist))
     drawn = svg.getvalue().replace("</title>", f"</title>\n <desc>{gist}</desc>", 1)
-    return Figure(words.name, words.title, words.caption, drawn, png.getvalue(), (*words.notes,))
+    return Figure(
+        *(words.name, words.title, words.caption, drawn, png.getvalue()),
+        *((*words.notes,), (*words.beside,)),
+    )

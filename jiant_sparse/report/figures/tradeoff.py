@@ -11,6 +11,7 @@ from jiant_sparse.report import numbers, published
 from jiant_sparse.report.figures import beside, scales, sheet, style
 from jiant_sparse.report.figures.style import Figure, Look
 from jiant_sparse.report.summary import Group, Row, Summary, share_percent
+from jiant_sparse.report.tables.times import to_stop
 
 TUNED, COST = "tuned_fraction", "time_memory"
 TUNED_TITLE = "Score against tuned share"
@@ -47,12 +48,8 @@ def seconds_to_stop(row: Row) -> float | None:
 
 
 def _mean_seconds(group: Group) -> float | None:
-    costs = [record.cost for record in group.ok]
-    known = [
-        cost.train_seconds + cost.select_seconds
-        for cost in costs
-        if cost.train_seconds is not None and cost.select_seconds is not None
-    ]
+    times = map(to_stop, group.ok)
+    known = [time for time in times if time is not None]
     return fmean(known) if known else None
 
 
@@ -77,17 +74,8 @@ def front(points: Points) -> Points:
     return {label: point for label, point in ordered if not beaten(*point)}
 
 
-def why_no_tuned(summary: Summary) -> str | None:
-    """What keeps the figure of tuned shares from being drawn; None if nothing does."""
-    return _why(summary, [tuned_percent], "its count of tuned weights")
-
-
-def why_no_cost(summary: Summary) -> str | None:
-    """What keeps the figure of time and memory from being drawn; None if nothing does."""
-    return _why(summary, [seconds_to_stop, peak_gigabytes], "its time or memory")
-
-
-def _why(summary: Summary, costs: Sequence[Callable[[Row], Any]], what: str) -> str | None:
+def _why_absent(summary: Summary, costs: Sequence[Callable[[Row], Any]], what: str) -> str | None:
+    """What keeps a figure of `costs` from being drawn; None if nothing does."""
     if any(_points(summary.rows, cost) for cost in costs):
         return None
     if all(row.average.mean is None for row in summary.rows):
@@ -100,8 +88,10 @@ def _points(rows: Sequence[Row], cost: Callable[[Row], float | None], part: str 
     return {label: pair for label, pair in pairs.items() if None not in pair}
 
 
-def draw_tuned(summary: Summary) -> Figure:
-    """AVG mean, and AVG std if there is one, against the tuned share."""
+def draw_tuned(summary: Summary) -> Figure | str:
+    """AVG mean, and AVG std if there is one, against the tuned share; or why it is not drawn."""
+    if why := _why_absent(summary, [tuned_percent], "its count of tuned weights"):
+        return why
     rows = style.chosen(summary.rows)
     cost = ("tuned weights", "% of the encoder")
     panels = [
@@ -113,42 +103,59 @@ def draw_tuned(summary: Summary) -> Figure:
         known = _published(rows, published.percent_tuned, "std")
         panels.append(_Panel(std, known, *cost, "AVG std [points]", pareto=False))
     notes = _notes(summary, {"count of tuned weights above 0": tuned_percent})
-    apart = beside.reasons(summary, rows) if any(panel.known for panel in panels) else ""
+    shown = _shown(rows, panels, "Table 4")
+    apart = beside.apart(summary, rows) if shown else beside.Apart()
     grey = beside.source(f"Grey: {style.SOURCE}, Tables 4 and 1 or 2, 10 seeds", apart)
     with style.drawing(TUNED):
         canvas = _canvas(rows, panels, grey)
         said = [*beside.notes(apart), *_fronts(panels), *notes]
-        words = style.Words(TUNED, TUNED_TITLE, _TUNED_CAPTION, _gist(panels), said)
+        words = style.Words(TUNED, TUNED_TITLE, _TUNED_CAPTION, _gist(panels), said, shown)
         return style.finish(canvas, words)
 
 
-def draw_cost(summary: Summary) -> Figure:
-    """AVG mean against the time to stop and against the peak memory."""
+def draw_cost(summary: Summary) -> Figure | str:
+    """AVG mean against the time to stop and against the peak memory; or why it is not drawn."""
+    if why := _why_absent(summary, [seconds_to_stop, peak_gigabytes], "its time or memory"):
+        return why
     rows = style.chosen(summary.rows)
     comparable = any(group.departures == () for row in rows for group in row.groups)
     hours = _published(rows, lambda key: published.hours(key, published.AVERAGE), "mean")
-    drawn = hours if comparable else {}
-    panels = []
-    if seconds := _points(rows, seconds_to_stop):
-        unit, size = _unit([cost for cost, _ in seconds.values()])
-        known = _scaled(drawn, HOUR / size)
-        panels.append(_Panel(_scaled(seconds, 1 / size), known, "time to stop", unit))
-    if memory := _points(rows, peak_gigabytes):
-        panels.append(_Panel(memory, {}, "peak memory", "GB"))
-    apart = beside.reasons(summary, rows) if hours else ""
-    notes = beside.notes(apart) if comparable else []
+    panels = _cost_panels(rows, hours if comparable else {})
+    apart = beside.apart(summary, rows) if hours else beside.Apart()
+    shown = _shown(rows, panels, "Table 3")
+    notes = beside.notes(apart) if shown else []
     notes += _fronts(panels) + _notes(summary, {"time": seconds_to_stop, "memory": peak_gigabytes})
     if hours and not comparable:
-        notes.append(f"The paper's hours (Table 3) are not drawn; not comparable: {apart}.")
+        notes.append(f"The paper's hours (Table 3) are not drawn; not comparable: {apart.why}.")
     devices = {record.provenance.device for row in rows for record in row.ok}
     if len(devices) > 1:
         names = style.many(sorted(map(str, devices)))
         notes.append(f"The cells ran on different devices ({names}): compare with care.")
     with style.drawing(COST):
-        source = f"Grey: {style.SOURCE}, Tables 3 and 1 or 2, 10 seeds"
+        source = f"Grey: {style.SOURCE}, Tables 3 and 1 or 2, 10 seeds, hours of a {CARD}"
         canvas = _canvas(rows, panels, beside.source(source, apart))
-        words = style.Words(COST, COST_TITLE, _COST_CAPTION, _gist(panels), notes)
+        caption = f"{_COST_CAPTION} {_HOURS}" if shown else _COST_CAPTION
+        words = style.Words(COST, COST_TITLE, caption, _gist(panels), notes, shown)
         return style.finish(canvas, words)
+
+
+def _cost_panels(rows: Sequence[Row], hours: Points) -> list[_Panel]:
+    panels = []
+    if seconds := _points(rows, seconds_to_stop):
+        unit, size = _unit([cost for cost, _ in seconds.values()])
+        known = _scaled(hours, HOUR / size)
+        panels.append(_Panel(_scaled(seconds, 1 / size), known, "time to stop", unit))
+    if memory := _points(rows, peak_gigabytes):
+        panels.append(_Panel(memory, {}, "peak memory", "GB"))
+    return panels
+
+
+def _shown(rows: Sequence[Row], panels: Sequence[_Panel], costs: str) -> list[str]:
+    """The published tables whose values are drawn: that of the costs, and those of the AVG."""
+    labels = {label for panel in panels for label in panel.known}
+    values = [row.average.published for row in rows if row.label in labels]
+    tables = {f"Table {value.table}" for value in values if value}
+    return [costs, *sorted(tables)] if labels else []
 
 
 _TUNED_CAPTION = (
@@ -163,6 +170,12 @@ _COST_CAPTION = (
     "means) and against the largest peak memory of a cell: of the process on a CPU, of the device "
     "on CUDA. Ringed: the Pareto front, the methods that no other one beats by costing no more "
     "and scoring no less, however small the difference; shaded: what they beat."
+)
+# What the published hours were taken on.
+CARD = "TITAN RTX"
+_HOURS = (
+    f"Grey, same marks: the paper's AVG at the hours of its Table 3, which are of a {CARD} with "
+    "24 GB, whatever the device here, and of which it does not say what they hold."
 )
 
 

@@ -25,23 +25,19 @@ from jiant_sparse.report.tables.verdicts import digits_of
 TEMPLATES = Path(__file__).parent / "templates"
 # Longer texts than this are broken into lines inside a table.
 LONG = 36
-# Sections that hold tables: id, heading, the tables' names.
+# Sections that hold tables: id -> the tables' names.
 SECTIONS = {
     "results": ("results",),
     "published": ("published",),
     "significance": ("significance_pooled", "significance_welch"),
     "cost": ("time_to_stop", "step_time", "time_to_best", "parameters"),
 }
-# The published tables and figures that a part of the page stands beside.
+# Tables that show published values: the field that holds them, and where they are from.
 BESIDE = {
-    "published": ("Table 1", "Table 2"),
-    "significance_pooled": ("Table 5", "Table 6"),
-    "significance_welch": ("Table 5", "Table 6"),
-    "time_to_stop": ("Table 3",),
-    "parameters": ("Table 4",),
-    "discontinuity": ("Fig. 3",),
-    "ranks": ("Fig. 4",),
-    "density": ("Fig. 5",),
+    "published": ("published_mean", ("Table 1", "Table 2")),
+    "significance_pooled": ("published_t", ("Table 5", "Table 6")),
+    "time_to_stop": ("published_hours", ("Table 3",)),
+    "parameters": ("published_percent", ("Table 4",)),
 }
 # More errors than this are shown closed.
 MOST_OPEN = 10
@@ -73,7 +69,6 @@ class Slots:
 def render(report: Summary, parts: Parts | None = None) -> str:
     """The page. Every string of a record is escaped; its script is pinned by its hash."""
     shown = parts or Parts()
-    known = {name for names in SECTIONS.values() for name in names} | {"verdicts"}
     comparable, verdict = words.comparability(report)
     said = {sentence(verdict).casefold(), words.not_counted(report).casefold()}
     return render_template(
@@ -84,8 +79,7 @@ def render(report: Summary, parts: Parts | None = None) -> str:
             key: [_unless_said(shown.tables[n], said) for n in names if n in shown.tables]
             for key, names in SECTIONS.items()
         },
-        others=[table for name, table in shown.tables.items() if name not in known],
-        notes_on=_notes_on(shown.oddities),
+        notes_on=_notes_on(shown),
         words=words,
         comparable=comparable,
         verdict=verdict,
@@ -194,11 +188,23 @@ def _unless_said(table: Table, said: Container[str]) -> Table:
     return replace(table, notes=tuple(n for n in table.notes if n.casefold() not in said))
 
 
-def _notes_on(oddities: Sequence[Oddity]) -> dict[str, list[int]]:
-    """Name of a table or figure -> the numbers of the oddities that concern it."""
-    found: dict[str, list[int]] = {}
-    for number, oddity in enumerate(oddities, 1):
-        for name, places in BESIDE.items():
-            if set(places) & set(oddity.places):
-                found.setdefault(name, []).append(number)
-    return found
+def _notes_on(parts: Parts) -> dict[str, list[int]]:
+    """Name of a table or figure -> the numbers of the oddities that concern what it shows of the
+    published values."""
+    places = {figure.name: figure.beside for figure in parts.figures}
+    for name, (field_name, sources) in BESIDE.items():
+        if name in parts.tables and _holds(parts.tables[name], field_name):
+            places[name] = sources
+    found = {
+        name: [i for i, odd in enumerate(parts.oddities, 1) if {*sources} & {*odd.places}]
+        for name, sources in places.items()
+    }
+    return {name: numbers for name, numbers in found.items() if numbers}
+
+
+def _holds(table: Table, name: str) -> bool:
+    """Whether a line of the table has a value in this field."""
+    if name not in table.fields:
+        return False
+    place = table.fields.index(name)
+    return any(line[place] is not None for line in table.lines)

@@ -62,7 +62,8 @@ def facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
 
 
 def readings(rows: Iterable[Row]) -> list[tuple[str, list[str], list[str]]]:
-    """(method, its readings, in what they differ from the paper's), for methods with a cell."""
+    """(method, its readings, what keeps those from being the paper's or the program's), for
+    methods with a cell. Of either of the two nothing is listed."""
     found = []
     for row in rows:
         its = [_reading(record) for group in row.groups for record in group.records]

@@ -128,7 +128,7 @@ def _notes(summary: Summary, rows: Sequence[Sequence[Judged]]) -> list[str]:
         )
         notes.append(
             f"The tests take every published value as that of {RUNS} runs; the printed digits of "
-            "some cells fit only fewer."
+            "some cells fit only another number of runs, or none."
         )
     if all(row.average.published is None for row in summary.rows):
         notes.append("The paper's AVG is over its seven tasks and is shown beside those only.")

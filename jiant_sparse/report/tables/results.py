@@ -4,6 +4,7 @@ from statistics import fmean
 
 from jiant_sparse.report import words
 from jiant_sparse.report.numbers import fixed, percent
+from jiant_sparse.report.published import AVERAGE
 from jiant_sparse.report.summary import Average, Group, Row, Summary, share_percent, test_percent
 from jiant_sparse.report.table import Cell, Column, Table
 
@@ -38,7 +39,10 @@ def results(summary: Summary) -> Table:
         rows=(*rows, *_baseline(summary)),
         notes=(*words.footnotes(summary), *words.below_majority(summary), *_amiss(summary)),
         fields=FIELDS,
-        lines=tuple(_line(summary, group) for group in summary.groups),
+        lines=(
+            *(_line(summary, group) for group in summary.groups),
+            *(_average_line(summary, row) for row in summary.rows),
+        ),
     )
 
 
@@ -108,13 +112,18 @@ def _baseline(summary: Summary) -> list[tuple[Cell, ...]]:
     """The row of the most frequent answer: no method, so it has no rank; none if nothing is
     known. Its AVG, too, is over all tasks or not at all."""
     scores = [task.majority for task in summary.tasks]
-    known = [score for score in scores if score is not None]
-    if not known:
+    if all(score is None for score in scores):
         return []
-    average = fmean(known) if len(known) == len(scores) else None
+    average = _average_majority(summary)
     cells = [Cell(fixed(score, 2), value=score, tone="quiet") for score in (*scores, average)]
     head = Cell("most frequent answer", tone="quiet")
     return [(head, *cells, Cell(tone="quiet"), Cell(tone="quiet"))]
+
+
+def _average_majority(summary: Summary) -> float | None:
+    scores = [task.majority for task in summary.tasks]
+    known = [score for score in scores if score is not None]
+    return fmean(known) if known and len(known) == len(scores) else None
 
 
 def _line(summary: Summary, group: Group) -> tuple[object, ...]:
@@ -125,6 +134,19 @@ def _line(summary: Summary, group: Group) -> tuple[object, ...]:
         *(share_percent(group.ok, count) for count in ("tuned", "changed")),
         None if group.missing is None else len(group.missing),
         *(len(group.failed), len(group.undefined)),
+    )
+
+
+def _average_line(summary: Summary, row: Row) -> tuple[object, ...]:
+    """AVG is over tasks and has no n; the counts of cells are over all tasks."""
+    average, missing = row.average, [group.missing for group in row.groups]
+    return (
+        *(summary.benchmark, AVERAGE, row.label, None, None),
+        *(average.mean, average.std, average.rank, average.std_rank, _average_majority(summary)),
+        *(share_percent(row.ok, count) for count in ("tuned", "changed")),
+        None if None in missing else sum(len(seeds or ()) for seeds in missing),
+        sum(len(group.failed) for group in row.groups),
+        sum(len(group.undefined) for group in row.groups),
     )
 
 

@@ -73,8 +73,11 @@ class _Comparison:
 def significance(summary: Summary, reference: Row) -> tuple[Table, ...]:
     """t and p of `reference`, a row of the summary, against each other row: pooled and Welch.
 
-    Positive t: the reference is better. Holm's correction is over all tests of a table.
+    Positive t: the reference is better. Holm's correction is over all tests of a table. No table
+    if there is no other row.
     """
+    if len(summary.rows) < 2:
+        return ()
     return tuple(_table(summary, reference, kind) for kind in (POOLED, WELCH))
 
 
@@ -188,7 +191,7 @@ def _notes(
             f"{f', {alike}' if alike else ''}: it needs {MINIMUM_RUNS} runs on each side, and one "
             "side that varies."
         )
-    if beside:
+    if beside and any(item.published for item in compared):
         notes.append("paper: Tables 5 and 6, pooled, 10 runs each, p to two decimals.")
         notes.append(f"The paper's t and these are {comparability_briefly(summary)}.")
     return tuple(notes)

@@ -12,6 +12,7 @@ from jiant_sparse.report.table import Cell, Column, Table
 from jiant_sparse.report.words import comparability_briefly
 
 DIGITS = 2
+HOURS = "The paper's hours are of a TITAN RTX, and only times of one compare with them"
 # Units of time from the largest, each with its length in seconds.
 UNITS = (("h", 3600), ("min", 60), ("s", 1), ("ms", 0.001))
 
@@ -72,17 +73,22 @@ def time_to_best(summary: Summary) -> Table:
 
 
 def to_stop(record: Record) -> float | None:
-    """Seconds of choosing and of all training steps; None if the steps were not measured."""
+    """Seconds of choosing and of all training steps; None if one of the two is unknown.
+
+    A method that chooses nothing has a choice of about 0 s recorded, not none.
+    """
     cost = record.cost
-    return None if cost.train_seconds is None else cost.train_seconds + (cost.select_seconds or 0)
+    if cost.train_seconds is None or cost.select_seconds is None:
+        return None
+    return cost.select_seconds + cost.train_seconds
 
 
 def to_best(record: Record) -> float | None:
     """Seconds until the best step, in proportion to the steps; None if anything is unknown."""
     cost, best, steps = record.cost, record.best_step, record.steps
-    if cost.train_seconds is None or best is None or not steps:
+    if cost.train_seconds is None or cost.select_seconds is None or best is None or not steps:
         return None
-    return (cost.select_seconds or 0) + cost.train_seconds * best / steps
+    return cost.select_seconds + cost.train_seconds * best / steps
 
 
 def _per_step(record: Record) -> float | None:
@@ -97,10 +103,10 @@ def _table(summary: Summary, kind: _Kind) -> Table:
     rows = []
     for row, line in zip(summary.rows, spreads, strict=True):
         cells = [
-            _cell(spread, length, hours(row, group.task.published_title))
+            _cell(spread, length, hours(summary, row, group.task.published_title))
             for group, spread in zip(row.groups, line, strict=True)
         ]
-        average = _cell(_average(line), length, hours(row, _average_of(summary)))
+        average = _cell(_average(line), length, hours(summary, row, _average_of(summary)))
         rows.append((Cell(row.label), *cells, average))
     titles = [*(task.title for task in summary.tasks), published.AVERAGE]
     columns = (Column("method"), *(Column(title, unit) for title in titles))
@@ -150,12 +156,17 @@ def _amount(time: float) -> str:
     return f"<{10**-DIGITS}" if time > 0 and float(text) == 0 else text
 
 
-def _hours(row: Row, title: str | None) -> str:
-    hours = published.hours(row.key, title)
+def _published(summary: Summary, row: Row, title: str | None) -> float | None:
+    """The paper's hours, beside the one row that stands for the method: not beside variants."""
+    return published.hours(row.key, title) if summary.keyed(row.key or "") is row else None
+
+
+def _hours(summary: Summary, row: Row, title: str | None) -> str:
+    hours = _published(summary, row, title)
     return "" if hours is None else f"paper {fixed(hours, DIGITS)} h"
 
 
-def _no_hours(row: Row, title: str | None) -> str:
+def _no_hours(summary: Summary, row: Row, title: str | None) -> str:
     return ""
 
 
@@ -172,11 +183,17 @@ def _long(
     fields = ("benchmark", "task", "method", "n", *kind.fields)
     lines = []
     for row, line in zip(summary.rows, spreads, strict=True):
-        for group, spread in zip(row.groups, line, strict=True):
+        parts = [
+            (group.task.label, spread.n, spread, group.task.published_title)
+            for group, spread in zip(row.groups, line, strict=True)
+        ]
+        # AVG is over tasks and has no n.
+        parts.append((published.AVERAGE, None, _average(line), _average_of(summary)))
+        for task, n, spread, title in parts:
             numbers = [None if v is None else v / length for v in (spread.mean, spread.std)]
             if kind.with_hours:
-                numbers.append(published.hours(row.key, group.task.published_title))
-            lines.append((summary.benchmark, group.task.label, row.label, spread.n, *numbers))
+                numbers.append(_published(summary, row, title))
+            lines.append((summary.benchmark, task, row.label, n, *numbers))
     return fields, tuple(lines)
 
 
@@ -190,7 +207,12 @@ def _notes(summary: Summary, kind: _Kind) -> tuple[str, ...]:
     }
     if not machines:
         return ()
-    paper = (f"The paper's hours: {comparability_briefly(summary)}.",) if kind.with_hours else ()
+    shown = kind.with_hours and any(
+        _published(summary, row, group.task.published_title) is not None
+        for row in summary.rows
+        for group in row.groups
+    )
+    paper = (f"{HOURS}; the settings are {comparability_briefly(summary)}.",) if shown else ()
     taken = f"Taken on {'; '.join(sorted(machines))}."
     several = ("The machines differ: the times are not of one experiment.",)
     load = "Cells that ran side by side on one machine slowed each other."
