@@ -190,10 +190,10 @@ def below_majority(summary: Summary) -> list[str]:
             continue
         below = sum(mean < task.majority for mean in known)
         if below:
-            verb = "means lie" if below > 1 else "mean lies"
+            verb = "lie" if below > 1 else "lies"
             score = fixed(task.majority, 2)
             notes.append(
-                f"{task.title}: {below} of {len(known)} {verb} below {score}, the score of always "
+                f"{task.title}: {below} of the {len(known)} means {verb} below {score}, the score of always "
                 "giving the most frequent answer."
             )
     return notes
