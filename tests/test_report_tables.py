@@ -176,7 +176,7 @@ def test_the_most_frequent_answer_is_the_last_row(tmp_path: Path) -> None:
     assert {cell.tone for cell in row} == {"quiet"} and {cell.rank for cell in row} == {None}
     assert [cell.value for cell in row[1:4]] == [None, 52.71, 62.5]
     assert (
-        "WSC: 2 of the 2 means lie below 62.50, the score of always giving the most frequent answer."
+        "WSC: 2 of the 2 means lie below 62.50, which always giving the most frequent answer scores."
         in table.notes
     )
     assert not [note for note in table.notes if note.startswith("RTE")]
