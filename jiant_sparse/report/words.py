@@ -193,8 +193,8 @@ def below_majority(summary: Summary) -> list[str]:
             verb = "lie" if below > 1 else "lies"
             score = fixed(task.majority, 2)
             notes.append(
-                f"{task.title}: {below} of the {len(known)} means {verb} below {score}, which always "
-                "giving the most frequent answer scores."
+                f"{task.title}: {below} of the {len(known)} means {verb} below {score}, which "
+                "always giving the most frequent answer scores."
             )
     return notes
 
