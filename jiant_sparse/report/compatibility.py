@@ -1,16 +1,24 @@
-"""Whether a measured mean could be the published one: Welch's test, two-sided, at LEVEL."""
+"""Whether a measured mean could be the published one: Welch's test, two-sided, at LEVEL.
+
+Its p is as it is, not corrected for how many results a report compares.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from jiant_sparse.report.published import RUNS, Value
-from jiant_sparse.report.statistics import MINIMUM_RUNS, Sample, Test, welch, welch_contrast
+from jiant_sparse.report.statistics import (
+    LEVEL,
+    MINIMUM_RUNS,
+    Sample,
+    Test,
+    welch,
+    welch_contrast,
+)
 from jiant_sparse.report.summary import Group, Row
 
 Word = Literal["compatible", "higher", "lower", "not comparable", "too few runs", "no spread"]
-# Of the p as it is, not corrected for how many results a report compares.
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,14 @@ def signed(value: float | None, digits: int) -> str:
     return text if value is None or value < 0 or float(text) == 0 else f"+{text}"
 
 
+def probability(p: float | None, digits: int = 3) -> str:
+    """A p that never reads as 0; with two digits, as printed elsewhere, "<0.005"."""
+    least = 10.0**-digits
+    if p is not None and p < least / 2:
+        return f"<{least:.{digits}f}" if digits > 2 else f"<{least / 2:.{digits + 1}f}"
+    return fixed(p, digits)
+
+
 def percent(value: float | None) -> str:
     """A share in percent, so that 99.998 never reads as all and 0.003 never as none."""
     if value is None:

@@ -15,6 +15,8 @@ from scipy.special import stdtr
 
 # A test needs at least so many values on each side.
 MINIMUM_RUNS = 3
+# Two-sided; what lies below it is called different.
+LEVEL = 0.05
 # A correlation needs at least so many pairs.
 MINIMUM_PAIRS = 3
 

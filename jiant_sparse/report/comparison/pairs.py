@@ -9,6 +9,7 @@ from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report import published
 from jiant_sparse.report.comparison.sets import Set
 from jiant_sparse.report.statistics import (
+    LEVEL,
     MINIMUM_RUNS,
     Sample,
     Test,
@@ -18,8 +19,6 @@ from jiant_sparse.report.statistics import (
     welch_contrast,
 )
 from jiant_sparse.report.summary import Group, Row
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from jiant_sparse.report.comparison import pairs
-from jiant_sparse.report.comparison.pairs import LEVEL, Line, Pair, Side
+from jiant_sparse.report.comparison.pairs import Line, Pair, Side
 from jiant_sparse.report.comparison.sets import Difference, Set
-from jiant_sparse.report.numbers import fixed, signed
+from jiant_sparse.report.numbers import fixed, probability, signed
 from jiant_sparse.report.published import AVERAGE
-from jiant_sparse.report.statistics import MINIMUM_RUNS
+from jiant_sparse.report.statistics import LEVEL, MINIMUM_RUNS
 from jiant_sparse.report.table import Cell, Column, Table
 
 PUBLISHED = "published"
@@ -129,7 +129,7 @@ def _difference(pair: Pair) -> Cell:
     test, note = pair.test, ""
     if test:
         effect = "" if pair.effect is None else f", g {fixed(pair.effect, 2)}"
-        note = f"p {_probability(test.p)}, Holm {_probability(pair.corrected)}{effect}"
+        note = f"p {probability(test.p)}, Holm {probability(pair.corrected)}{effect}"
     return Cell(signed(pair.difference, 2), pair.difference, note=note)
 
 
@@ -144,11 +144,6 @@ def _word(pair: Pair) -> Cell:
     if pair.word == "too few runs":
         note = f"{pair.ours.n} and {pair.base.n}; a test needs {MINIMUM_RUNS}"
     return Cell(pair.word, value, note=note, tone=_TONES.get(pair.word, "quiet"))
-
-
-def _probability(p: float | None) -> str:
-    """A p that never reads as 0."""
-    return "<0.001" if p is not None and p < 0.0005 else fixed(p, 3)
 
 
 def _notes(lines: Sequence[Line]) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jiant_sparse.report import compatibility, words
-from jiant_sparse.report.compatibility import LEVEL, Compatibility
+from jiant_sparse.report.compatibility import Compatibility
 from jiant_sparse.report.numbers import fixed, signed
 from jiant_sparse.report.published import AVERAGE, RUNS
+from jiant_sparse.report.statistics import LEVEL
 from jiant_sparse.report.summary import Average, Group, Row, Summary
 from jiant_sparse.report.table import Cell, Column, Table, Tone
 

@@ -4,15 +4,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from jiant_sparse.report import published
-from jiant_sparse.report.numbers import fixed
-from jiant_sparse.report.statistics import MINIMUM_RUNS, Sample, Test, hedges_g, holm, pooled, welch
+from jiant_sparse.report.numbers import fixed, probability
+from jiant_sparse.report.statistics import (
+    LEVEL,
+    MINIMUM_RUNS,
+    Sample,
+    Test,
+    hedges_g,
+    holm,
+    pooled,
+    welch,
+)
 from jiant_sparse.report.summary import Group, Row, Summary
 from jiant_sparse.report.table import Cell, Column, Table
 from jiant_sparse.report.words import comparability_briefly
 
-# The method whose tests the paper prints, and the level at which a corrected p stands out.
+# The method whose tests the paper prints.
 PUBLISHED_REFERENCE = "sam"
-LEVEL = 0.05
 FIELDS = ("benchmark", "task", "reference", "method", "n_reference", "n", "t", "df", "p", "holm_p",
           "hedges_g")  # fmt: skip
 
@@ -130,12 +138,12 @@ def _alike(compared: list[_Comparison]) -> str:
 
 def _cell(item: _Comparison, beside: bool, alike: str) -> Cell:
     found = item.published if beside else None
-    paper = f"paper t {fixed(found[0], 2)}, p {_probability(found[1], 2)}" if found else ""
+    paper = f"paper t {fixed(found[0], 2)}, p {probability(found[1], 2)}" if found else ""
     if item.test is None:
         why = "" if alike else _why(item)
         return Cell(note="; ".join(part for part in (why, paper) if part), tone="quiet")
     said = (
-        f"p {_probability(item.test.p)}, Holm {_probability(item.corrected)}, "
+        f"p {probability(item.test.p)}, Holm {probability(item.corrected)}, "
         f"g {fixed(item.effect, 2)}"
     )
     stands_out = item.corrected is not None and item.corrected < LEVEL
@@ -155,14 +163,6 @@ def _why(item: _Comparison) -> str:
             return f"{numbers[0]} run{'' if numbers[0] == 1 else 's'} each"
         return f"{numbers[0]} against {numbers[1]} runs"
     return "neither varies"
-
-
-def _probability(p: float | None, digits: int = 3) -> str:
-    """A p that never reads as 0."""
-    least = 10.0**-digits
-    if p is not None and p < least / 2:
-        return f"<{least:.{digits}f}" if digits > 2 else f"<{least / 2:.{digits + 1}f}"
-    return fixed(p, digits)
 
 
 def _line(summary: Summary, reference: Row, item: _Comparison, beside: bool) -> tuple[object, ...]:
