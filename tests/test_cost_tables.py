@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report_support import failure, plan, provenance, record, write
+from test_report_support import cells, failure, lines, plan, provenance, record, write
 
 from jiant_sparse.benchmark.record import Cost, Machine, Record
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
-from jiant_sparse.report.table import Cell, Table
+from jiant_sparse.report.table import Cell
 from jiant_sparse.report.tables.times import (
     step_time,
     time_to_best,
@@ -37,18 +37,6 @@ def timed(
         step_milliseconds_median=changes.pop("step", None),
     )
     return record(task, method, seed, cost=cost, **changes)
-
-
-def cells(table: Table, method: str) -> dict[str, Cell]:
-    (row,) = [row for row in table.rows if row[0].text == method]
-    titles = [column.title for column in table.columns]
-    return dict(zip(titles, row, strict=True))
-
-
-def lines(table: Table, *, average: bool = False) -> list[dict[str, Any]]:
-    """The lines of the tasks, or those of AVG."""
-    found = [dict(zip(table.fields, line, strict=True)) for line in table.lines]
-    return [line for line in found if (line["task"] == "AVG") == average]
 
 
 def test_the_long_form_has_the_average(tmp_path: Path) -> None:

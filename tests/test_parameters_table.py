@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report_support import record, write
+from test_report_support import cells, lines, record, write
 
 from jiant_sparse.benchmark.record import Params, Record
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
-from jiant_sparse.report.table import Cell, Table
+from jiant_sparse.report.table import Cell
 from jiant_sparse.report.tables.parameters import parameters
 
 
@@ -24,18 +24,6 @@ def counted(seed: int = 0, /, task: str = "rte", method: str = "sam", **changes:
     known = {"eligible", "selected", "added", "head", "trainable", "changed"} & {*changes}
     counts |= {name: changes.pop(name) for name in known}
     return record(task, method, seed, params=Params(**counts), **changes)
-
-
-def cells(table: Table, method: str) -> dict[str, Cell]:
-    (row,) = [row for row in table.rows if row[0].text == method]
-    titles = [column.title for column in table.columns]
-    return dict(zip(titles, row, strict=True))
-
-
-def lines(table: Table, *, average: bool = False) -> list[dict[str, Any]]:
-    """The lines of the tasks, or those of AVG."""
-    found = [dict(zip(table.fields, line, strict=True)) for line in table.lines]
-    return [line for line in found if (line["task"] == "AVG") == average]
 
 
 def test_shares_and_counts_of_weights(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from jiant_sparse.benchmark.record import CellKey, Cost, Params, Primary, Proven
 from jiant_sparse.benchmark.record import settings_hash as hash_of
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report.published import MIXOUT_Q, WITH_DENSITY
+from jiant_sparse.report.table import Cell, Table
 
 ELIGIBLE = 1_000_000
 PUBLISHED_TRAINING = {
@@ -124,3 +125,16 @@ def plan(tasks: list[str], methods: list[str], seeds: int) -> Manifest:
         for seed in range(seeds)
     ]
     return Manifest(benchmark="bench", tasks=tasks, methods=methods, cells=cells)
+
+
+def cells(table: Table, method: str) -> dict[str, Cell]:
+    """The row of a method, by the titles of the columns."""
+    (row,) = [row for row in table.rows if row[0].text == method]
+    titles = [column.title for column in table.columns]
+    return dict(zip(titles, row, strict=True))
+
+
+def lines(table: Table, *, average: bool = False) -> list[dict[str, Any]]:
+    """The lines of the tasks, or those of AVG."""
+    found = [dict(zip(table.fields, line, strict=True)) for line in table.lines]
+    return [line for line in found if (line["task"] == "AVG") == average]

@@ -219,10 +219,10 @@ def _average(tasks: Sequence[Task], key: str | None, line: Sequence[Group]) -> A
     """Mean of means, mean of deviations, and the paper's AVG if these are the paper's tasks."""
     means = [group.score.mean for group in line]
     stds = [group.score.std for group in line]
-    titles = sorted(str(task.published_title) for task in tasks)
     tables = {group.published.table for group in line if group.published}
     value = None
-    if titles == sorted(published.TASKS) and len(tables) == 1:
+    whole = published.are_all_tasks(task.published_title for task in tasks)
+    if whole and len(tables) == 1:
         value = published.value(key, published.AVERAGE, tables.pop())
     return (
         None if None in means else Spread.of(means).mean,

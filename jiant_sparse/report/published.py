@@ -6,7 +6,7 @@ authors' 90/10 division of the training set. `published/SOURCE.csv` says what ea
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -178,6 +178,11 @@ def figure5() -> Mapping[tuple[str, str], tuple[tuple[float, float | None], ...]
 def table_of(settings: Mapping[str, Any]) -> int:
     """The table whose experiment is the one in `settings`: 2 if a tenth of the data is left out."""
     return TABLES.get(_drop_train(settings), 1)
+
+
+def are_all_tasks(titles: Iterable[str | None]) -> bool:
+    """Whether these are the paper's seven tasks, each once: its AVG stands beside no others."""
+    return sorted(map(str, titles)) == sorted(TASKS)
 
 
 def has_table(settings: Mapping[str, Any]) -> bool:

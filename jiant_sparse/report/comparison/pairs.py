@@ -172,8 +172,8 @@ def _against_published(groups: Sequence[Group | None], average: bool) -> Pair:
     )
     n = published.RUNS
     base = [(n, v.mean, v.std, Sample.published(v.mean, v.std, n)) for v in values if v]
-    titles = sorted(str(group.task.published_title) for group in known)
-    whole = not average or titles == sorted(published.TASKS)
+    titles = [group.task.published_title for group in known]
+    whole = not average or published.are_all_tasks(titles)
     complete = whole and len(base) == len(values)
     return _tested(Pair(_side(groups), _of(base if complete else []), tuple(reasons), None))
 

@@ -171,9 +171,8 @@ def _no_hours(summary: Summary, row: Row, title: str | None) -> str:
 
 
 def _average_of(summary: Summary) -> str | None:
-    """The paper's AVG stands only beside its seven tasks."""
-    titles = sorted(str(task.published_title) for task in summary.tasks)
-    return published.AVERAGE if titles == sorted(published.TASKS) else None
+    whole = published.are_all_tasks(task.published_title for task in summary.tasks)
+    return published.AVERAGE if whole else None
 
 
 def _long(
