@@ -6,8 +6,9 @@ from math import prod
 import pytest
 import torch
 
-from jiant_sparse.errors import InputError
-from jiant_sparse.sparse import sampling
+from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.sparse import blocks, sampling
+from jiant_sparse.sparse.blocks import Blocks, Product, Stored
 from jiant_sparse.sparse.sampling import sample
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -65,8 +66,8 @@ def assert_follows(seen: dict, expected: dict) -> None:
 @pytest.fixture(params=[1, 4, 64])
 def block(request, monkeypatch):
     """Blocks so small that few entries have many, and all sizes that depend on them."""
-    monkeypatch.setattr(sampling, "_BLOCK", request.param)
-    monkeypatch.setattr(sampling, "_CHUNK", 2 * request.param)
+    monkeypatch.setattr(blocks, "BLOCK", request.param)
+    monkeypatch.setattr(blocks, "_CHUNK", {"cpu": 2 * request.param})
     monkeypatch.setattr(sampling, "_ROWS", 2)
     return request.param
 
@@ -95,7 +96,7 @@ WEIGHTS = [1.0, 2.0, 4.0, 8.0, 16.0]
 
 @pytest.mark.parametrize(("k", "size"), [(1, 4), (2, 64), (3, 2), (4, 1)])
 def test_every_set_comes_up_with_the_probability_of_successive_draws(k, size, monkeypatch):
-    monkeypatch.setattr(sampling, "_BLOCK", size)
+    monkeypatch.setattr(blocks, "BLOCK", size)
     weights = {"a": torch.tensor(WEIGHTS[:3]), "b": torch.tensor(WEIGHTS[3:]).view(2, 1)}
     generator, trials, seen = seeded(k), 4000, {}
     for _ in range(trials):
@@ -109,7 +110,7 @@ def test_every_set_comes_up_with_the_probability_of_successive_draws(k, size, mo
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_law_holds_behind_entries_that_hold_nearly_all_the_weight(k, monkeypatch):
-    monkeypatch.setattr(sampling, "_BLOCK", 2)
+    monkeypatch.setattr(blocks, "BLOCK", 2)
     values = torch.tensor([1e-6, 1.0, 2e-6, 3e-6, 0.0, 1e-13])
     generator, trials, seen = seeded(k), 3000, {}
     for _ in range(trials):
@@ -150,7 +151,7 @@ def test_entries_of_a_large_draw_are_independent_up_to_a_common_time(share, roun
 
 
 def test_blocks_of_many_chunks_and_tensors_are_hit_by_their_weight():
-    size = 3 * sampling._CHUNK + 17
+    size = 3 * blocks._CHUNK["cpu"] + 17
     weights = {"a": torch.ones(size), "b": torch.full((size // 7,), 5.0), "c": torch.ones(5, 9)}
     k, total = 20_000, size + 5 * (size // 7) + 45
     index = sample(weights, k, seeded(2))
@@ -347,22 +348,26 @@ def test_the_number_of_threads_and_the_size_of_pieces_move_nothing(monkeypatch):
         assert torch.equal(sample(weights, 9_000, seeded(), power=2)["a"], first)
     finally:
         torch.set_num_threads(threads)
-    monkeypatch.setattr(sampling, "_CHUNK", 1 << 16)
+    monkeypatch.setattr(blocks, "_CHUNK", {"cpu": 1 << 16})
     monkeypatch.setattr(sampling, "_ROWS", 100)
     assert torch.equal(sample(weights, 9_000, seeded(), power=2)["a"], first)
 
 
 def test_block_sums_are_those_of_the_weights_whatever_was_drawn(block):
     weights = {"a": torch.rand(21, generator=seeded()), "b": torch.rand(6, generator=seeded(1))}
-    blocks = sampling._Blocks(weights, 2)
-    sums, drawn = blocks.sums(), torch.empty(0, dtype=torch.int64)
+
+    def cut_up(tensors):
+        cut = Blocks({name: Stored(tensor) for name, tensor in tensors.items()})
+        return cut, cut.reduce(lambda rows: sampling._row_sums(rows.double() ** 2), torch.float64)
+
+    (cut, sums), drawn = cut_up(weights), torch.empty(0, dtype=torch.int64)
     for _ in range(4):
-        new = sampling._round(blocks, sums, drawn, 5, seeded(3))
+        new = sampling._round(cut, sums, drawn, 5, seeded(3), 2)
         drawn = torch.cat([drawn, new]).sort().values
         left = {name: weights[name].clone() for name in weights}
-        for name, index in blocks.split(drawn).items():
+        for name, index in cut.split(drawn).items():
             left[name][index] = 0
-        assert torch.equal(sums, sampling._Blocks(left, 2).sums())
+        assert torch.equal(sums, cut_up(left)[1])
     flat = torch.cat(list(weights.values())).double()
     assert float(sums.sum()) < float(flat.square().sum())
 
@@ -372,6 +377,41 @@ def test_draws_are_pinned():
     weights = {"a": torch.arange(40.0), "b": torch.arange(60.0).view(6, 10)}
     index = sample(weights, 8, seeded(11), power=2)
     assert lists(index) == {"a": [30, 35, 37, 39], "b": [16, 27, 46, 53]}
+
+
+# --- computed weights, and fewer than asked for
+
+
+def test_weights_that_are_computed_are_drawn_as_if_they_were_stored(block):
+    left, right, factor = (torch.randn(n, 9, generator=seeded(n)) for n in (7, 7, 1))
+    left, right, factor = left, right.flip(0).abs(), factor[0]
+    stored = (left * right * factor).abs()
+    others = {"a": torch.rand(5, generator=seeded()), "z": torch.ones(1)}
+    for k in (1, 6, 40):
+        expected = lists(sample({**others, "w": stored}, k, seeded(k), power=2))
+        computed = {**others, "w": Product(left, right, factor)}
+        assert lists(sample(computed, k, seeded(k), power=2)) == expected
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_if_fewer_are_positive_than_asked_for_all_of_them_are_drawn(power, block):
+    weights = {"a": torch.tensor([0.0, 1.0, 1e-30, 0.0]), "b": torch.tensor([2.0, 0.0])}
+    for k in (3, 4, 100):
+        index = sample(weights, k, seeded(), power=power, short=True)
+        assert lists(index) == {"a": [1, 2], "b": [0]}
+    assert sum(map(len, sample(weights, 2, seeded(), power=power, short=True).values())) == 2
+    for nothing in ({}, {"w": torch.zeros(70)}):
+        index = sample(nothing, 3, seeded(), power=power, short=True)
+        assert lists(index) == {name: [] for name in nothing}
+
+
+@pytest.mark.parametrize("value", [float("nan"), INF])
+def test_computed_weights_that_are_not_finite_are_named(value, block):
+    left = torch.ones(5, 7)
+    left[2, 3] = value
+    weights = {"v": torch.ones(3), "w": Product(left, torch.ones(5, 7), torch.ones(7))}
+    with pytest.raises(NotFinite, match=f"w is {value} at flat position 17"):
+        sample(weights, 1, seeded(), power=2)
 
 
 # --- errors
@@ -387,8 +427,8 @@ def test_weights_that_are_no_weights_are_refused(value, name, dtype):
     with pytest.raises(InputError) as error:
         sample({"fine": torch.ones(3), "layer.weight": bad}, 1, seeded())
     assert str(error.value) == (
-        f"weights of layer.weight hold {name} at flat position 73; "
-        "they must be finite and not negative"
+        f"a weight of layer.weight is {name} at flat position 73; "
+        "it must be finite and not negative"
     )
 
 

@@ -48,6 +48,12 @@ def small_chunks(request, monkeypatch):
     monkeypatch.setattr(selection, "_DRAWS", request.param)
 
 
+@pytest.fixture(params=[2, 1 << 40], ids=["by sorting", "by marking"])
+def both_draws(request, monkeypatch):
+    """Both ways to draw, where the number of positions would decide."""
+    monkeypatch.setattr(selection, "_FEW", request.param)
+
+
 # --- budget
 
 
@@ -295,7 +301,7 @@ def chi_square_bound(freedom: int) -> float:
 
 
 @pytest.mark.parametrize(("count", "k"), [(5, 1), (5, 2), (6, 3), (7, 4), (6, 5), (9, 3)])
-def test_every_subset_is_equally_likely(count, k):
+def test_every_subset_is_equally_likely(count, k, both_draws):
     generator = torch.Generator().manual_seed(count * 10 + k)
     trials = 40 * comb(count, k)
     seen = dict.fromkeys(combinations(range(count), k), 0)
@@ -306,8 +312,8 @@ def test_every_subset_is_equally_likely(count, k):
     assert statistic < chi_square_bound(len(seen) - 1)
 
 
-def test_uniform_takes_the_first_distinct_positions_of_its_stream(small_chunks):
-    for count, k in ((50, 20), (50, 25), (50, 30), (50, 50)):
+def test_uniform_takes_the_first_distinct_positions_of_its_stream(small_chunks, both_draws):
+    for count, k in ((50, 0), (50, 1), (50, 20), (50, 24), (50, 25), (50, 30), (50, 49), (50, 50)):
         generator = torch.Generator().manual_seed(count + k)
         few, seen = min(k, count - k), set()
         while len(seen) < few:
@@ -315,6 +321,30 @@ def test_uniform_takes_the_first_distinct_positions_of_its_stream(small_chunks):
         expected = seen if few == k else set(range(count)) - seen
         generator.manual_seed(count + k)
         assert selection._draw(count, k, generator).tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("share", [130, 127, 4])
+def test_both_ways_to_draw_take_the_same_from_the_same_stream(share, monkeypatch):
+    count = 1_000_003
+    drawn = []
+    for few in (2, 1 << 40, selection._FEW):
+        monkeypatch.setattr(selection, "_FEW", few)
+        generator = torch.Generator().manual_seed(5)
+        index = selection._draw(count, count // share, generator)
+        drawn.append((index, generator.get_state()))
+    assert drawn[0][0].numel() == count // share
+    for index, state in drawn[1:]:
+        assert torch.equal(index, drawn[0][0])
+        assert torch.equal(state, drawn[0][1]), "and leave the stream at the same place"
+
+
+def test_few_of_many_are_drawn_without_memory_for_all():
+    """A mark for each of 2**50 positions would be a million GiB."""
+    index = selection._draw(2**50, 1000, stream("a"))
+    assert index.dtype == torch.int64
+    assert len(set(index.tolist())) == 1000
+    assert bool((index.diff() > 0).all())
+    assert 0 <= int(index[0]) < 2**42 < 2**49 < int(index[-1]) < 2**50
 
 
 def test_global_draw_falls_on_each_tensor_by_its_size():
@@ -362,6 +392,22 @@ def test_uniform_asks_for_the_streams_it_documents():
     assert asked == ["uniform", "a", "b"]
 
 
+@pytest.mark.parametrize("density", [0.004, 0.3, 1.0])
+def test_a_global_draw_is_cut_at_the_tensors_borders(density):
+    sizes = {"none": 0, "a": 700, "b": 1, "also none": 0, "c": 900, "last": 0}
+    whole = selection._draw(1601, budget(1601, density), stream("uniform")).tolist()
+    index, start = lists(uniform(sizes, density, stream)), 0
+    assert list(index) == list(sizes)
+    for name, size in sizes.items():
+        assert index[name] == [p - start for p in whole if start <= p < start + size]
+        start += size
+
+
+def test_uniform_of_nothing():
+    assert uniform({}, 0.5, stream) == {}
+    assert lists(uniform({"a": 0, "b": 0}, 0.5, stream)) == {"a": [], "b": []}
+
+
 def test_another_layer_moves_no_mask_per_tensor():
     few = uniform({"a": 90, "bb": 70}, 0.3, stream, scope="per_tensor")
     more = uniform({"new": 20, "a": 90, "bb": 70}, 0.3, stream, scope="per_tensor")
@@ -372,6 +418,8 @@ def test_uniform_draws_are_pinned():
     """A recorded cell is drawn again from its seed, by any later version of this program."""
     index = uniform({"a": 40, "b": 60}, 0.08, lambda _: torch.Generator().manual_seed(11))
     assert lists(index) == {"a": [8, 11, 15], "b": [4, 7, 25, 28, 55]}
+    few = uniform({"a": 40_000, "b": 60_000}, 0.00005, lambda _: torch.Generator().manual_seed(11))
+    assert lists(few) == {"a": [26508, 39511], "b": [5215, 25947, 53095]}
 
 
 # --- bernoulli

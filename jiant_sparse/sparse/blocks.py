@@ -1,0 +1,171 @@
+"""Non-negative weights of the entries of many tensors, stored or computed, in blocks of 64.
+
+Who looks for a few entries of a whole model passes over it once, with a number for each block, and
+then looks into the blocks that these numbers point to. The weights need not be stored for that:
+a `Product` computes them piece by piece, and of few blocks a second time, to the same bits.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate, pairwise
+from math import gcd
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from jiant_sparse.errors import NotFinite
+
+# Entries of a block, a power of two. Smaller blocks need more memory for their sums, larger ones
+# more work for each draw.
+BLOCK = 64
+# Weights are read in pieces of 1 MiB, which stay in cache between the operations; a CUDA device has
+# a kernel to start for each, and takes large ones.
+_CHUNK = {"cpu": 1 << 18}
+_LARGE_CHUNK = 1 << 24
+
+
+class Weights(Protocol):
+    """One number for every entry of a tensor, not negative."""
+
+    def numel(self) -> int:
+        """How many there are."""
+        ...
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Vectors that make up all numbers in their order, each but the last of whole blocks."""
+        ...
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """(n, BLOCK): those of the blocks with these ascending numbers; 0 beyond the end."""
+        ...
+
+
+class Stored:
+    """Weights that lie in a tensor of any shape and device; not copied if it is contiguous."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor.detach()
+
+    def numel(self) -> int:
+        return self.tensor.numel()
+
+    def chunks(self) -> Iterator[Tensor]:
+        yield from self.tensor.reshape(-1).split(_chunk(self.tensor))
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        return _rows(self.tensor, numbers)
+
+
+class Product:
+    """|left * right * factor|, rounded to the tensors' dtype after each multiplication.
+
+    left, right: (rows, columns). factor: (columns,), the same for every row.
+    """
+
+    def __init__(self, left: Tensor, right: Tensor, factor: Tensor) -> None:
+        self.left, self.right, self.factor = left.detach(), right.detach(), factor
+
+    def numel(self) -> int:
+        return self.left.numel()
+
+    def chunks(self) -> Iterator[Tensor]:
+        # As many rows as make up whole blocks.
+        rows = max(_chunk(self.left) // self.left.shape[1] // BLOCK, 1) * BLOCK
+        pairs = zip(self.left.split(rows), self.right.split(rows), strict=True)
+        for left, right in pairs:
+            yield (left * right).mul_(self.factor).abs_().view(-1)
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        columns = self.left.shape[1]
+        # The columns that a block spans come again after `period` blocks.
+        period = columns // gcd(columns, BLOCK)
+        factors = self.factor.repeat(period * BLOCK // columns).view(period, BLOCK)
+        left, right = _rows(self.left, numbers), _rows(self.right, numbers)
+        return (left * right).mul_(factors[numbers.to(factors.device) % period]).abs_()
+
+
+class Blocks:
+    """All tensors cut into blocks, numbered from the first tensor's first to the last one's last.
+
+    A tensor's last block may be short. Entry number e is in block e // BLOCK, at e % BLOCK; the
+    numbers beyond the end of a short block stay unused.
+    """
+
+    def __init__(self, weights: Mapping[str, Weights]) -> None:
+        self.weights = weights
+        lengths = [-(-source.numel() // BLOCK) for source in weights.values()]
+        # The number of every tensor's first block, and of the block after the last.
+        self.starts = torch.tensor([0, *accumulate(lengths)])
+
+    def reduce(self, reduce: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+        """(blocks,) on the CPU: what `reduce` makes of each block, short ones filled with zeros.
+
+        reduce: (n, BLOCK), not to be changed, to (n,) of the dtype.
+        Raises NotFinite if the number of a block is not finite.
+        """
+        numbers, start = torch.empty(int(self.starts[-1]), dtype=dtype), 0
+        for name, source in self.weights.items():
+            for chunk in source.chunks():
+                missing = -chunk.numel() % BLOCK
+                filled = pad(chunk, (0, missing)) if missing else chunk
+                reduced = reduce(filled.view(-1, BLOCK))
+                numbers[start : start + len(reduced)] = reduced
+                start += len(reduced)
+            own = numbers[start + source.numel() // -BLOCK : start]
+            if not own.isfinite().all():
+                raise NotFinite(f"a weight of {name} {bad_entry(source)}")
+        return numbers
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """(n, BLOCK) on the CPU: the weights of the blocks with these ascending numbers.
+
+        Of float32 whatever the weights are; a short block is filled up with zeros.
+        """
+        rows = torch.empty(numbers.numel(), BLOCK)
+        cuts = torch.searchsorted(numbers, self.starts).tolist()
+        for source, start, (first, last) in zip(
+            self.weights.values(), self.starts[:-1], pairwise(cuts), strict=True
+        ):
+            if first < last:
+                rows[first:last] = source.rows(numbers[first:last] - start)
+        return rows
+
+    def split(self, entries: Tensor) -> dict[str, Tensor]:
+        """The entries with these ascending numbers, as an index for every tensor."""
+        starts = self.starts * BLOCK
+        cuts = torch.searchsorted(entries, starts).tolist()
+        return {
+            name: entries[first:last] - start
+            for name, start, (first, last) in zip(
+                self.weights, starts[:-1], pairwise(cuts), strict=True
+            )
+        }
+
+
+def _chunk(tensor: Tensor) -> int:
+    return _CHUNK.get(tensor.device.type, _LARGE_CHUNK)
+
+
+def _rows(tensor: Tensor, numbers: Tensor) -> Tensor:
+    """(n, BLOCK) of the tensor's dtype and device, as `Weights.rows`."""
+    flat, numbers = tensor.reshape(-1), numbers.to(tensor.device)
+    whole, rest = divmod(flat.numel(), BLOCK)
+    if rest == 0 or numbers[-1] < whole:
+        return flat[: whole * BLOCK].view(-1, BLOCK)[numbers]
+    found = flat.new_zeros(numbers.numel(), BLOCK)
+    found[:-1] = flat[: whole * BLOCK].view(-1, BLOCK)[numbers[:-1]]
+    found[-1, :rest] = flat[-rest:]
+    return found
+
+
+def bad_entry(source: Weights) -> str | None:
+    """Where the first weight is that is NaN, infinite or negative, in words; None if none is."""
+    start = 0
+    for chunk in source.chunks():
+        bad = (~(chunk >= 0) | chunk.isinf()).nonzero()
+        if len(bad):
+            at = int(bad[0])
+            return f"is {float(chunk[at])} at flat position {start + at}"
+        start += chunk.numel()
+    return None
