@@ -23,6 +23,7 @@ from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.edits import Entries, Mixed
+from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_
 
 SIZES = {
     "hidden_size": 16,
@@ -98,13 +99,13 @@ class Trainer:
         parts = nn.ModuleList([self.encoder, self.head]).train()
         if self.optimizer is None:
             groups = surgery.parameter_groups(parts, weight_decay)
-            self.optimizer = torch.optim.AdamW(groups, lr=1e-2)
+            self.optimizer = AdamW(groups, lr=1e-2)
         for _ in range(steps):
             self.step += 1
             torch.manual_seed(self.step)
             self.backward(self.batches, method.penalty())
             method.before_step(self.step)
-            nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+            clip_grad_norm_(parts.parameters(), 1.0)
             self.optimizer.step()
             method.after_step(self.step, self.optimizer)
             parts.zero_grad()
@@ -112,7 +113,7 @@ class Trainer:
     def take_over(self, other: "Trainer", weight_decay: float = 0.1) -> None:
         """Go on where `other`, whose weights these are, has come to."""
         parts = nn.ModuleList([self.encoder, self.head])
-        self.optimizer = torch.optim.AdamW(surgery.parameter_groups(parts, weight_decay), lr=1e-2)
+        self.optimizer = AdamW(surgery.parameter_groups(parts, weight_decay), lr=1e-2)
         theirs = nn.ModuleList([other.encoder, other.head]).named_parameters()
         for (_, old), new in zip(theirs, parts.parameters(), strict=True):
             if old in other.optimizer.state:
@@ -123,7 +124,7 @@ class Trainer:
 
 def quick_fields(name: str) -> dict[str, int]:
     """Fields of a method that bring it, within 8 steps, to where it would come in hundreds."""
-    quick = {"burn_in": 4, "interval": 2, "samples": 3}
+    quick = {"burn_in": 4, "interval": 2, "samples": 3, "stage_steps": 2}
     return {
         field.name: quick[field.name]
         for field in dataclasses.fields(methods.find(name))

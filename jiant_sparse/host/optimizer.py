@@ -1,18 +1,18 @@
 """AdamW and its schedule over what a method leaves trainable."""
 
-import torch
 import transformers
 from jiant.shared.model_setup import OptimizerScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 from jiant_sparse.host.runner import SparseRunner
 from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.optimizer import AdamW
 
 
 def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
     """AdamW over what trains, linear warm-up from 0 and linear decay to 0; gates may differ."""
     train = runner.train_settings
-    optimizer = torch.optim.AdamW(
+    optimizer = AdamW(
         surgery.parameter_groups(runner.jiant_model, train.weight_decay),
         lr=train.learning_rate,
         eps=train.adam_epsilon,

@@ -62,9 +62,9 @@ def load_state_dict(
         for name, value in state["weights"].items():
             parameters[name].copy_(value)
     for name, moments in state["optimizer"].items():
-        # The step count stays on the CPU, where AdamW reads it.
+        # The step count stays on the CPU, where AdamW reads it; those of single entries do not.
         runner.optimizer_scheduler.optimizer.state[parameters[name]] = {
-            key: value if key == "step" else value.to(parameters[name].device)
+            key: value if key == "step" and not value.dim() else value.to(parameters[name].device)
             for key, value in moments.items()
         }
     runner.step_seconds = state["step_seconds"].tolist()

@@ -32,6 +32,7 @@ from jiant_sparse.host.features import Epochs, Phase, batches
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.optimizer import clip_grad_norm_
 
 
 class SparseRunner(jiant_runner.JiantRunner):
@@ -120,7 +121,7 @@ class SparseRunner(jiant_runner.JiantRunner):
     def _update(self, step: int, learning_rate: float) -> None:
         train = self.train_settings
         self.method.before_step(step)
-        torch.nn.utils.clip_grad_norm_(self.jiant_model.parameters(), self.rparams.max_grad_norm)
+        clip_grad_norm_(self.jiant_model.parameters(), self.rparams.max_grad_norm)
         self.optimizer_scheduler.step()
         if train.decay_unselected:
             surgery.decay_frozen(self.jiant_model.encoder, 1 - learning_rate * train.weight_decay)
@@ -209,4 +210,4 @@ class ModelProbe:
         if not math.isfinite(loss):
             raise NotFinite(f"the loss is {loss} while weights are being chosen")
         if max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.runner.jiant_model.parameters(), max_grad_norm)
+            clip_grad_norm_(self.runner.jiant_model.parameters(), max_grad_norm)
