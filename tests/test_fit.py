@@ -61,6 +61,13 @@ def counts(name: str, shape: str = BASE, **fields) -> tuple[int, int]:
         ("child_tuning_d", {}, 623_228, 0),
         ("child_tuning_f", {}, WEIGHTS, 0),
         ("fish", {}, 623_228, 0),
+        ("multi_head", {}, 28_348_416, 0),
+        ("multi_head", {"layer_norm": True}, 28_366_848, 0),
+        ("frozen", {}, 0, 0),
+        ("stochastic_tuning", {}, 102_912, 0),
+        ("top_tuning", {}, 102_912, 0),
+        ("random_per_step", {"density": 0.005}, 623_228, 0),
+        ("stochastic_tuning", {"momentum": "dense"}, WEIGHTS, 0),
     ],
 )
 def test_the_counts_of_roberta_base_are_exact(name, fields, tuned, added):
@@ -112,7 +119,10 @@ def test_the_count_without_weights_is_the_count_with_them(name, make, request):
     method.attach(encoder, probe, rng)
     trained = [p for p in encoder.parameters() if p.requires_grad]
     for step in range(1, 4):
-        method.after_step(step, torch.optim.AdamW(trained))
+        method.after_step(step, torch.optim.AdamW([{"params": trained}]))
+    if method.moved_per_step is not None:  # of all weights, which train, these move in a step
+        assert (method.moved_per_step, 0) == (expected.tuned, expected.added)
+        return
     assert surgery.count(encoder, names) == (expected.tuned, expected.added)
 
 
@@ -147,6 +157,20 @@ def test_a_run_without_a_score_that_counts_is_refused(name, fields, settings, st
 )
 def test_a_run_with_one_passes(name, fields, settings, steps):
     fit.check_scores(name, base.find(name)(**fields), Train(**settings), steps)
+
+
+def test_a_run_in_which_nothing_trains_is_refused():
+    def check(name: str, **settings) -> None:
+        encoder = empty(BASE)
+        fit.count(base.find(name)(), encoder)
+        fit.check_trains(encoder, Train(**settings))
+
+    message = "^nothing would train: .* train.freeze_head is true; it must be false$"
+    with pytest.raises(InputError, match=message):
+        check("frozen", freeze_head=True)
+    check("frozen")
+    check("lora", freeze_head=True)
+    check("bitfit", freeze_head=True)
 
 
 def test_a_method_that_looks_at_values_cannot_be_counted_but_runs(make_job, monkeypatch):

@@ -37,7 +37,7 @@ def test_the_state_that_was_scored_best_is_the_one_that_is_kept(
     )
     record = train(job)
     assert record.metrics["dev"]["major"] == dict(record.history)[record.best_step]
-    assert record.params.selected + record.params.added > 0
+    assert (record.params.selected + record.params.added > 0) == (name != "frozen")
     # An initialised pooler is part of the encoder, and counts as changed only where it is.
     assert record.params.changed <= record.params.selected
 
@@ -230,3 +230,8 @@ def test_a_method_that_never_fixes_its_choice_selects_what_differs_at_a_score(ma
     assert record.params.selected == int(0.01 * record.params.eligible)
     assert 0 < record.params.changed <= record.params.selected
     assert record.params.trainable == record.params.eligible + record.params.head
+
+
+def test_a_run_in_which_nothing_trains_is_refused_before_it_begins(make_job):
+    with pytest.raises(InputError, match="methods.frozen: nothing would train: "):
+        make_job("cb", "frozen", train={"freeze_head": True})

@@ -16,7 +16,7 @@ from jiant_sparse.host import checkpoint, log, resume, sealed
 from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base as methods
-from jiant_sparse.methods.base import EarlyChoice
+from jiant_sparse.methods.choices import EarlyChoice
 
 STEPS = 6
 TRAIN = {"max_steps": STEPS, "eval_every": 2, "checkpoint_every": 1}
@@ -103,6 +103,7 @@ RUNS = {
         {"decay_unselected": True},
     ),
     "frozen head": ("cb", "bitfit", {}, {"freeze_head": True}),
+    "nothing but the head": ("wsc", "frozen", {}, {"gradient_accumulation": 2}),
     "grouped by length": ("rte", "full_tuning", {}, {"length_grouping": 2}),
     "replayed order": ("rte", "full_tuning", {}, {"reshuffle": False, "batch_size": 16}),
     "patience": ("cb", "bitfit", {}, {"max_steps": 40, "patience": 2, "min_steps": 0}),

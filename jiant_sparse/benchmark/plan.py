@@ -95,13 +95,15 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
         if length > longest:
             takes = f"{cell.setup.model} takes at most {longest}"
             problems[f"train.max_seq_length is {length}; {takes}"] = None
-        what = (cell.method_name, cell.method_fields)
+        what = (cell.method_name, cell.method_fields, cell.train.freeze_head)
         try:
             if what not in attached:
                 attached.append(what)
                 # A method that needs the weights is attached to them in its cell, and fails there.
                 with contextlib.suppress(fit.NeedsWeights):
-                    fit.count(cell.make_method(), model.empty_encoder(source.path))
+                    encoder = model.empty_encoder(source.path)
+                    fit.count(cell.make_method(), encoder)
+                    fit.check_trains(encoder, cell.train)
             if cell.train.max_steps is not None:
                 steps = cell.train.max_steps
                 fit.check_scores(cell.method_name, cell.make_method(), cell.train, steps)

@@ -51,16 +51,29 @@ class Params(_Part):
     """Counts of weights. The percentages of a report are `tuned` and `changed` of `eligible`."""
 
     eligible: int = Field(description="weights of the encoder")
-    selected: int = Field(description="eligible weights that the method tunes")
+    selected: int = Field(
+        description="eligible weights that the method tunes: in any step, where they differ"
+    )
     added: int = Field(description="new weights inside the encoder (LoRA, adapters)")
     head: int = Field(description="weights of the task head")
     trainable: int = Field(description="weights that the optimiser held")
     changed: int = Field(description="eligible weights that differ from the pretrained ones")
+    moved_per_step: float | None = Field(
+        default=None,
+        description="eligible weights that move in a step, mean over the steps; None where the "
+        "same weights train at every step, and in records of before there were other methods",
+    )
 
     @property
-    def tuned(self) -> int:
-        """Selected and added weights: the count of the paper's Table 4."""
-        return self.selected + self.added
+    def tuned(self) -> float:
+        """Selected and added weights: the count of Table 4 of Fu et al. Where each step moves other
+        weights, those of one step, as Akbar-Tajari and Pilehvar count."""
+        return (self.selected if self.moved_per_step is None else self.moved_per_step) + self.added
+
+    @property
+    def drawn(self) -> int | None:
+        """Weights that moved in any step, where each step moves others; else None."""
+        return None if self.moved_per_step is None else self.selected
 
 
 class Cost(_Part):
@@ -147,10 +160,12 @@ def describe(record: Record) -> str:
         return f"{name}: failed: {(record.error or 'no reason given').splitlines()[0]}"
     primary, params, cost = record.primary, record.params, record.cost
     added = f" added {params.added:,}" if params.added else ""
+    moved = "" if params.moved_per_step is None else f"moves {params.moved_per_step:,.0f} a step, "
     return (
         f"{name}: {primary.name} test {_percent(primary.test)} dev {_percent(primary.dev)}, "
         f"best step {record.best_step} of {record.steps}, "
-        f"selected {params.selected:,} changed {params.changed:,} of {params.eligible:,}{added}, "
+        f"{moved}selected {params.selected:,} "
+        f"changed {params.changed:,} of {params.eligible:,}{added}, "
         f"{cost.train_seconds:.1f} s training"
     )
 

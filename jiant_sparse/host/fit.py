@@ -25,7 +25,10 @@ SHAPES = Path(__file__).parent / "shapes"
 
 @dataclass(frozen=True)
 class Counts:
-    """Weights by kind: `eligible` the encoder's, `tuned` of these, `added` new ones."""
+    """Weights by kind: `eligible` the encoder's, `tuned` of these, `added` new ones.
+
+    Of a method that chooses anew at every step `tuned` is what moves in one.
+    """
 
     eligible: int
     tuned: int
@@ -76,6 +79,8 @@ def count(method: Method, encoder: nn.Module) -> Counts:
         raise
     except Exception as error:  # whatever a method comes to without values, and with one batch
         raise NeedsWeights(f"cannot be counted without weights: {error}") from error
+    if method.moved_per_step is not None:
+        return Counts(sum(sizes.values()), round(method.moved_per_step), 0)
     return Counts(sum(sizes.values()), *tuned(method, encoder, sizes.keys()))
 
 
@@ -93,6 +98,15 @@ def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
             f"{name} can be scored after step {first} for the first time, and at none of the run's "
             f"evaluations (every {train.eval_every} of {steps} steps); change its burn_in or "
             "interval, train.eval_every or the training's length"
+        )
+
+
+def check_trains(encoder: nn.Module, train: Train) -> None:
+    """Raise InputError if nothing would train: the encoder, after `count`, nor the task head."""
+    if train.freeze_head and not any(p.requires_grad for p in encoder.parameters()):
+        raise InputError(
+            "nothing would train: the method freezes the whole encoder, and train.freeze_head is "
+            "true; it must be false"
         )
 
 

@@ -122,6 +122,7 @@ class _Run:
                 head=sum(p.numel() for p in _head(jiant_model).parameters()),
                 trainable=self.costs.trainable,
                 changed=changed,
+                moved_per_step=runner.method.moved_per_step,
             ),
             cost=self._cost(runner, evaluation_seconds, delta_bytes),
             history=self.scores.history,

@@ -17,7 +17,9 @@ from torch.optim import Optimizer
 
 import jiant_sparse.methods
 from jiant_sparse.errors import InputError, suggest
-from jiant_sparse.sparse import selection, surgery
+
+# The files of this folder that hold no method.
+_SHARED = ("base", "choices")
 
 Rng = Callable[[str], torch.Generator]
 """rng(name): a fresh CPU generator of the stream (cell seed, method, name).
@@ -57,6 +59,10 @@ class Method:
 
     # Entries that may differ where the model is scored, if fewer than train; None = what trains.
     kept: ClassVar[int | None] = None
+
+    # Entries that move in a step, the mean over the steps, if they are others each time; None = the
+    # same at every step. Before the first one, how many there will be.
+    moved_per_step: ClassVar[float | None] = None
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Choose, freeze and insert, through `sparse.surgery`; called once.
@@ -109,85 +115,6 @@ def _no_probe(*_: Any, **__: Any) -> Iterator[None]:
     raise NotImplementedError("a method that probes has to remember its choice: see EarlyChoice")
 
 
-class EarlyChoice(Method):
-    """Base of methods that look at gradients before training and choose once: `choose` says what.
-
-    A run that goes on takes the choice from its state; the gradients are not asked for again.
-    """
-
-    def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
-        """The entries that train: tensor name -> index. The model is left as it was."""
-        raise NotImplementedError
-
-    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Choose, and train only the chosen."""
-        self._select(model, self.choose(model, probe, rng))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {f"chosen.{name}": index for name, index in self.chosen.items()}
-
-    def restore(self, model: nn.Module, rng: Rng, state: Mapping[str, Any]) -> None:
-        self._select(model, taken(state, "chosen"))
-
-    def _select(self, model: nn.Module, chosen: dict[str, Tensor]) -> None:
-        self.chosen = chosen
-        surgery.select(model, chosen)
-
-
-class LateChoice(Method):
-    """Base of methods that train every weight at first and the chosen entries from then on.
-
-    A subclass calls `begin` in `attach`, and `choose` where a choice is `due` after a step; the one
-    after step `burn_in` it hands to `fix`.
-
-    density, scope: as in `selection.top_k`.
-    burn_in: the step after which the choice is fixed; None = never.
-    interval: steps from one passing choice to the next; None = there are none.
-    """
-
-    density: float
-    scope: str
-    burn_in: int | None
-    interval: int | None = None
-
-    def begin(self, model: nn.Module) -> None:
-        """Remember the encoder; nothing is chosen yet."""
-        self.encoder = model
-        self.chosen: Mapping[str, Tensor] | None = None
-
-    def due(self, step: int) -> bool:
-        """Whether a choice is to be made after step `step`."""
-        passing = self.interval is not None and step % self.interval == 0
-        return self.chosen is None and (passing or step == self.burn_in)
-
-    def choose(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The entries of the largest scores: tensor name -> index."""
-        chosen = selection.top_k(scores, self.density, scope=self.scope)
-        self.kept = sum(index.numel() for index in chosen.values())
-        return chosen
-
-    def fix(
-        self, chosen: Mapping[str, Tensor], optimizer: Optimizer | None, *, keep_moments: bool
-    ) -> None:
-        """From now on only the chosen entries train: tensor name -> index."""
-        self.chosen = chosen
-        surgery.narrow(self.encoder, chosen, optimizer, keep_moments=keep_moments)
-
-    def scores_at(self, step: int) -> bool:
-        """From the fixed choice on; if it is never fixed, right after each passing one."""
-        return step % self.interval == 0 if self.burn_in is None else step >= self.burn_in
-
-    def state_dict(self) -> dict[str, Any]:
-        state = {f"chosen.{name}": index for name, index in (self.chosen or {}).items()}
-        return state if self.kept is None else state | {"kept": self.kept}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.kept = state.get("kept")
-        chosen = taken(state, "chosen")
-        if chosen and self.chosen is None:
-            self.fix(chosen, None, keep_moments=False)
-
-
 def taken(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The entries of a state whose keys begin with `prefix.`, by the rest of the key."""
     start = f"{prefix}."
@@ -198,7 +125,7 @@ def taken(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def names() -> tuple[str, ...]:
     """The keys of all methods: the files of this folder."""
     modules = pkgutil.iter_modules(jiant_sparse.methods.__path__)
-    return tuple(sorted(module.name for module in modules if module.name != "base"))
+    return tuple(sorted(module.name for module in modules if module.name not in _SHARED))
 
 
 def find(name: str) -> type[Method]:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import LateChoice, Probe, Rng, taken
+from jiant_sparse.methods.base import Probe, Rng, taken
+from jiant_sparse.methods.choices import LateChoice
 from jiant_sparse.sparse import moments, selection, surgery
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import EarlyChoice, Probe, Rng
+from jiant_sparse.methods.base import Probe, Rng
+from jiant_sparse.methods.choices import EarlyChoice
 from jiant_sparse.sparse import selection, surgery
 
 

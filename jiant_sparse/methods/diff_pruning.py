@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import LateChoice, Probe, Rng
+from jiant_sparse.methods.base import Probe, Rng
+from jiant_sparse.methods.choices import LateChoice
 from jiant_sparse.sparse import moments, selection, surgery
 from jiant_sparse.sparse.edits import Gated, Noise
 

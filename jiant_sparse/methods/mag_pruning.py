@@ -11,7 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import LateChoice, Probe, Rng
+from jiant_sparse.methods.base import Probe, Rng
+from jiant_sparse.methods.choices import LateChoice
 from jiant_sparse.sparse import selection, surgery
 
 

@@ -1,0 +1,185 @@
+"""How much each weight matters to a batch: |mu theta g|, of Stochastic Tuning.
+
+Akbar-Tajari and Pilehvar, Findings of EMNLP 2024, section 2.2: theta is the weight, g its gradient,
+and mu the average over the batch of the value that the connection carries, which is the activation
+of the neuron that it starts from. Unfolded, a network is made of connections of four kinds:
+
+- weight (i, j) of a linear layer carries feature j of the layer's input, whatever i is;
+- row r of an embedding carries 1 for a token whose id is r, and 0 for any other;
+- weight j of a layer normalisation carries the normalised feature j;
+- a bias carries 1.
+
+The average is taken over the positions (tokens, or rows where the layer sees one vector for each)
+of all forward passes of a step: over its micro-batches, over COPA's two, over all the modules that
+share a weight. What training sees counts, dropout included.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.sparse.blocks import Product, Stored, Weights
+from jiant_sparse.sparse.optimizer import rows_at
+
+MEANS = ("signed", "absolute")
+
+
+@dataclass
+class Rows:
+    """The importance of some rows of a matrix; that of all others is zero.
+
+    numbers: (n,) int64, ascending.
+    """
+
+    numbers: Tensor
+    columns: int
+
+    def positions(self, index: Tensor) -> Tensor:
+        """Flat positions in the matrix of entries at flat positions in the rows."""
+        rows = self.numbers.to(index.device)[index // self.columns]
+        return rows * self.columns + index % self.columns
+
+
+class Importance:
+    """Collects mu in every forward pass in training mode, and multiplies.
+
+    encoder: of linear layers, embeddings and layer normalisations.
+    mean: `signed`, or `absolute` for the mean of the absolute values.
+    padding: whether padding counts. What is padding is told by the ids that an embedding with a
+        padding_idx is given, and holds for all that follows with as many positions.
+
+    From now on the embeddings have gradients that are sparse in their rows.
+    Raises InputError for a weight in another kind of module, one that modules of two kinds share,
+    and an embedding with max_norm, which rewrites weights as they are looked up.
+    """
+
+    def __init__(self, encoder: nn.Module, *, mean: str, padding: bool) -> None:
+        self.mean, self.padding = mean, padding
+        self.weights = dict(encoder.named_parameters())
+        self.real: Tensor | None = None
+        self._carried = _carriers(encoder)
+        self._totals: dict[nn.Parameter, tuple[Tensor, Tensor]] = {}
+        for module in encoder.modules():
+            if isinstance(module, nn.Embedding):
+                module.sparse = True
+            if isinstance(module, tuple(_COLLECT)) and module.weight is not None:
+                module.register_forward_hook(self._collect, with_kwargs=True)
+
+    def take(self) -> tuple[dict[str, Weights], dict[str, Rows]]:
+        """(importance by tensor name, rows of those that it is given of some rows only).
+
+        To be called when the gradients of a step are complete, once: it begins the next mu. A
+        tensor that the loss does not reach is left out.
+        """
+        found: dict[str, Weights] = {}
+        rows: dict[str, Rows] = {}
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                if weight.grad is None:
+                    continue
+                kind, mu = self._carried[weight], self._mu(name, weight)
+                if kind is nn.Linear:
+                    found[name] = Product(weight, weight.grad, mu)
+                elif kind is nn.Embedding:
+                    numbers = mu.nonzero().view(-1)
+                    gradient = rows_at(weight.grad, numbers)
+                    found[name] = Stored((weight[numbers] * gradient * mu[numbers, None]).abs())
+                    rows[name] = Rows(numbers.cpu(), weight.shape[1])
+                else:
+                    found[name] = Stored((weight * weight.grad * mu).abs())
+        self._totals.clear()
+        self.real = None
+        return found, rows
+
+    def _mu(self, name: str, weight: nn.Parameter) -> Tensor:
+        """By column, row, entry, or for all, according to the kind."""
+        if self._carried[weight] is None:
+            return torch.ones((), device=weight.device)
+        if weight not in self._totals:
+            raise InputError(f"{name}: has a gradient, but its module did not run in training mode")
+        total, count = self._totals[weight]
+        return total / count.clamp(min=1)
+
+    @torch.no_grad()
+    def _collect(self, module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+        # Checkpointed layers run a second time in the backward pass.
+        if not module.training or torch._C._current_graph_task_id() != -1:
+            return
+        (kind,) = (kind for kind in _COLLECT if isinstance(module, kind))
+        seen = args[0] if args else kwargs["input"]
+        with torch.autocast(seen.device.type, enabled=False):
+            total, count = _COLLECT[kind](self, module, seen)
+        former = self._totals.get(module.weight, (0, 0))
+        self._totals[module.weight] = former[0] + total, former[1] + count
+
+    def positions(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """(n,) float32: 1 for each of the positions that counts, 0 for the others."""
+        if self.real is not None and self.real.shape == shape:
+            return self.real.reshape(-1).float()
+        return torch.ones(shape, device=device).view(-1)
+
+    def sum(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(sums by feature over the positions that count, how many these are)."""
+        counts = self.positions(features.shape[:-1], features.device)
+        if self.mean == "absolute":
+            features = features.abs()
+        return counts @ features.reshape(len(counts), -1).float(), counts.sum()
+
+
+def _linear(collector: Importance, module: nn.Linear, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    return collector.sum(inputs)
+
+
+def _layer_norm(
+    collector: Importance, module: nn.LayerNorm, inputs: Tensor
+) -> tuple[Tensor, Tensor]:
+    normal = functional.layer_norm(inputs.float(), module.normalized_shape, eps=module.eps)
+    total, count = collector.sum(normal.flatten(-len(module.normalized_shape)))
+    return total.view(module.normalized_shape), count
+
+
+def _embedding(collector: Importance, module: nn.Embedding, ids: Tensor) -> tuple[Tensor, Tensor]:
+    if module.padding_idx is not None:
+        collector.real = (ids != module.padding_idx) | collector.padding
+    real = collector.real
+    # Positions may be numbered once for all rows of the batch.
+    if real is not None and ids.shape != real.shape and ids.shape == (1, *real.shape[1:]):
+        ids = ids.expand_as(real)
+    counts = collector.positions(ids.shape, ids.device)
+    total = torch.zeros(module.num_embeddings, device=ids.device)
+    return total.index_add_(0, ids.reshape(-1), counts), counts.sum()
+
+
+_COLLECT: Mapping[type[nn.Module], Callable[..., tuple[Tensor, Tensor]]] = {
+    nn.Linear: _linear,
+    nn.LayerNorm: _layer_norm,
+    nn.Embedding: _embedding,
+}
+
+
+def _carriers(encoder: nn.Module) -> dict[nn.Parameter, type[nn.Module] | None]:
+    """The kind of module whose `weight` each tensor is; None for biases, which carry 1."""
+    carriers: dict[nn.Parameter, type[nn.Module] | None] = {}
+    for path, module in encoder.named_modules():
+        for leaf, weight in module.named_parameters(recurse=False):
+            name = f"{path}.{leaf}" if path else leaf
+            kinds = [kind for kind in _COLLECT if isinstance(module, kind)]
+            if not kinds:
+                raise InputError(
+                    f"{name}: which values a weight of {type(module).__name__} carries is not "
+                    f"known; it must be of {', '.join(kind.__name__ for kind in _COLLECT)}"
+                )
+            if getattr(module, "max_norm", None) is not None:
+                raise InputError(
+                    f"{name}: the embedding has max_norm {module.max_norm}, which rewrites weights "
+                    "as they are looked up, so that undrawn ones would change; it must be None"
+                )
+            carrier = kinds[0] if leaf == "weight" else None
+            if carriers.setdefault(weight, carrier) is not carrier:
+                raise InputError(f"{name}: modules of two kinds share this weight")
+    return carriers
