@@ -1,0 +1,435 @@
+"""DpsMix and DpsDense against the stages written out, step by step, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support import Trainer, bert, effective, rng, roberta, state
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods.dps_dense import DpsDense
+from jiant_sparse.methods.dps_mix import DpsMix
+from jiant_sparse.methods.full_tuning import FullTuning
+from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.subnetworks import largest
+
+both = pytest.mark.parametrize("kind", [DpsMix, DpsDense])
+OPTIONS = {"lr": 1e-2, "weight_decay": 0.1}
+NORM = 0.3
+
+
+class Tiny(nn.Module):
+    """Layers used once, twice (its weight has a second owner), in even steps, and never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.twice, self.tied = nn.Linear(12, 9), nn.Linear(9, 9), nn.Linear(9, 9)
+        self.even, self.never = nn.Linear(9, 9), nn.Linear(9, 4)
+        self.norm = nn.LayerNorm(9)
+        self.tied.weight = self.twice.weight
+
+    def forward(self, x: Tensor, step: int) -> Tensor:
+        x = self.twice(self.twice(self.first(x).tanh()).tanh())
+        x = x + self.even(x).tanh() if step % 2 == 0 else x
+        return self.norm(self.tied(x))
+
+
+class Net(nn.Module):
+    """An encoder with a head and a loss on random data, in float64."""
+
+    def __init__(self, make) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.encoder = make()
+        self.head = nn.Linear(9 if make is Tiny else 16, 3)
+        self.double().train()
+
+    def forward(self, step: int, part: int, rows: slice) -> Tensor:
+        generator = torch.Generator().manual_seed(10 * step + part)
+        labels = torch.randint(0, 3, (8,), generator=generator)[rows]
+        if isinstance(self.encoder, Tiny):
+            x = torch.randn(8, 12, generator=generator, dtype=torch.float64)
+            features = self.encoder(x[rows], step)
+        else:
+            ids = torch.randint(4, 50, (8, 5), generator=generator)
+            features = self.encoder(input_ids=ids[rows]).pooler_output
+        return nn.functional.cross_entropy(self.head(features), labels)
+
+
+class Run:
+    """A method on a net. parts: micro-batches of a step; at_once: one backward pass for all."""
+
+    def __init__(self, method, make=Tiny, parts=(slice(None),), at_once=False) -> None:
+        self.net, self.method, self.parts, self.at_once = Net(make), method, parts, at_once
+        self.step = 0
+
+    def attach(self) -> "Run":
+        self.method.attach(self.net.encoder, None, rng)
+        return self.ready()
+
+    def ready(self) -> "Run":
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), **OPTIONS)
+        return self
+
+    def train(self, steps: int) -> dict[str, Tensor]:
+        for _ in range(steps):
+            self.gradients()
+            self.method.before_step(self.step)
+            self.update()
+        return stored(self.net)
+
+    def gradients(self) -> None:
+        self.step += 1
+        torch.manual_seed(self.step)
+        losses = (self.net(self.step, 0, p) / len(self.parts) for p in self.parts)
+        for loss in [sum(losses)] if self.at_once else losses:
+            loss.backward()
+
+    def update(self) -> None:
+        nn.utils.clip_grad_norm_(self.net.parameters(), NORM)
+        self.optimizer.step()
+        self.method.after_step(self.step, self.optimizer)
+        self.net.zero_grad()
+
+
+def named(module: nn.Module) -> dict[str, nn.Parameter]:
+    """What trains, by first names."""
+    return {
+        name.replace("parametrizations.", "").removesuffix(".original"): parameter
+        for name, parameter in module.named_parameters()
+    }
+
+
+def stored(module: nn.Module) -> dict[str, Tensor]:
+    """The values of what trains, by first names."""
+    return {name: parameter.detach().clone() for name, parameter in named(module).items()}
+
+
+def linear(name: str) -> bool:
+    """Of the matrices in these nets, those that are neither a lookup nor the head's."""
+    return name.startswith("encoder.") and "embeddings" not in name
+
+
+class Reference:
+    """The fact sheet's 3.14 with exact counts and the true gradient; every layer by name."""
+
+    def __init__(self, make, p: float, us: int, mix: bool, parts=(slice(None),)) -> None:
+        self.net, self.p, self.us, self.mix, self.parts = Net(make), p, us, mix, parts
+        self.weights = {n: w.requires_grad_() for n, w in state(self.net).items()}
+        self.pretrained = state(self.net)
+        self.linear = [n for n, w in self.weights.items() if w.dim() == 2 and linear(n)]
+        self.optimizer = torch.optim.AdamW(self.weights.values(), **OPTIONS)
+        self.masks: dict[str, Tensor] = {}
+
+    def train(self, steps: int) -> dict[str, Tensor]:
+        for step in range(1, steps + 1):
+            stage, first = math.ceil(step / self.us) % 2, (step - 1) % self.us == 0
+            if first and stage == 1:
+                self.fisher = {n: torch.zeros_like(w).detach() for n, w in self.weights.items()}
+                self.count = {n: torch.zeros_like(w).detach() for n, w in self.weights.items()}
+            if first and stage == 0:
+                self.target = {n: w.detach().clone() for n, w in self.weights.items()}
+                self.masks = {n: self.choose(n) for n in self.linear}
+            self.one(step, stage)
+        return {n: w.detach() for n, w in self.weights.items()}
+
+    def one(self, step: int, stage: int) -> None:
+        seen = {n: w.detach().clone() for n, w in self.weights.items()}
+        noise = {n: self.noise(n, step, stage) for n in self.linear}
+        q = 1 - self.p
+        for n in self.linear if self.mix else ():
+            u, b = (self.pretrained if stage else self.target)[n], noise[n]
+            seen[n] = ((1 - b) * u + b * seen[n] - q * u) / (1 - q)
+        leaves = {n: w.requires_grad_() for n, w in seen.items()}
+        torch.manual_seed(step)
+        losses = [functional_call(self.net, leaves, (step, 0, part)) for part in self.parts]
+        loss = sum(losses) / len(losses)
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        for (n, weight), gradient in zip(self.weights.items(), found, strict=True):
+            weight.grad = gradient
+            if n not in noise or gradient is None:
+                continue
+            if stage == 1:
+                self.fisher[n] += gradient**2 * noise[n] / 1000
+                self.count[n] += noise[n]
+            if self.mix or stage == 0:
+                weight.grad = gradient * noise[n] / ((1 - q) if self.mix else 1)
+        nn.utils.clip_grad_norm_(self.weights.values(), NORM)
+        self.optimizer.step()
+
+    def noise(self, name: str, step: int, stage: int) -> Tensor:
+        shape = self.weights[name].shape
+        if stage == 0:
+            return self.masks[name].double()
+        if not self.mix:
+            return torch.ones(shape)
+        seed = rng(f"{name.removeprefix('encoder.')}/{step}").initial_seed()
+        drawn = torch.rand(shape[1], generator=torch.Generator().manual_seed(seed)) < self.p
+        return drawn.double().expand(shape)
+
+    def choose(self, name: str) -> Tensor:
+        count = self.count[name].clamp(min=1)
+        score = self.fisher[name]
+        if self.mix:
+            score = score / count * (torch.exp(-count / self.us) if self.us >= 50 else 1)
+        k = math.ceil(round(score.numel() * self.p, 6))
+        order = np.argsort(-score.flatten().numpy(), kind="stable")
+        mask = torch.zeros(score.numel(), dtype=torch.bool)
+        mask[order[:k]] = True
+        return mask.view(score.shape)
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@both
+@pytest.mark.parametrize(
+    ("fraction", "stage", "steps"),
+    [(0.7, 1, 5), (0.7, 3, 20), (0.29, 4, 26), (0.7, 49, 130), (0.6, 50, 130), (0.5, 60, 90)],
+)
+def test_every_stage_is_the_published_one(kind, fraction, stage, steps):
+    run = Run(kind(updated_fraction=fraction, stage_steps=stage)).attach()
+    reference = Reference(Tiny, fraction, stage, kind is DpsMix)
+    same(run.train(steps), reference.train(steps))
+
+
+@both
+@pytest.mark.parametrize("make", [bert, roberta])
+def test_on_transformers_with_dropout_too(kind, make):
+    run = Run(kind(stage_steps=2), make).attach()
+    same(run.train(7), Reference(make, 0.7, 2, kind is DpsMix).train(7))
+    assert len(run.method.weights) == 13
+
+
+HALVES = (slice(0, 4), slice(4, 8))
+
+
+@both
+@pytest.mark.parametrize("at_once", [True, False], ids=["two forward", "two backward"])
+@pytest.mark.parametrize("make", [Tiny, bert])
+def test_several_passes_are_one_step(kind, at_once, make):
+    run = Run(kind(stage_steps=3), make, HALVES, at_once).attach()
+    same(run.train(8), Reference(make, 0.7, 3, kind is DpsMix, HALVES).train(8))
+
+
+@both
+def test_accumulated_halves_are_the_whole_batch(kind):
+    whole, halves = (Run(kind(stage_steps=3), parts=p).attach() for p in ((slice(None),), HALVES))
+    same(halves.train(14), whole.train(14))
+
+
+@both
+@pytest.mark.parametrize("make", [Tiny, bert])
+def test_stage_two_has_exact_masks_and_no_other_gradients(kind, make):
+    run = Run(kind(updated_fraction=0.3, stage_steps=2), make).attach()
+    run.train(2)
+    masks, weights = run.method.masks, named(run.net.encoder)
+    assert set(masks) == {n for n, w in weights.items() if w.dim() == 2 and linear(f"encoder.{n}")}
+    for name, mask in masks.items():
+        assert int(mask.sum()) == math.ceil(round(0.3 * mask.numel(), 6)), name
+    run.gradients()
+    whole = {n: None if w.grad is None else w.grad.clone() for n, w in weights.items()}
+    run.method.before_step(3)
+    for name, weight in weights.items():
+        mask = masks.get(name, torch.ones_like(weight, dtype=torch.bool))
+        if weight.grad is None:
+            assert whole[name] is None
+            assert name.startswith(("even", "never"))
+            continue
+        assert torch.equal(weight.grad[mask], whole[name][mask])
+        assert whole[name][mask].any(), name
+        assert not weight.grad[~mask].any()
+        # The formula of the mixed weight has done it before; plain gradients are masked here.
+        assert whole[name][~mask].any() == (kind is DpsDense and name in masks), name
+
+
+@both
+def test_a_tensor_the_loss_never_reached_has_its_first_entries(kind):
+    run = Run(kind(updated_fraction=0.6, stage_steps=1)).attach()
+    run.train(1)
+    for name in ("never.weight", "even.weight"):
+        mask = run.method.masks[name].flatten()
+        assert mask.tolist() == [i < math.ceil(0.6 * len(mask)) for i in range(len(mask))]
+
+
+@both
+def test_outside_the_subnetwork_momentum_and_decay_go_on(kind):
+    run = Run(kind(stage_steps=3)).attach()
+    run.train(3)
+    before, masks = stored(run.net.encoder), run.method.masks
+    seen = effective(run.net.encoder, before)
+    run.train(3)
+    for name, weight in stored(run.net.encoder).items():
+        if name in masks and not name.startswith("never"):
+            assert (weight != before[name])[~masks[name]].all(), name
+    if kind is DpsMix:
+        run = Run(kind(stage_steps=3)).attach()
+        run.train(5)
+        now = effective(run.net.encoder, masks)
+        for name, mask in masks.items():
+            assert torch.equal(now[name][~mask], seen[name][~mask]), name
+            expected = before[name] + (stored(run.net.encoder)[name] - before[name]) / 0.7
+            torch.testing.assert_close(now[name][mask], expected[mask])
+
+
+def test_draws_are_shared_by_rows_and_new_in_each_step():
+    run = Run(DpsMix(updated_fraction=0.5, stage_steps=10), bert).attach()
+    base, draws = stored(run.net.encoder), []
+    run.train(1)
+    for _ in range(2):
+        first, again = (effective(run.net.encoder, run.method.weights) for _ in range(2))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        parts = {name: value != base[name] for name, value in first.items()}
+        assert all((part == part[0]).all() for part in parts.values())
+        draws.append(torch.cat([part[0] for part in parts.values()]))
+        run.train(1)
+    assert 0.35 < draws[0].float().mean() < 0.65
+    assert 0.35 < (draws[0] != draws[1]).float().mean() < 0.65
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+@both
+def test_evaluation_and_the_final_model_have_the_weights_themselves(kind, steps):
+    run = Run(kind(stage_steps=3), bert).attach()
+    weights = run.train(steps)
+    for name, value in effective(run.net.eval(), weights).items():
+        assert torch.equal(value, weights[name]), name
+    names = set(weights)
+    assert surgery.count(run.net.encoder, {n.removeprefix("encoder.") for n in names})[1] == 0
+    surgery.fold(run.net.encoder)
+    final = state(run.net)
+    assert set(final) == names
+    assert all(torch.equal(final[name], weights[name]) for name in names)
+
+
+@both
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_goes_on_exactly_from_every_step_of_both_stages(kind, cut):
+    old = Run(kind(stage_steps=3)).attach()
+    weights = old.train(cut)
+    kept = old.method.state_dict()
+    new = Run(kind(stage_steps=3))
+    new.method.restore(new.net.encoder, rng, kept)
+    new.ready().step = cut
+    moments = {n: old.optimizer.state[p] for n, p in named(old.net).items()}
+    with torch.no_grad():
+        for name, parameter in named(new.net).items():
+            parameter.copy_(weights[name])
+            new.optimizer.state[parameter] = {k: v.clone() for k, v in moments[name].items()}
+    # The old one first: what it adds to its sums must not show in the new one's.
+    expected, found = old.train(9), new.train(9)
+    assert all(torch.equal(bits64(found[name]), bits64(expected[name])) for name in expected)
+
+
+def bits64(tensor: Tensor) -> Tensor:
+    return tensor.view(torch.int64)
+
+
+@both
+def test_the_state_has_what_its_stage_needs(kind):
+    run = Run(kind(stage_steps=3)).attach()
+    extra = {"step"} if kind is DpsMix else set()
+
+    def parts() -> set[str]:
+        return {key.split(".")[0] for key in run.method.state_dict()}
+
+    run.train(2)
+    assert parts() == {"squares"} | (extra and {"step", "counts"})
+    run.train(1)
+    assert parts() == {"masks"} | (extra and {"step", "anchors"})
+    run.train(3)
+    assert parts() == extra
+    buffers = sum(b.numel() for b in run.net.encoder.buffers())
+    assert buffers == (sum(w.numel() for w in run.method.weights.values()) if extra else 0)
+
+
+@both
+@pytest.mark.parametrize("make", [bert, roberta])
+def test_every_encoder_trains_otherwise_than_in_full(kind, make):
+    losses = []
+    for method in (FullTuning(), kind(stage_steps=3)):
+        trainer = Trainer(make())
+        method.attach(trainer.encoder, trainer.probe, rng)
+        trainer.train(method, 6)
+        losses.append(trainer.losses)
+    # Mixing shows at the second step, when W is no longer U; a mask one step after it is there.
+    same_steps = 1 if kind is DpsMix else 4
+    full, found = losses
+    assert found[:same_steps] == full[:same_steps]
+    assert all(a != b for a, b in zip(found[same_steps:], full[same_steps:], strict=True))
+
+
+@both
+def test_half_precision_gradients_are_summed_up_in_single(kind):
+    encoder = Tiny().bfloat16().train()
+    method = kind(stage_steps=2)
+    method.attach(encoder, None, rng)
+    encoder(torch.ones(2, 12, dtype=torch.bfloat16), 1).sum().backward()
+    method.before_step(1)
+    weight = method.weights["first.weight"]
+    assert method.squares["first.weight"].dtype == torch.float32
+    assert torch.equal(method.squares["first.weight"], weight.grad.float() ** 2)
+    method.before_step(2)
+    method.after_step(2, None)
+    assert int(method.masks["first.weight"].sum()) == 76
+
+
+@both
+def test_shapes_without_values_are_enough_to_attach_and_choose(kind):
+    with torch.device("meta"):
+        encoder = bert()
+    method = kind(stage_steps=1)
+    method.attach(encoder, None, rng)
+    method.after_step(1, None)
+    assert {m.device.type for m in method.masks.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("distinct", [1, 2, 5, 10**9])
+@pytest.mark.parametrize("fraction", [1e-9, 0.07, 0.29, 0.5, 0.7, 0.999])
+def test_the_largest_are_an_exact_number_and_the_first_of_equals(dtype, distinct, fraction):
+    for size in (1, 7, 100, 1000):
+        values = np.random.default_rng(size).integers(0, distinct, size)
+        scores = torch.tensor(values).to(dtype).reshape(-1, 1)
+        mask = largest(scores, fraction)
+        assert mask.shape == scores.shape
+        k = -(-size * int(fraction * 10**9 + 0.5) // 10**9)
+        order = np.argsort(-scores.double().numpy().ravel(), kind="stable")[:k]
+        assert mask.ravel().nonzero().ravel().tolist() == sorted(order)
+
+
+def test_infinities_are_ordered_as_numbers_are():
+    scores = torch.tensor([1.0, float("inf"), 0.0, float("inf"), 2.0])
+    assert largest(scores, 0.6).tolist() == [False, True, False, True, True]
+    assert largest(scores, 0.2).tolist() == [False, True, False, False, False]
+
+
+@both
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"updated_fraction": 0.0}, "updated_fraction is 0.0; it must be in (0, 1)"),
+        ({"updated_fraction": 1.0}, "updated_fraction is 1.0; it must be in (0, 1)"),
+        ({"updated_fraction": 1.5}, "updated_fraction is 1.5; it must be in (0, 1)"),
+        ({"updated_fraction": float("nan")}, "updated_fraction is nan; it must be in (0, 1)"),
+        ({"stage_steps": 0}, "stage_steps is 0; it must be at least 1 step"),
+        ({"stage_steps": -3}, "stage_steps is -3; it must be at least 1 step"),
+    ],
+)
+def test_bad_values_are_named(kind, fields, message):
+    with pytest.raises(InputError) as caught:
+        kind(**fields)
+    assert str(caught.value) == message
+
+
+@both
+def test_an_encoder_without_linear_layers_is_refused(kind):
+    message = "the encoder has no linear layers; the choice is among their weights"
+    with pytest.raises(InputError, match=f"^{message}$"):
+        kind().attach(nn.Sequential(nn.Embedding(3, 4), nn.LayerNorm(4)), None, rng)
