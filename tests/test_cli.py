@@ -257,6 +257,12 @@ def test_data_commands(cli, data_dir):
     parted = cli("data", "split", "d", "e", "--split", "random", "--seed", 1)
     assert parted.exit_code == 0, parted.output
     assert "cb/train: 342 rows" in cli("data", "verify", "e").stdout
+    for kind in ("files", "dev_as_test"):
+        refused = cli("data", "split", "d", "f", "--split", kind)
+        assert refused.exit_code == 2
+        assert f"error: split is '{kind}', which a configuration may say of" in refused.stderr
+        assert "it must be published or random" in refused.stderr
+        assert not Path("f").exists()
     with open("d/cb/val.jsonl", "a") as stream:
         stream.write("{}\n")
     spoiled = cli("data", "verify", "d")
@@ -373,6 +379,12 @@ def test_methods_counts_for_a_model_beside_the_paper(cli, config):
         ["sam", "(cb)", "1,246,456"],
         ["sam", "(rte)", "12,464,563"],
     ]
+    assert "in one step" not in shown
+    anew = Path("anew.yaml")
+    anew.write_text(config.read_text().replace("bitfit: {}", "top_tuning: {}"))
+    shown = cli("methods", "--model", "roberta-base-config", "--config", anew).stdout
+    assert shown.splitlines()[1].split() == ["top_tuning", "102,912", "0", "0.0826", "-"]
+    assert shown.endswith("\nTuned in one step, others in the next: top_tuning.\n")
     narrow = Path("narrow.yaml")
     narrow.write_text(config.read_text().replace("bitfit: {}", "lora: {rank: 800}"))
     failed = cli("methods", "--model", "roberta-base-config", "--config", narrow)

@@ -126,7 +126,10 @@ def test_all_errors_of_a_file_come_at_once():
         ({"methods": {"a/b": {"method": "sam"}}}, "methods: names 'a/b'"),
         ({"seeds": [1, 1]}, "seeds: is [1, 1]; seeds must be distinct"),
         ({"seeds": [-1]}, "seeds must be distinct and not negative"),
-        ({"split": "thirds"}, "split: is 'thirds'; it should be 'published', 'random' or 'files'"),
+        (
+            {"split": "thirds"},
+            "split: is 'thirds'; it should be 'published', 'random', 'files' or 'dev_as_test'",
+        ),
         ({"benchmark": "../up"}, "benchmark: is '../up'"),
         ({"train": {"eval_every": 5, "eval_offset": 5}}, "eval_offset: is 5; it must be below"),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate: is nan"),

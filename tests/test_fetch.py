@@ -252,9 +252,13 @@ def test_a_bad_split_is_found_before_any_download(hub, tmp_path):
         "task sst: split is published, but the ",
         "task qnli: split is published, but the",
     ]
-    with pytest.raises(InputError) as caught:
-        fetch(tmp_path, [TASKS["cb"], TASKS["rte"]], split="files", seed=0)
-    assert str(caught.value) == "split is 'files'; a download can be split published or random"
+    for split in ("files", "dev_as_test"):
+        with pytest.raises(InputError) as caught:
+            fetch(tmp_path, [TASKS["cb"], TASKS["rte"]], split=split, seed=0)
+        assert str(caught.value) == (
+            f"split is '{split}', which a configuration may say of any data; a download can be "
+            "split published or random"
+        )
     assert hub.calls == []
 
 

@@ -320,6 +320,24 @@ def test_each_seed_of_a_perturbation_has_its_own_training_set(raw, tmp_path, dat
     assert settings["paths"]["train"] == str(one.data.paths["train"])
 
 
+def test_dev_as_test_chooses_and_reports_on_one_set(raw, tmp_path, data_dir):
+    raw |= {"split": "dev_as_test", "methods": {"bitfit": {}}}
+    (job,) = jobs_of(raw, tmp_path)
+    plan.write_data([job], tmp_path)
+    (result,) = run([job])
+    assert result.status == "ok", result.error
+    assert result.metrics["dev"] == result.metrics["test"]
+    assert result.primary.dev == result.primary.test
+    assert result.inputs == job.inputs
+    assert job.data.examples["train"] == 34
+    there = json.loads((job.directory / "jiant" / "cb_config.json").read_text())["paths"]
+    assert there["val"] == there["test"] == str(data_dir / "cb" / "test.jsonl")
+    assert there["train"] == str(job.data.paths["train"])
+    container = json.loads((job.directory / "jiant" / "container_config.json").read_text())
+    counted = container["task_specific_configs_dict"]["cb"]["eval_subset_num"]
+    assert counted == job.data.examples["test"] == len(job.data.paths["val"].open().readlines())
+
+
 def test_the_manifest_lists_every_cell(raw, tmp_path):
     directory = plan.write_manifest(config.parse(raw, "f"), tmp_path)
     assert directory == tmp_path / "a" / "b"

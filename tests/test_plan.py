@@ -1,11 +1,15 @@
 """What is asked for, what is on disk already, and whether the two go together."""
 
+import json
+
 import pytest
 
 from jiant_sparse.benchmark import config, lock, plan
 from jiant_sparse.benchmark.manifest import FILE_NAME, Manifest
 from jiant_sparse.benchmark.record import Provenance, Record
+from jiant_sparse.data.tasks import PHASES
 from jiant_sparse.errors import InputError
+from jiant_sparse.files import sha256
 from jiant_sparse.host import checkpoint
 from jiant_sparse.host.control import Control
 
@@ -39,6 +43,10 @@ def problems(call, *arguments) -> list[str]:
     return list(caught.value.problems)
 
 
+def rows_of(path) -> list[str]:
+    return [json.dumps(json.loads(line), sort_keys=True) for line in path.open()]
+
+
 def write(job, **changes) -> None:
     Record(**job.identity | {"status": "ok", "provenance": PROVENANCE} | changes).write(
         job.directory
@@ -63,6 +71,23 @@ def test_only_is_some_of_the_cells_and_nothing_that_is_not_there(raw, tmp_path):
         ("task=rte,seed=0", ["--only task=rte,seed=0: none of 6 cells matches"]),
     ):
         assert problems(jobs_of, raw, tmp_path, only) == expected
+
+
+def test_dev_as_test_is_planned_and_written_once_for_all_cells(raw, data_dir, tmp_path):
+    jobs = jobs_of(raw | {"split": "dev_as_test"}, tmp_path)
+    assert not list(tmp_path.rglob("train.jsonl")), "planning writes nothing"
+    plan.write_data(jobs, tmp_path)
+    for task in ("cb", "rte"):
+        read = {phase: rows_of(data_dir / task / f"{phase}.jsonl") for phase in PHASES}
+        for job in (job for job in jobs if job.cell.key.task == task):
+            written = rows_of(job.data.paths["train"])
+            assert sorted(written) == sorted(read["train"] + read["val"])
+            assert job.data.paths["val"] == data_dir / task / "test.jsonl"
+            assert job.inputs["val"] == job.inputs["test"] == sha256(job.data.paths["test"])
+            assert job.inputs["train"] == sha256(job.data.paths["train"])
+    assert len(list((tmp_path / "a/b/data").rglob("*.jsonl"))) == 2
+    other = jobs_of(raw | {"split": "random"}, tmp_path / "other")
+    assert jobs[0].cell.settings_hash != other[0].cell.settings_hash
 
 
 def test_every_record_that_is_of_no_use_is_named_at_once(raw, tmp_path):

@@ -66,6 +66,49 @@ def test_published_holds_the_same_rows_if_the_disk_does(data_dir, tmp_path):
     assert data.examples == {"train": 225, "val": 25, "test": 12}
 
 
+def test_dev_as_test_trains_on_both_files_and_scores_on_the_third(data_dir, tmp_path):
+    data = prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test", split_seed=4, seed=5)
+    # The fixture has both in falling order and dev apart: the whole set by idx, none twice.
+    assert read(data.paths["train"]) == [row(index) for index in range(250)]
+    assert data.paths["train"].is_relative_to(tmp_path / "cache" / "cb")
+    assert data.paths["val"] == data.paths["test"] == data_dir / "cb" / "test.jsonl"
+    assert data.examples == {"train": 250, "val": 12, "test": 12}
+    assert data.sha256 == {phase: files.sha256(path) for phase, path in data.paths.items()}
+    assert [path.name for path in (tmp_path / "cache").rglob("*.jsonl")] == ["train.jsonl"]
+    assert prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test") == data
+
+
+def test_dev_as_test_needs_all_three_files(data_dir, tmp_path):
+    """The whole training set is what it says; half of it would be another experiment."""
+    (data_dir / "cb" / "val.jsonl").unlink()
+    with pytest.raises(InputError, match="cb/val.jsonl: cannot be read"):
+        prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test")
+
+
+def test_dev_as_test_is_of_the_content_of_both_files(data_dir, tmp_path):
+    first = prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test")
+    pool = read(data_dir / "cb" / "train.jsonl") + read(data_dir / "cb" / "val.jsonl")
+    write(data_dir, "train", pool[30:])
+    write(data_dir, "val", pool[:30])
+    second = prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test")
+    assert first.sha256 == second.sha256
+    assert first.paths["train"] != second.paths["train"]
+    write(data_dir, "val", [each | {"premise": "other"} for each in pool[:30]])
+    third = prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test")
+    assert third.sha256["train"] != second.sha256["train"]
+    assert third.paths["train"] != second.paths["train"]
+
+
+def test_dev_as_test_numbered_after_splitting_keeps_the_order_of_the_files(data_dir, tmp_path):
+    """SST-2's files: idx counts from 0 in each."""
+    for phase, size in (("train", 5), ("val", 3)):
+        rows = [row(index) | {"hypothesis": phase} for index in reversed(range(size))]
+        write(data_dir, phase, rows)
+    data = prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test")
+    found = [(each["hypothesis"], each["idx"]) for each in read(data.paths["train"])]
+    assert found == [("train", n) for n in (4, 3, 2, 1, 0)] + [("val", n) for n in (2, 1, 0)]
+
+
 def test_one_file_and_split_files_give_the_same_bytes(data_dir, tmp_path):
     first = prepare(CB, data_dir, tmp_path / "cache", split="random", split_seed=1)
     pool = read(data_dir / "cb" / "train.jsonl") + read(data_dir / "cb" / "val.jsonl")
@@ -88,6 +131,10 @@ def test_the_folder_names_what_made_the_files(data_dir, tmp_path):
     assert dropped != random
     assert folder(split="random", drop_train=0.1, seed=3) != dropped
     assert folder(split="published", split_seed=1) == folder(split="published")
+    whole = folder(split="dev_as_test")
+    assert folder(split="dev_as_test", split_seed=1, seed=3) == whole
+    assert whole not in (random, dropped, folder(split="published"))
+    assert folder(split="dev_as_test", drop_train=0.1) not in (whole, dropped)
 
 
 def test_dropping_changes_only_train(data_dir, tmp_path):
@@ -101,6 +148,11 @@ def test_dropping_changes_only_train(data_dir, tmp_path):
     assert {each["idx"] for each in read(published.paths["train"])} == {
         each["idx"] for each in kept
     }
+    whole = prepare(CB, data_dir, tmp_path / "d", split="dev_as_test", drop_train=0.1, seed=2)
+    found = [each["idx"] for each in read(whole.paths["train"])]
+    assert len(found) == whole.examples["train"] == 250 - 25
+    assert found == sorted(set(found))
+    assert whole.paths["val"] == whole.paths["test"]
 
 
 def test_a_right_file_is_left_and_a_wrong_one_replaced(data_dir, tmp_path):
@@ -146,7 +198,7 @@ def test_a_missing_task_says_what_to_do(data_dir, tmp_path):
 
 
 def test_settings_are_checked(data_dir, tmp_path):
-    with pytest.raises(InputError, match="split is 'half'; known: published, random, files"):
+    with pytest.raises(InputError, match="split is 'half'; known: published, random, files, dev"):
         prepare(CB, data_dir, tmp_path, split="half")
     with pytest.raises(InputError, match=r"drop_train is 1.0; it must be a number in \[0, 1\)"):
         prepare(CB, data_dir, tmp_path, drop_train=1.0)

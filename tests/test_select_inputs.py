@@ -177,6 +177,21 @@ def test_what_is_left_out_of_the_training_set_is_compared_by_seed(folder, data_d
     assert plan.plan(load(given=given, overrides=["drop_train=0"]), Path("out"))
 
 
+def test_records_chosen_on_the_test_set_are_compared_with_it(folder, data_dir, bert_dir):
+    given = {"model": str(bert_dir), "data_dir": str(data_dir)}
+    raw = {"split": "dev_as_test", "train": {"max_seq_length": 64}, "tasks": {"cb": {}}}
+    write("search.yaml", SEARCH | raw)
+    write("main.yaml", MAIN | raw)
+    (job, *_) = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
+    scores = table(cb=[1, 2, 1])
+    run("search.yaml", scores, given=given, inputs=job.inputs)
+    assert plan.plan(load(given=given), Path("out"))
+    for name in ("train", "val", "test"):
+        run("search.yaml", scores, given=given, inputs=job.inputs | {name: "0"})
+        with pytest.raises(InputError, match=f"3 records of s, .* another {name} set of cb; run"):
+            plan.plan(load(given=given), Path("out"))
+
+
 def test_candidates_are_ranked_on_one_dev_set(folder, data_dir, bert_dir):
     """Even where the benchmark itself has another split, so that no dev set can be expected."""
     given = {"model": str(bert_dir), "data_dir": str(data_dir)}

@@ -1,9 +1,18 @@
 import hashlib
 import random
+from typing import get_args
 
 import pytest
 
-from jiant_sparse.data.split import drop, published_dev_split, split_rows
+from jiant_sparse.benchmark.cell import Setup
+from jiant_sparse.data.split import (
+    KINDS,
+    check_split,
+    drop,
+    in_index_order,
+    published_dev_split,
+    split_rows,
+)
 from jiant_sparse.data.tasks import TASKS, variant
 from jiant_sparse.errors import InputError
 
@@ -76,15 +85,37 @@ def test_published_refuses_a_task_that_the_authors_did_not_split():
         split_rows(pool(20), "published", task=TASKS["sst"], seed=0)
     assert str(caught.value) == (
         "task sst: split is published, but the authors split only cola, stsb, mrpc, rte, cb, "
-        "copa, wsc; allowed here are random, files"
+        "copa, wsc; allowed here are random, files, dev_as_test"
     )
 
 
 def test_unknown_kinds():
     with pytest.raises(InputError, match="split is 'publishd'; did you mean published[?] known"):
         split_rows(pool(20), "publishd", task=TASKS["cb"], seed=0)
-    with pytest.raises(InputError, match="only published and random divide a pool"):
-        split_rows(pool(20), "files", task=TASKS["cb"], seed=0)
+    with pytest.raises(InputError, match="dev_as_tst'; did you mean dev_as_test[?] known: publ"):
+        check_split("dev_as_tst", TASKS["cb"])
+    for kind in ("files", "dev_as_test"):
+        with pytest.raises(InputError) as caught:
+            split_rows(pool(20), kind, task=TASKS["cb"], seed=0)
+        assert str(caught.value) == (
+            f"split is '{kind}'; only published and random divide a pool of rows"
+        )
+
+
+def test_a_configuration_takes_the_same_kinds():
+    assert get_args(Setup.model_fields["split"].annotation) == KINDS
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_may_have_its_test_set_for_dev(name):
+    check_split("dev_as_test", TASKS[name])
+    check_split("dev_as_test", variant("again", like=name))
+
+
+def test_the_order_is_that_of_idx_or_where_it_says_nothing_of_the_rows():
+    assert indices(in_index_order(pool(30))) == list(range(30))
+    for rows in ([{"idx": 1}, {"idx": 1}, {"idx": 0}], [{"idx": 1}, {}, {"idx": 0}]):
+        assert in_index_order(rows) == rows
 
 
 @pytest.mark.parametrize("size", [10, 19, 20, 554])

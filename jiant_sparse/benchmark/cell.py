@@ -67,7 +67,9 @@ class Setup(Block):
         "pooler", description="what the head reads; `pooler` is random in RoBERTa's hub weights"
     )
     data_dir: str = Field(min_length=1)
-    split: Literal["published", "random", "files"] = "published"
+    split: Literal["published", "random", "files", "dev_as_test"] = Field(
+        "published", description="dev_as_test trains on train and val, and dev is test"
+    )
     split_seed: int = Field(0, ge=0)
     drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
     device: Literal["auto", "cpu", "cuda"] = "auto"

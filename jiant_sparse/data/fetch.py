@@ -10,15 +10,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jiant_sparse.data.split import check_split, split_rows
+from jiant_sparse.data.split import DIVIDING, KINDS, check_split, split_rows
 from jiant_sparse.data.store import publish, to_text, write_manifest
 from jiant_sparse.data.tasks import Task, row_problems
 from jiant_sparse.errors import InputError
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-SPLITS = ("published", "random")
 
 
 def fetch(data_dir: Path, tasks: Sequence[Task], *, split: str, seed: int) -> None:
@@ -49,8 +47,11 @@ def fetch(data_dir: Path, tasks: Sequence[Task], *, split: str, seed: int) -> No
 
 
 def _check(split: str, task: Task) -> None:
-    if split == "files":
-        raise InputError(f"split is 'files'; a download can be split {' or '.join(SPLITS)}")
+    if split in KINDS and split not in DIVIDING:
+        raise InputError(
+            f"split is {split!r}, which a configuration may say of any data; a download can be "
+            f"split {' or '.join(DIVIDING)}"
+        )
     check_split(split, task)
 
 

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jiant_sparse import files
-from jiant_sparse.data.split import check_fraction, check_split, drop, split_rows
+from jiant_sparse.data.split import (
+    DIVIDING,
+    check_fraction,
+    check_split,
+    drop,
+    in_index_order,
+    split_rows,
+)
 from jiant_sparse.data.store import phase_path, to_text
 from jiant_sparse.data.tasks import PHASES, Task, read_rows
 from jiant_sparse.errors import InputError
@@ -19,7 +26,8 @@ DERIVATION = 1
 class TaskData:
     """The files of a task that a cell uses. Each mapping has the keys train, val and test.
 
-    paths: absolute. sha256: of the file's bytes, in hex. examples: number of rows.
+    paths: absolute; val and test may be one file. sha256: of the file's bytes, in hex. examples:
+    number of rows.
     """
 
     task: Task
@@ -41,7 +49,8 @@ def prepare(
 ) -> TaskData:
     """Check the task's three files and derive from them what was asked for.
 
-    split: see split.KINDS; "random" goes by `split_seed`.
+    split: see split.KINDS; "random" goes by `split_seed`. "dev_as_test" gives the test file for
+    val too, and trains on the rows of both other files.
     drop_train: fraction of the training rows, in [0, 1), left out at random by `seed`.
     write: False only says what the derived files will be.
 
@@ -56,15 +65,20 @@ def prepare(
     rows = _read_all(task, paths)
     digests = {phase: files.sha256(path) for phase, path in paths.items()}
     derived, settings = {}, {"split": split}
-    if split != "files":
-        pool = rows["train"] + rows["val"]
+    pool = rows["train"] + rows["val"]
+    if split in DIVIDING:
         derived["train"], derived["val"] = split_rows(pool, split, task=task, seed=split_seed)
+    elif split == "dev_as_test":
+        derived["train"] = in_index_order(pool)
     if split == "random":
         settings["split_seed"] = split_seed
     if drop_train:
         derived["train"] = drop(derived.get("train", rows["train"]), drop_train, seed)
         settings |= {"drop_train": drop_train, "seed": seed}
     folder = Path(cache_dir).resolve() / task.name / _folder_name(task, digests, settings)
+    if split == "dev_as_test":
+        for of_phase in (rows, paths, digests):
+            of_phase["val"] = of_phase["test"]
     for phase, phase_rows in derived.items():
         rows[phase], paths[phase] = phase_rows, folder / f"{phase}.jsonl"
         text = to_text(phase_rows)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jiant_sparse.data.split import check_split, split_rows
+from jiant_sparse.data.split import DIVIDING, KINDS, check_split, split_rows
 from jiant_sparse.data.store import phase_path, publish, to_text, write_manifest
 from jiant_sparse.data.tasks import PHASES, Task, read_rows
 from jiant_sparse.errors import InputError
@@ -18,8 +18,11 @@ def resplit(
 
     Raises InputError with the problems of all files, before anything is written.
     """
-    if split == "files":
-        raise InputError("split is 'files'; it must be published or random")
+    if split in KINDS and split not in DIVIDING:
+        raise InputError(
+            f"split is {split!r}, which a configuration may say of any data; it must be "
+            f"{' or '.join(DIVIDING)}"
+        )
     made = {}
     for task in tasks:
         check_split(split, task)

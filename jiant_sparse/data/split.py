@@ -1,8 +1,9 @@
 """The dev set: which rows of a task's original training set are kept for choosing a checkpoint.
 
-The papers cut the original training set in two and use the original dev set for testing. The
-authors' own cut is known by membership, not by seed, and is shipped as published_dev_split.json:
-for each of their seven tasks the `idx` of the rows in the dev set.
+Fu et al. cut the original training set in two and use the original dev set for testing. Their
+own cut is known by membership, not by seed, and is shipped as published_dev_split.json: for each
+of their seven tasks the `idx` of the rows in the dev set. Akbar-Tajari and Pilehvar train on the
+whole training set and have the original dev set for both.
 """
 
 import functools
@@ -18,8 +19,11 @@ from jiant_sparse import seeds
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.errors import InputError, suggest
 
-# "files" takes train.jsonl and val.jsonl as they are and so never comes here.
-KINDS = ("published", "random", "files")
+# Those that divide train.jsonl and val.jsonl, taken together, anew.
+DIVIDING = ("published", "random")
+# "files" takes the three files as they are; "dev_as_test" takes train and val, together, as train
+# and test as dev too.
+KINDS = (*DIVIDING, "files", "dev_as_test")
 
 
 @functools.cache
@@ -35,9 +39,10 @@ def check_split(kind: str, task: Task) -> None:
     if kind not in KINDS:
         raise InputError(f"split is {kind!r}; {suggest(kind, KINDS)}")
     if kind == "published" and task.like not in published_dev_split():
+        others = ", ".join(other for other in KINDS if other != kind)
         raise InputError(
             f"task {task.name}: split is published, but the authors split only "
-            f"{', '.join(published_dev_split())}; allowed here are random, files"
+            f"{', '.join(published_dev_split())}; allowed here are {others}"
         )
 
 
@@ -56,11 +61,11 @@ def split_rows(
     if it is too small for 10 rows.
     """
     check_split(kind, task)
-    if kind == "files":
-        raise InputError("split is 'files'; only published and random divide a pool of rows")
+    if kind not in DIVIDING:
+        raise InputError(f"split is {kind!r}; only {' and '.join(DIVIDING)} divide a pool of rows")
     if kind == "published":
         return _published(rows, task)
-    rows = _in_index_order(rows)
+    rows = in_index_order(rows)
     train_size = 9 * (len(rows) // 10)
     if train_size == 0:
         raise InputError(
@@ -74,10 +79,15 @@ def split_rows(
     return train, dev
 
 
+def in_index_order(rows: Sequence[dict]) -> list[dict]:
+    """`rows` by rising idx; in their own order if these are missing or not unique."""
+    return sorted(rows, key=lambda row: row["idx"]) if _unique_indices(rows) else list(rows)
+
+
 def drop(rows: Sequence[dict], fraction: float, seed: int) -> list[dict]:
     """`rows` without floor(fraction * n) random ones, in the order given.
 
-    Table 2 of the paper trains on sets that each lack a random 10 %. Which rows go depends on
+    Table 2 of Fu et al. trains on sets that each lack a random 10 %. Which rows go depends on
     idx and not on the order, as in `split_rows`.
     fraction: in [0, 1).
 
@@ -129,13 +139,9 @@ def _published(rows: Sequence[dict], task: Task) -> tuple[list[dict], list[dict]
     if problems:
         raise InputError(*problems)
     members = set(wanted)
-    rows = _in_index_order(rows)
+    rows = in_index_order(rows)
     train = [row for row in rows if row["idx"] not in members]
     return train, [row for row in rows if row["idx"] in members]
-
-
-def _in_index_order(rows: Sequence[dict]) -> list[dict]:
-    return sorted(rows, key=lambda row: row["idx"]) if _unique_indices(rows) else list(rows)
 
 
 def _unique_indices(rows: Sequence[dict]) -> bool:
