@@ -136,9 +136,9 @@ def test_fewer_than_five_others_can_not_be_most():
     found = verdict("1", *nine(4, methods=tuple(METHODS)[1:5]))
     assert (found.state, found.estimate, found.interval) == ("not enough data", 4, None)
     assert found.reason == (
-        "6 methods are needed, the benchmark has 5. With 3 runs each: 4 of 4 methods have a higher "
-        "AVG than FullTuning (Random, MixOut, Bitfit, MagPruning); 5 of the paper's 9 count for "
-        "neither side."
+        "6 of its paper's methods are needed, the benchmark has 5. With 3 runs each: 4 of 4 "
+        "methods have a higher AVG than FullTuning (Random, MixOut, Bitfit, MagPruning); 5 of the "
+        "paper's 9 count for neither side."
     )
 
 
@@ -245,10 +245,12 @@ def test_a_rank_needs_all_ten_methods_to_be_good_and_four_to_be_bad():
     assert good.reason.endswith("all 10 of the paper's methods are needed to support it.")
     assert bad.state == "not supported" and bad.share == 0
     few = verdict("4", *ranked((0, 0, 0), tuple(METHODS)[:2]))
-    assert few.interval is None and few.reason.startswith("4 methods are needed, the benchmark has")
+    assert few.interval is None and few.reason.startswith("4 of its paper's methods are needed")
 
 
 # (5)
+
+FEW = "3 of its paper's methods are needed, the benchmark has 2."
 
 
 @pytest.mark.parametrize(("step", "state"), [(-0.03, "supported"), (0.03, "not supported")])
@@ -267,7 +269,7 @@ def test_stability_and_performance_correlate_or_do_not(step, state):
 
 def test_no_correlation_without_three_methods_or_without_spread():
     two = verdict("5", *runs("sam", 0.6), *runs("lora", 0.7))
-    assert two.reason == "3 methods are needed, the benchmark has 2." and two.estimate is None
+    assert two.reason == FEW and two.estimate is None
     flat = [r for method in ("sam", "lora", "random") for r in runs(method, 0.5, FLAT)]
     found = verdict("5", *flat)
     assert (found.state, found.estimate, found.interval) == ("not enough data", None, None)
@@ -276,7 +278,12 @@ def test_no_correlation_without_three_methods_or_without_spread():
 
 def test_settings_of_one_method_do_not_count_as_methods():
     records = [*grid({0.001: 0.5, 0.01: 0.6, 0.1: 0.7}), *runs("lora", 0.6), *runs("random", 0.5)]
-    assert verdict("5", *records).reason == "3 methods are needed, the benchmark has 2."
+    assert verdict("5", *records).reason == FEW
+
+
+def test_methods_of_other_papers_do_not_count():
+    records = [*runs("sam", 0.6), *runs("lora", 0.7), *runs("fish", 0.5), *runs("frozen", 0.4)]
+    assert verdict("5", *records).reason == FEW
 
 
 # (6)
@@ -383,6 +390,67 @@ def test_stochastic_tuning_is_judged_from_records():
     )
     assert seven.estimate == pytest.approx(2) and eight.estimate == pytest.approx(4)
     assert seven.published == eight.published == "its table is not available"
+
+
+def six_tasks(levels):
+    tasks = ("cola", "sst", "mrpc", "stsb", "qnli", "rte")
+    records = [r for method, level in levels.items() for r in runs(method, level, tasks=tasks)]
+    return {found.claim.number: found for found in judge(summary_of(*records))}
+
+
+LEVELS = {
+    **{"full_tuning": 0.7, "frozen": 0.5, "random_per_step": 0.6, "dps_mix": 0.71},
+    **{"multi_head": 0.7, "bitfit": 0.69, "top_tuning": 0.72, "stochastic_tuning": 0.73},
+}
+
+
+def test_the_second_papers_benchmark_decides_its_own_claims_alone():
+    found = six_tasks(LEVELS)
+    assert (found["7"].state, found["7"].estimate) == ("supported", pytest.approx(1))
+    assert (found["8"].state, found["8"].estimate) == ("supported", pytest.approx(4))
+    assert found["7"].runs == 54 and "not among" not in found["7"].reason
+    others = [number for number in found if number not in "78"]
+    assert {found[number].state for number in others} == {"not enough data"}
+    assert found["1"].reason.startswith(
+        "6 of its paper's methods are needed, the benchmark has 2; SST-2, QNLI are not among the "
+        "tasks of its paper. With 3 runs each: 0 of 1 methods have a higher AVG than FullTuning"
+    )
+    # Random per step is not the paper's Random.
+    assert found["3"].reason == "No row stands for Random."
+    assert found["4"].reason == "No row stands for SAM."
+    assert found["5"].reason.startswith("3 of its paper's methods are needed, the benchmark has 2")
+    assert found["6a"].reason == "4 densities of SAM are needed, the benchmark has 0."
+
+
+@pytest.mark.parametrize(
+    ("changes", "seven", "eight"),
+    [
+        ({"stochastic_tuning": 0.71}, "not supported", "not enough data"),
+        ({"top_tuning": 0.69}, "not supported", "supported"),
+        ({"bitfit": 0.72}, "supported", "not supported"),
+    ],
+)
+def test_claims_of_the_second_paper_may_fail(changes, seven, eight):
+    found = six_tasks({**LEVELS, **changes})
+    assert (found["7"].state, found["8"].state) == (seven, eight)
+
+
+def test_a_method_of_the_second_paper_without_runs_is_named():
+    levels = {name: level for name, level in LEVELS.items() if name != "bitfit"}
+    found = six_tasks(levels)
+    assert found["8"].reason == "No row stands for Bitfit."
+    assert found["7"].state == "supported"
+
+
+def test_a_verdict_on_other_tasks_than_the_papers_says_so():
+    seven = verdict("7", *(r for m, level in LEVELS.items() for r in runs(m, level)))
+    assert seven.reason.endswith("; CB, COPA are not among the tasks of its paper.")
+    tasks = ("rte", "sst")
+    best = [r for m in METHODS for r in runs(m, 0.7 if m == "random" else 0.6, tasks=tasks)]
+    assert verdict("3", *best).reason.endswith("; SST-2 is not among the tasks of its paper.")
+    like = {"task": {"name": "my_rte", "like": "rte", "metric": "acc"}}
+    own = [r for m in LEVELS for r in runs(m, LEVELS[m], tasks=("my_rte",), setting=like)]
+    assert "not among" not in verdict("7", *own).reason
 
 
 # What the papers' own tables say.

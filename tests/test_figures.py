@@ -14,7 +14,7 @@ from scipy.stats import rankdata, spearmanr
 
 from jiant_sparse.benchmark.record import CellKey, Cost, Primary
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report import figures, published
+from jiant_sparse.report import figures, published, stochastic
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import Collection
 from jiant_sparse.report.figures import (
@@ -251,6 +251,9 @@ def test_ranks_say_where_the_verdict_is_on_other_numbers(sketch):
     assert last([*whole, cell("rte", "sam", 3)]) == f"{start}{scaled}"
     both = [*without(("rte", "sam", 2)), cell("rte", "random", 3)]
     assert last(both) == f"{start}{few}sam, and it {scaled}"
+    other = [cell(task, "frozen", k, 0.5 + k / 9) for task in ("rte", "cb") for k in range(3)]
+    foreign = "is about the methods of Fu et al. 2023, so not frozen."
+    assert last([*whole, *other]) == f"{start}{foreign}"
     # What has no deviation is in neither.
     assert "verdict" not in last([*whole, cell("rte", "lora"), cell("cb", "lora")])
 
@@ -700,7 +703,23 @@ def test_methods_are_told_apart_without_colour():
     assert all(looks[n].dash != looks[n + half].dash for n in range(half))
     rows = summary(*[cell(label=key) for key in published.METHODS]).rows
     assert len(set(map(str, style.method_looks(rows).values()))) == 10
-    assert set(style.OWN) == set(published.METHODS)
+    assert set(style.OWN) == {*published.METHODS, *stochastic.METHODS}
+    assert sorted(style.OWN.values()) == [*range(style.MOST)] == sorted(style.SPARE)
+    every = style.method_looks(summary(*[cell(label=key) for key in style.OWN]).rows)
+    assert every == {key: style.look(number) for key, number in style.OWN.items()}
+
+
+def test_the_methods_of_the_second_paper_have_each_a_colour_of_their_own():
+    rows = summary(*[cell(label=key) for key in stochastic.METHODS]).rows
+    looks = style.method_looks(rows)
+    assert len({look.colour for look in looks.values()}) == len(stochastic.METHODS) - 1
+    assert looks["frozen"].colour == looks["bitfit"].colour
+    assert (looks["frozen"].marker, looks["frozen"].hollow) == ("*", True)
+    # A variant takes no look of a method that is there.
+    more = summary(*[cell(label=key) for key in (*stochastic.METHODS, "rest")]).rows
+    assert style.method_looks(more)["rest"] == style.look(0)
+    first = summary(*[cell(label=key) for key in ("sam", "lora", "rest")]).rows
+    assert style.method_looks(first)["rest"] == style.look(10)
 
 
 def test_a_method_keeps_its_look():

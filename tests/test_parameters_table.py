@@ -21,7 +21,7 @@ def summary(directory: Path, *records: Record) -> Summary:
 def counted(seed: int = 0, /, task: str = "rte", method: str = "sam", **changes: Any) -> Record:
     counts = {"eligible": 1000, "selected": 5, "added": 0, "head": 20, "trainable": 25}
     counts |= {"changed": 4}
-    known = {"eligible", "selected", "added", "head", "trainable", "changed"} & {*changes}
+    known = {*Params.model_fields} & {*changes}
     counts |= {name: changes.pop(name) for name in known}
     return record(task, method, seed, params=Params(**counts), **changes)
 
@@ -38,7 +38,8 @@ def test_shares_and_counts_of_weights(tmp_path: Path) -> None:
         {
             "benchmark": "bench", "task": "rte", "method": "sam", "n": 2, "eligible": 1000,
             "selected": 5, "added": 0, "head": 20, "trainable": 25, "changed": 4,
-            "tuned_percent": 0.5, "changed_percent": 0.4, "published_percent": 0.5,
+            "moved_per_step": None, "tuned_percent": 0.5, "changed_percent": 0.4,
+            "published_percent": 0.5,
         }
     ]  # fmt: skip
     assert table.notes == ("The paper's shares are of RoBERTa-base, density 0.5 %.",)
@@ -96,3 +97,11 @@ def test_unknown_counts_and_methods_of_other_papers(tmp_path: Path) -> None:
 
 def test_no_note_of_the_paper_where_it_says_nothing(tmp_path: Path) -> None:
     assert parameters(summary(tmp_path, counted(method="fish"))).notes == ()
+
+
+def test_what_the_paper_has_no_share_of_is_not_said_to_differ(tmp_path: Path) -> None:
+    tiny = {"model": "tiny"}
+    others = [counted(method=name, setting=tiny) for name in ("fish", "sam")]
+    table = parameters(summary(tmp_path, *others, counted(method="random")))
+    said = "RoBERTa-base, density 0.5 %; another model, density or q: sam."
+    assert table.notes == (f"The paper's shares are of {said}",)

@@ -9,9 +9,10 @@ import pytest
 from jiant_sparse.benchmark import config
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.methods import base as methods
-from jiant_sparse.report import published
-from jiant_sparse.report.readings import Reading, deciding, reading_of
+from jiant_sparse.report import published, stochastic
+from jiant_sparse.report.readings import Reading, deciding, left_open, reading_of
 
+SECOND = {*stochastic.METHODS} - {*published.METHODS}
 FILES = Path(__file__).parent.parent / "run_configs"
 # What two readings may share: how much of something, not what.
 SIZES = {
@@ -61,13 +62,22 @@ def test_files_that_depart_say_so() -> None:
     assert words_of_file("fu2023/lora") == {"paper": {"lora"}, "mixed": {"lora_six_layers"}}
     others = {*published.METHODS} - {"mixout"}
     # Mixout there is that of Lee et al.
-    assert words_of_file("quickstart") == {"paper": others, "neither": {"mixout"}}
+    assert words_of_file("quickstart") == {
+        **{"paper": others, "neither": {"mixout"}},
+        stochastic.SOURCE: {"stochastic_tuning", "top_tuning"},
+    }
+    # Its rates are chosen by another file; the readings do not hang on them.
+    assert words_of_file("stochastic2024/small_learning_rate")[stochastic.SOURCE] == {
+        f"{name}_learning_rate_{rate}" for name in SECOND for rate in ("0.0003", "0.003")
+    }
 
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_default_is_the_text_of_the_paper(name: str) -> None:
     found = reading_of({"method": settings(name)["method"], "train": Train().model_dump()})
-    assert found == Reading("paper" if name in published.METHODS else "not in the paper")
+    expected = stochastic.SOURCE if name in SECOND else "in neither paper"
+    assert found.word == ("paper" if name in published.METHODS else expected)
+    assert bool(found.differences) == (name in SECOND and name != "frozen")
 
 
 @pytest.mark.parametrize("name", published.METHODS)
@@ -246,5 +256,25 @@ def test_a_training_that_is_not_recorded() -> None:
 
 
 def test_methods_of_other_papers() -> None:
-    for name in ("fish", "child_tuning_d", "stochastic_tuning"):
-        assert reading_of({"method": {"name": name}}) == Reading("not in the paper")
+    for name in ("fish", "child_tuning_d", "dps_dense"):
+        assert reading_of({"method": {"name": name}}) == Reading("in neither paper")
+
+
+@pytest.mark.parametrize("name", sorted(SECOND))
+def test_what_the_second_paper_leaves_open_is_told(name: str) -> None:
+    fields = {field.name for field in dataclasses.fields(methods.find(name))}
+    # How many move in a step is no choice of kind.
+    assert {*left_open(name)} == fields - {"density"}
+    found = reading_of(settings(name))
+    assert found.word == stochastic.SOURCE
+    for field in left_open(name):
+        assert f"{field} is " in found.differences[0]
+        known = settings(name)
+        del known["method"][field]
+        assert reading_of(known) == Reading("unknown", (f"{field} is unknown",))
+
+
+def test_the_choices_of_stochastic_tuning_in_words() -> None:
+    said = "left open there, here: mean is absolute, padding is true, momentum is lazy"
+    found = reading_of(settings("stochastic_tuning", mean="absolute", padding=True, density=0.01))
+    assert found == Reading("Akbar-Tajari and Pilehvar 2024", (said,))

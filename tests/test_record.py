@@ -1,5 +1,7 @@
 """The one schema: strict when read, atomic when written."""
 
+import json
+
 import pytest
 
 from jiant_sparse.benchmark import record
@@ -61,3 +63,34 @@ def test_settings_hash_is_of_the_content():
 
 def test_describe():
     assert record.describe(RECORD) == "cb/sam/seed-3: failed: line one"
+
+
+def counted(**changes):
+    counts = {"eligible": 1_000_000, "selected": 400_000, "added": 7, "head": 5}
+    return record.Params(**{**counts, "trainable": 9, "changed": 390_000, **changes})
+
+
+def test_what_moves_in_a_step_is_what_is_tuned():
+    assert (counted().tuned, counted().drawn) == (400_007, None)
+    moving = counted(moved_per_step=102_912.0)
+    assert (moving.tuned, moving.drawn) == (102_919, 400_000)
+
+
+def test_counts_of_before_there_were_moving_weights_are_read(tmp_path):
+    old = counted().model_dump(exclude={"moved_per_step"})
+    place = tmp_path / "record.json"
+    content = RECORD.model_dump(mode="json") | {"params": old}
+    place.write_text(json.dumps(content))
+    assert record.read(place).params == counted()
+
+
+def test_describe_says_what_moves_in_a_step():
+    def said(params):
+        primary = record.Primary(name="acc", dev=0.5, test=0.5)
+        changes = {"status": "ok", "error": None, "primary": primary, "params": params}
+        cost = record.Cost(train_seconds=1.0)
+        return record.describe(RECORD.model_copy(update={**changes, "cost": cost}))
+
+    counts = "selected 400,000 changed 390,000 of 1,000,000 added 7"
+    assert f", {counts}, " in said(counted()) and "a step" not in said(counted())
+    assert f", moves 102,912 a step, {counts}, " in said(counted(moved_per_step=102_911.6))

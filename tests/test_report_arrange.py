@@ -5,7 +5,7 @@ from pathlib import Path
 from test_report_support import failure, plan, record, write
 
 from jiant_sparse.benchmark.record import Record
-from jiant_sparse.report import published
+from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
@@ -58,3 +58,18 @@ def test_an_unrecorded_share_beside_a_tenth_is_said_once(tmp_path: Path) -> None
     unknown = record("rte", "sam", 1, setting={"drop_train": None})
     (group,) = summarise(collect(write(tmp_path, reduced, unknown))).groups
     assert group.departures == ("drop_train is 0.1 and unknown",)
+
+
+def test_methods_stand_in_the_order_of_the_papers(tmp_path: Path) -> None:
+    expected = [*published.METHODS]
+    expected += [key for key in stochastic.METHODS if key not in published.METHODS]
+    records = [record("rte", key) for key in (*sorted(expected), "fish")]
+    found = summarise(collect(write(tmp_path, *records)))
+    assert [row.label for row in found.rows] == [*expected, "fish"]
+
+
+def test_a_method_without_a_record_is_known_by_its_name(tmp_path: Path) -> None:
+    directory = write(tmp_path, record("rte", "sam"))
+    plan(["rte"], ["sam", "top_tuning", "mine"], 1).write(directory)
+    found = summarise(collect(directory))
+    assert [row.key for row in found.rows] == ["sam", "top_tuning", None]

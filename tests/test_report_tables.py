@@ -210,7 +210,7 @@ def test_csv_of_the_results_has_all_that_was_promised(tmp_path: Path) -> None:
     assert sam == {
         **{"benchmark": "bench", "task": "rte", "method": "sam", "n": "2", "seeds": "0 2"},
         **{"mean": "71.0", "std": "1.0", "rank": "1", "std_rank": "1", "majority": "52.71"},
-        **{"tuned_percent": "0.5", "changed_percent": "0.499"},
+        **{"tuned_percent": "0.5", "drawn_percent": "", "changed_percent": "0.499"},
         **{"missing": "1", "failed": "0", "undefined": "1"},
     }
     assert (other["n"], other["seeds"], other["mean"], other["failed"]) == ("0", "", "", "1")

@@ -70,10 +70,13 @@ def _counted(model: str, asked: Iterable[tuple[str, str, "Method", list[str]]]) 
 
     shape = fit.shape(model)
     tasks: dict[tuple[str, ...], list[str]] = {}
+    moving: dict[str, None] = {}
     for label, name, method, which in asked:
         percent = published.percent_tuned(name)
         beside = "-" if percent is None else f"{percent:g}"
         tasks.setdefault((label, *_numbers(label, method, shape), beside), []).extend(which)
+        if method.moved_per_step is not None:
+            moving[label] = None
     labels = [label for label, *_ in tasks]
     rows = [("method", "tuned", "added", "percent", "published (RoBERTa-base)")]
     for (label, *numbers), which in tasks.items():
@@ -83,6 +86,8 @@ def _counted(model: str, asked: Iterable[tuple[str, str, "Method", list[str]]]) 
     for label, *numbers in rows:
         cells = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
         yield "  ".join([label.ljust(widths[0]), *cells])
+    if moving:
+        yield f"Tuned in one step, others in the next: {', '.join(moving)}."
 
 
 def _numbers(label: str, method: "Method", shape: Path) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from jiant_sparse.benchmark.record import Record
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.data.tasks import Task as KnownTask
-from jiant_sparse.report import published
+from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.collect import Collection
 from jiant_sparse.report.summary import (
     Average,
@@ -22,11 +22,13 @@ from jiant_sparse.report.summary import (
 )
 
 Pair = tuple[str, str]
+# The methods of the papers, in their order.
+KNOWN = tuple(dict.fromkeys([*published.METHODS, *stochastic.METHODS]))
 
 
 def summarise(collection: Collection) -> Summary:
     """The report's numbers. Tasks and methods stand in the manifest's order; those that it does
-    not name follow in the order of the task table and of the paper."""
+    not name follow in the order of the task table and of the papers."""
     records = collection.records
     by_pair: dict[Pair, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.cell.seed):
@@ -108,12 +110,10 @@ def _methods(collection: Collection) -> list[tuple[str, str | None]]:
     labels = _ordered(
         manifest.methods if manifest else (),
         {record.cell.method for record in records},
-        [*published.METHODS],
+        KNOWN,
         lambda label: keys.get(label, label),
     )
-    return [
-        (label, keys.get(label, label if label in published.METHODS else None)) for label in labels
-    ]
+    return [(label, keys.get(label, label if label in KNOWN else None)) for label in labels]
 
 
 def _names(

@@ -1,5 +1,8 @@
 """Which reading of Fu et al. 2023 a run made: the text of the paper or the authors' program.
 
+Of the methods that only Akbar-Tajari and Pilehvar 2024 compare there is one reading, and what that
+paper leaves open, this house has chosen.
+
 docs/methods.md lists both. What decides is a difference in kind: a field for which the two
 readings stand for different things. Sizes and counts do not decide (density, q, rank, reduction
 factor, the steps of a burn-in): the two agree on them, or the program's are unknown, or they
@@ -14,7 +17,15 @@ from typing import Any, Literal
 
 from jiant_sparse.report.published import METHODS, MODELS
 
-Word = Literal["paper", "released program", "mixed", "neither", "unknown", "not in the paper"]
+Word = Literal[
+    "paper",
+    "released program",
+    "mixed",
+    "neither",
+    "unknown",
+    "Akbar-Tajari and Pilehvar 2024",
+    "in neither paper",
+]
 Fields = Mapping[str, Any]
 
 
@@ -24,8 +35,10 @@ class Reading:
 
     word: `paper` or `released program` if every deciding field is of that reading (`paper` if of
         both); `mixed` if some are of one alone and some of the other; `neither` if one is of
-        neither; `unknown` if one is not recorded; `not in the paper` for a method that is not.
-    differences: what is of which reading if `mixed`, of neither if `neither`, missing if `unknown`.
+        neither; `unknown` if one is not recorded; the name of the second paper for a method that
+        it alone compares; `in neither paper` for others.
+    differences: what is of which reading if `mixed`, of neither if `neither`, missing if `unknown`;
+        what the second paper leaves open, as it was chosen.
     """
 
     word: Word
@@ -144,6 +157,17 @@ _LEAKS = {
     "child_pruning": _Rule("decay_unselected", _is(False), _any),
 }
 _ABSENT = object()
+# Methods of the second paper alone -> their fields that its text says nothing, or no more than a
+# word, about. DPS is of Zhang et al. 2022, whose program has the defaults.
+_SIGNAL = ("mean", "padding", "momentum")
+_OPEN: dict[str, tuple[str, ...]] = {
+    "frozen": (),
+    "random_per_step": ("momentum",),
+    "dps_mix": ("updated_fraction", "stage_steps"),
+    "multi_head": ("layer_norm",),
+    "top_tuning": _SIGNAL,
+    "stochastic_tuning": _SIGNAL,
+}
 
 
 def reading_of(settings: Mapping[str, Any]) -> Reading:
@@ -157,12 +181,28 @@ def reading_of(settings: Mapping[str, Any]) -> Reading:
     key = fields.get("name") if isinstance(fields, Mapping) else None
     if not isinstance(fields, Mapping) or not isinstance(key, str):
         return Reading("unknown", ("method is unknown",))
+    if key in _OPEN:
+        return _second_paper(key, fields)
     if key not in METHODS:
-        return Reading("not in the paper")
+        return Reading("in neither paper")
     known = train if isinstance(train, Mapping) else {}
     of_model = {**fields, "model": settings.get("model")}
     found = [*_compared(_RULES[key], of_model), *_compared(_training(key), known, "train.")]
     return _reading(found)
+
+
+def _second_paper(key: str, fields: Fields) -> Reading:
+    absent = [f"{name} is unknown" for name in _OPEN[key] if name not in fields]
+    if absent:
+        return Reading("unknown", tuple(absent))
+    chosen = ", ".join(f"{name} is {_shown(fields[name])}" for name in _OPEN[key])
+    said = (f"left open there, here: {chosen}",) if chosen else ()
+    return Reading("Akbar-Tajari and Pilehvar 2024", said)
+
+
+def left_open(key: str) -> tuple[str, ...]:
+    """The fields of a method of the second paper alone that its text leaves open."""
+    return _OPEN[key]
 
 
 def deciding(key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

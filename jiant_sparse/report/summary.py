@@ -176,16 +176,23 @@ def test_percent(record: Record) -> float | None:
 def share_percent(records: Iterable[Record], count: str) -> float | None:
     """Mean over the cells with counts of `count` (of `Params`) in percent of eligible weights."""
     shares = [
-        100 * getattr(record.params, count) / record.params.eligible
+        100 * number / record.params.eligible
         for record in records
         if record.params and record.params.eligible
+        if (number := getattr(record.params, count)) is not None
     ]
     return statistics.fmean(shares) if shares else None
 
 
+def by_step(records: Iterable[Record]) -> bool:
+    """Whether what these cells tuned is not the same weights at every step."""
+    return any(r.params is not None and r.params.moved_per_step is not None for r in records)
+
+
 def mean_count(records: Iterable[Record], count: str) -> float | None:
-    """The mean of one of the counts of weights over the cells that have counts."""
-    counts = [getattr(record.params, count) for record in records if record.params]
+    """The mean of one of the counts of weights over the cells that have it."""
+    found = [getattr(record.params, count) for record in records if record.params]
+    counts = [number for number in found if number is not None]
     return statistics.fmean(counts) if counts else None
 
 

@@ -1,12 +1,13 @@
 """What the report says in words: names of metrics, footnotes, comparability and warnings."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jiant_sparse.benchmark.record import Record
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report.numbers import fixed, percent
-from jiant_sparse.report.summary import Group, Row, Summary, Task, share_percent
+from jiant_sparse.report.summary import Group, Row, Summary, Task, by_step, share_percent
 
 SHORT = {
     "mcc": "MCC",
@@ -166,7 +167,8 @@ def _of_row(row: Row) -> list[str]:
         return []
     tasks = ", ".join(dict.fromkeys(record.cell.task for record in over))
     changed, selected = (percent(share_percent(over, name)) for name in ("changed", "selected"))
-    shares = f"{changed} % of the weights changed, but {selected} % were selected"
+    ever = "ever " if by_step(over) else ""
+    shares = f"{changed} % of the weights changed, but {selected} % were {ever}selected"
     return [f"{row.label}: {shares} ({tasks})."]
 
 
@@ -175,9 +177,17 @@ def _of_task(task: Task, groups: list[Group]) -> list[str]:
     if len(names) > 1:
         return [f"{task.label}: the cells report different metrics: {', '.join(sorted(names))}."]
     expected = TASKS[task.like].metric if task.like else None
-    if names and expected and names != {expected}:
+    # What a configuration asks for is no mistake; the column's head names it.
+    asked = {_asked(record) for group in groups for record in group.ok}
+    if names and expected and names != {expected} and names != asked:
         return [f"{task.label}: the metric is {names.pop()}, that of {task.like} is {expected}."]
     return []
+
+
+def _asked(record: Record) -> str | None:
+    task = record.settings.get("task")
+    metric = task.get("metric") if isinstance(task, Mapping) else None
+    return metric if isinstance(metric, str) else None
 
 
 def below_majority(summary: Summary) -> list[str]:

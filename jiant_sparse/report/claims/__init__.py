@@ -7,7 +7,7 @@ Nothing is imputed: a method counts if it has MINIMUM_RUNS values or more on eve
 benchmark.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,7 +55,8 @@ def judge(summary: Summary) -> tuple[Verdict, ...]:
     rows = [row for row in summary.rows if row.label in named]
     drawn = resampled(rows) if rows else None
     return tuple(
-        _verdict(question, cast, drawn) for question, cast in zip(asked, casts, strict=True)
+        _verdict(question, cast, drawn, _other_tasks(question, cast, summary))
+        for question, cast in zip(asked, casts, strict=True)
     )
 
 
@@ -65,9 +66,18 @@ def _cast(question: Question, summary: Summary) -> dict[str, Row]:
         curves = {curve.key: curve.points for curve in density_curves(summary)}
         return {str(density): row for density, row in curves.get(OURS, ())}
     # A method with several settings and none of its own name stands for nothing.
-    keys = dict.fromkeys(row.key for row in summary.rows if row.key)
-    rows = {key: summary.keyed(key) for key in (keys if question.keys is None else question.keys)}
+    rows = {key: summary.keyed(key) for key in question.keys}
     return {key: row for key, row in rows.items() if row is not None}
+
+
+def _other_tasks(question: Question, cast: Mapping[str, Row], summary: Summary) -> list[str]:
+    """Tasks that the paper of a claim has not, where the methods of the claim are there."""
+    if not cast or any(key not in cast for key in question.needs):
+        return []
+    titles = [task.published_title or task.title for task in summary.tasks]
+    others = [title for title in titles if title not in question.tasks]
+    verb = "is" if len(others) == 1 else "are"
+    return [f"{', '.join(others)} {verb} not among the tasks of its paper"] if others else []
 
 
 def _has(row: Row, values: int) -> bool:
@@ -81,10 +91,12 @@ def _enough(question: Question, cast: Mapping[str, Row], values: int, least: int
     return ready if whole else {}
 
 
-def _verdict(question: Question, cast: Mapping[str, Row], drawn: Scores | None) -> Verdict:
+def _verdict(
+    question: Question, cast: Mapping[str, Row], drawn: Scores | None, caveat: Sequence[str]
+) -> Verdict:
     ready = _enough(question, cast, MINIMUM_RUNS, question.least)
     if not ready or drawn is None:
-        return _without(question, cast)
+        return _without(question, cast, caveat)
     found = question.outcome(drawn.subset({name: row.label for name, row in ready.items()}))
     share = float(found.holds[1:].mean())
     state = _state(found, share)
@@ -99,7 +111,7 @@ def _verdict(question: Question, cast: Mapping[str, Row], drawn: Scores | None) 
     return Verdict(
         question.claim,
         state,
-        _sentence(found.told, *reason),
+        _sentence(found.told, *reason, *caveat),
         question.statistic,
         _number(found.estimate[0]),
         interval(found.estimate),
@@ -126,9 +138,9 @@ def _is_one_sided(found: Outcome, share: float) -> bool:
     return bool(found.fails[0] and found.fails[1:].mean() >= SURE)
 
 
-def _without(question: Question, cast: Mapping[str, Row]) -> Verdict:
+def _without(question: Question, cast: Mapping[str, Row], caveat: Sequence[str]) -> Verdict:
     """No verdict: what is missing, and what the values at hand say."""
-    reason, estimate = _sentence(*_missing(question, cast)), None
+    reason, estimate = _sentence(*_missing(question, cast), *caveat), None
     ready = _enough(question, cast, question.values, question.speaks)
     if ready:
         scores = observed(tuple(ready.values()))
@@ -155,8 +167,9 @@ def _missing(question: Question, cast: Mapping[str, Row]) -> list[str]:
     absent = [outcomes.title(key) for key in question.needs if key not in cast]
     found = [f"no row stands for {', '.join(absent)}"] if absent else []
     if len(cast) < question.least and not absent:
-        what = "methods" if question.by_method else f"densities of {outcomes.title(OURS)}"
-        found.append(f"{question.least} {what} are needed, the benchmark has {len(cast)}")
+        what = f"{question.least} densities of {outcomes.title(OURS)}"
+        what = f"{question.least} of its paper's methods" if question.by_method else what
+        found.append(f"{what} are needed, the benchmark has {len(cast)}")
     short = [(name, group) for name, row in cast.items() for group in row.groups if _short(group)]
     if short:
         name, group = short[0]

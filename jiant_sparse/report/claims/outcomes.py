@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jiant_sparse.report import stochastic
 from jiant_sparse.report.claims.bootstrap import DECIMALS, Scores
 from jiant_sparse.report.numbers import fixed, signed
 from jiant_sparse.report.published import METHODS
@@ -21,7 +22,7 @@ MOST = len(OTHERS) // 2 + 1
 TOP = 3
 STOCHASTIC, TOP_TUNING, BITFIT = "stochastic_tuning", "top_tuning", "bitfit"
 MARGIN = 2.0
-TITLES = {**METHODS, STOCHASTIC: "Stochastic Tuning", TOP_TUNING: "Top Tuning"}
+TITLES = {**stochastic.METHODS, **METHODS}
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from jiant_sparse.report import stochastic
 from jiant_sparse.report.claims import outcomes, printed
 from jiant_sparse.report.claims.bootstrap import Scores
 from jiant_sparse.report.claims.outcomes import (
@@ -17,13 +18,13 @@ from jiant_sparse.report.claims.outcomes import (
     TOP_TUNING,
     Outcome,
 )
-from jiant_sparse.report.published import METHODS
+from jiant_sparse.report.published import METHODS, TASKS
 from jiant_sparse.report.statistics import MINIMUM_PAIRS
 
 # A parabola has three free numbers; a fourth density can contradict it.
 MINIMUM_GRID = 4
 RESULTS = "Fu et al. 2023, section 5.2"
-STOCHASTIC_RESULTS = "Akbar-Tajari and Pilehvar 2024, section 3.2"
+STOCHASTIC_RESULTS = f"{stochastic.SOURCE}, section 3.2"
 
 
 @dataclass(frozen=True)
@@ -39,26 +40,28 @@ class Claim:
 class Question:
     """How a claim is tested.
 
-    keys: the methods that count, None for each that has a row, empty for SAM's densities.
+    keys: the methods that count, empty for SAM's densities.
     needs: those without which nothing can be said. least: how many must have their runs for a
     verdict, speaks: how many must have a value to be mentioned without one.
     values: how many values of a group the figure takes: 2 if it is about deviations.
+    tasks: the titles of the tasks that its paper has.
     """
 
     claim: Claim
     statistic: str
     outcome: Callable[[Scores], Outcome]
     printed: Callable[[], str]
-    keys: tuple[str, ...] | None
+    keys: tuple[str, ...]
     needs: tuple[str, ...]
     least: int
     speaks: int
     values: int = 1
+    tasks: tuple[str, ...] = TASKS
 
     @property
     def by_method(self) -> bool:
         """Whether it compares methods; else it compares the densities of one."""
-        return self.keys != ()
+        return bool(self.keys)
 
 
 def questions() -> tuple[Question, ...]:
@@ -104,7 +107,7 @@ def _main() -> tuple[Question, ...]:
             "Spearman's rho of the ranks, AVG being a column",
             outcomes.go_together,
             printed.by_figure4,
-            *(None, (), MINIMUM_PAIRS, MINIMUM_PAIRS, 2),
+            *(all_ten, (), MINIMUM_PAIRS, MINIMUM_PAIRS, 2),
         ),
     )
 
@@ -145,6 +148,7 @@ def _stochastic() -> tuple[Question, ...]:
             outcomes.stochastic_order,
             printed.unavailable,
             *(three, three, 3, 3),
+            tasks=stochastic.TASKS,
         ),
         Question(
             Claim(
@@ -156,5 +160,6 @@ def _stochastic() -> tuple[Question, ...]:
             outcomes.stochastic_margin,
             printed.unavailable,
             *(two, two, 2, 2),
+            tasks=stochastic.TASKS,
         ),
     )

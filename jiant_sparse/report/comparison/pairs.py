@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jiant_sparse.benchmark.record import Record
-from jiant_sparse.report import published
+from jiant_sparse.report import caveats, published
 from jiant_sparse.report.comparison.sets import Set
 from jiant_sparse.report.statistics import (
     LEVEL,
@@ -203,6 +203,9 @@ def _apart(group: Group, other: Group) -> Iterator[str]:
         one, two = ({str(of(record)) for record in g.ok} for g in (group, other))
         if one != two:
             yield f"{name} is {' and '.join(sorted(one))}, not {' and '.join(sorted(two))}"
+    chosen = [{caveats.is_chosen_on(record) for record in g.ok} for g in (group, other)]
+    if chosen[0] != chosen[1]:
+        yield "on one side the test set also chose the best step"
     files = [{record.inputs.get("test") for record in g.ok} for g in (group, other)]
     if None in files[0] | files[1]:
         yield "test data are not recorded"

@@ -138,10 +138,10 @@ def _train_value(record: Record) -> float | None:
 
 def _caption() -> str:
     return (
-        "As Figure 5 of the paper: mean and population standard deviation over seeds, on test and "
-        "on training data, of one method at several densities. A std needs two seeds. The paper's "
-        "eighth density is printed 0.005 and plotted at 0.05; its training panels have no point "
-        "at 0.005, and its STS-B at 0.0002 has a std of 0, as one run has."
+        "As Figure 5 of Fu et al. 2023: mean and population standard deviation over seeds, on test "
+        "and on training data, of one method at several densities. A std needs two seeds. The "
+        "paper's eighth density is printed 0.005 and plotted at 0.05; its training panels have no "
+        "point at 0.005, and its STS-B at 0.0002 has a std of 0, as one run has."
     )
 
 

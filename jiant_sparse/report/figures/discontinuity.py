@@ -244,8 +244,8 @@ def _said(run: _Run) -> list[str]:
 def _caption() -> str:
     jumps = ", ".join(numbers.count(step) for step in PUBLISHED_JUMPS)
     return (
-        "As Figure 3 of the paper, which shows DiffPruning on CB with a refresh every 600 steps: "
-        f"its loss jumps back to between 0.04 and 0.9 at steps {jumps} (read from the figure). "
-        "Here: the loss of every training step, the method's penalty included; of long runs the "
-        "smallest and the largest loss of each stretch."
+        "As Figure 3 of Fu et al. 2023, which shows DiffPruning on CB with a refresh every 600 "
+        f"steps: its loss jumps back to between 0.04 and 0.9 at steps {jumps} (read from the "
+        "figure). Here: the loss of every training step, the method's penalty included; of long "
+        "runs the smallest and the largest loss of each stretch."
     )

@@ -160,11 +160,11 @@ def _gist(name: str, pairs: Pairs) -> str:
 
 def _caption() -> str:
     return (
-        "As Figure 4 of the paper. Each method has two ranks in each column (task, and AVG): by "
-        "standard deviation and by mean. A dot is the mean performance rank of all pairs with one "
-        "stability rank, its bar one population standard deviation to either side, n the number "
-        "of pairs. ρ is Spearman's over the pairs. Equal values in a column share the smaller "
-        "rank, as in the paper's points; if they shared their mean rank, ρ of the paper's tables "
+        "As Figure 4 of Fu et al. 2023. Each method has two ranks in each column (task, and AVG): "
+        "by standard deviation and by mean. A dot is the mean performance rank of all pairs with "
+        "one stability rank, its bar one population standard deviation to either side, n the "
+        "number of pairs. ρ is Spearman's over the pairs. Equal values in a column share the "
+        "smaller rank, as in the paper's points; if they shared their mean rank, ρ of its tables "
         "would be 0.410 with AVG and 0.399 without. The grey points are computed from Tables 1 "
         "and 2 and are those that the paper plots; it prints ρ = 0.4356, p = 0.000014, which its "
         "tables do not give."
@@ -205,6 +205,9 @@ def _beside_the_verdict(name: str, rows: Sequence[Row]) -> list[str]:
     few = [label for label, ns in numbers.items() if max(ns) > 1 and min(ns) < LEAST]
     unequal = len({n for ns in numbers.values() if min(ns) >= LEAST for n in ns}) > 1
     why = []
+    foreign = [row.label for row in rows if row.key not in published.METHODS]
+    if foreign:
+        why.append(f"it is about the methods of Fu et al. 2023, so not {style.many(foreign)}")
     if few:
         why.append(
             f"it counts methods with {LEAST} runs or more on every task alone, so not "

@@ -57,7 +57,7 @@ DASHES: tuple[Any, ...] = (
 )
 # Filled and hollow; more lines than this no reader tells apart.
 MOST = 2 * len(MARKERS)
-# Each method of the paper has the same look in every figure of every report.
+# Each method of the papers has the same look in every figure of every report.
 OWN = {
     "sam": 0,
     "lora": 1,
@@ -69,7 +69,16 @@ OWN = {
     "mag_pruning": 7,
     "full_tuning": 8,
     "child_pruning": 9,
+    # Those of the second paper: of its eight, Frozen alone shares a colour, with Bitfit.
+    "stochastic_tuning": 10,
+    "top_tuning": 11,
+    "random_per_step": 12,
+    "multi_head": 13,
+    "dps_mix": 14,
+    "frozen": 15,
 }
+# Other rows take the looks of methods that are not there, of the second paper's before others.
+SPARE = (*range(10, MOST), *range(10))
 # In points, as all sizes here; nothing is smaller.
 SMALL = 8
 SETTINGS = {
@@ -164,7 +173,7 @@ def look(number: int) -> Look:
 
 
 def chosen(rows: Sequence[Row]) -> list[Row]:
-    """Rows that are drawn: all, or MOST of them, those named like a method of the paper first."""
+    """Rows that are drawn: all, or MOST of them, those named like a method of the papers first."""
     own = [row for row in rows if row.label in OWN]
     others = [row for row in rows if row.label not in OWN]
     kept = {row.label for row in [*own, *others][:MOST]}
@@ -181,7 +190,7 @@ def not_drawn(rows: Sequence[Row]) -> list[str]:
 
 
 def method_looks(rows: Sequence[Row]) -> dict[str, Look]:
-    """Label -> look: its own for the one row that stands for a method of the paper."""
+    """Label -> look: its own for the one row that stands for a method of the papers."""
     keys = [row.key for row in rows]
     taken = {
         row.label: OWN[row.key]
@@ -189,8 +198,7 @@ def method_looks(rows: Sequence[Row]) -> dict[str, Look]:
         if row.key in OWN and (row.label == row.key or keys.count(row.key) == 1)
     }
     # Two rows with one key and one so labelled: the labelled one has it.
-    free = (number for number in range(len(OWN), MOST))
-    free = iter([*free, *(n for n in range(len(OWN)) if n not in taken.values())])
+    free = iter(n for n in SPARE if n not in taken.values())
     return {
         row.label: look(taken.get(row.label) if row.label in taken else next(free, 0))
         for row in rows

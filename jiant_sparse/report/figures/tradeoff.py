@@ -7,10 +7,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from jiant_sparse.report import numbers, published
+from jiant_sparse.report import caveats, numbers, published
 from jiant_sparse.report.figures import beside, scales, sheet, style
 from jiant_sparse.report.figures.style import Figure, Look
-from jiant_sparse.report.summary import Group, Row, Summary, share_percent
+from jiant_sparse.report.summary import Group, Row, Summary, by_step, share_percent
 from jiant_sparse.report.tables.times import to_stop
 
 TUNED, COST = "tuned_fraction", "time_memory"
@@ -37,7 +37,8 @@ class _Panel:
 
 
 def tuned_percent(row: Row) -> float | None:
-    """Tuned weights in percent of the encoder's, above 0: a log axis has no place for none."""
+    """Tuned weights in percent of the encoder's, of one step where they differ from step to step;
+    above 0: a log axis has no place for none."""
     return share_percent(row.ok, "tuned") or None
 
 
@@ -103,13 +104,15 @@ def draw_tuned(summary: Summary) -> Figure | str:
         known = _published(rows, published.percent_tuned, "std")
         panels.append(_Panel(std, known, *cost, "AVG std [points]", pareto=False))
     notes = _notes(summary, {"count of tuned weights above 0": tuned_percent})
+    notes += filter(None, [caveats.per_step(rows)])
     shown = _shown(rows, panels, "Table 4")
     apart = beside.apart(summary, rows) if shown else beside.Apart()
     grey = beside.source(f"Grey: {style.SOURCE}, Tables 4 and 1 or 2, 10 seeds", apart)
     with style.drawing(TUNED):
-        canvas = _canvas(rows, panels, grey)
+        canvas = _canvas(rows, panels, grey, _each_step(rows))
         said = [*beside.notes(apart), *_fronts(panels), *notes]
-        words = style.Words(TUNED, TUNED_TITLE, _TUNED_CAPTION, _gist(panels), said, shown)
+        caption = f"{_TUNED_CAPTION} {_TABLE_4}" if shown else _TUNED_CAPTION
+        words = style.Words(TUNED, TUNED_TITLE, caption, _gist(panels), said, shown)
         return style.finish(canvas, words)
 
 
@@ -162,8 +165,10 @@ _TUNED_CAPTION = (
     "AVG over tasks (mean of means and, with two seeds or more, mean of standard deviations) "
     "against the selected and added weights in percent of the encoder's. Ringed: the Pareto "
     "front, the methods that no other one beats by tuning no more and scoring no less, however "
-    "small the difference; shaded: what they beat. Grey, same marks: the paper's AVG at the share "
-    "of its Table 4, where the benchmark has the paper's seven tasks."
+    "small the difference; shaded: what they beat."
+)
+_TABLE_4 = (
+    "Grey, same marks: the paper's AVG over the same seven tasks at the share of its Table 4."
 )
 _COST_CAPTION = (
     "AVG over tasks against training and selection time until the run stopped (mean of the tasks' "
@@ -213,7 +218,13 @@ _RING = {
 }
 
 
-def _canvas(rows: Sequence[Row], panels: Sequence[_Panel], grey: str) -> Any:
+def _each_step(rows: Sequence[Row]) -> str:
+    """Whose share is that of one step, for a foot."""
+    moving = [row.label for row in rows if by_step(row.ok)]
+    return f"Share of one step: {style.many(moving)}." if moving else ""
+
+
+def _canvas(rows: Sequence[Row], panels: Sequence[_Panel], grey: str, more: str = "") -> Any:
     looks = style.method_looks(rows)
     drawn = [row for row in rows if any(row.label in panel.measured for panel in panels)]
     legend = [(style.shown(row.label), looks[row.label].mark(**_BARE)) for row in drawn]
@@ -221,6 +232,7 @@ def _canvas(rows: Sequence[Row], panels: Sequence[_Panel], grey: str) -> Any:
     foot = f"Measured: {style.seeds([g.score.n for row in drawn for g in row.groups])} per task."
     if any(panel.known for panel in panels):
         foot += f" {grey}"
+    foot += f" {more}" if more else ""
     grid = sheet.Grid(len(panels), len(panels), 2.7, title_lines=0)
     canvas, axes = sheet.panels(grid, legend, foot)
     for place, panel in zip(axes, panels, strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from jiant_sparse.report import numbers, summary, words
+from jiant_sparse.report import caveats, numbers, summary, words
 from jiant_sparse.report.claims import Verdict
 from jiant_sparse.report.figures import Figure
 from jiant_sparse.report.figures.inline import dark_variables, inline
@@ -70,7 +70,8 @@ def render(report: Summary, parts: Parts | None = None) -> str:
     """The page. Every string of a record is escaped; its script is pinned by its hash."""
     shown = parts or Parts()
     comparable, verdict = words.comparability(report)
-    said = {sentence(verdict).casefold(), words.not_counted(report).casefold()}
+    caveat = caveats.chosen_on_test(report)
+    said = {text.casefold() for text in (sentence(verdict), words.not_counted(report), caveat)}
     return render_template(
         "index.html",
         report=report,
@@ -83,6 +84,7 @@ def render(report: Summary, parts: Parts | None = None) -> str:
         words=words,
         comparable=comparable,
         verdict=verdict,
+        caveat=caveat,
         usual=words.seeds(report),
         tasks=views.tasks(report),
         histories=len(report.records) <= views.MOST_HISTORIES,
@@ -92,6 +94,7 @@ def render(report: Summary, parts: Parts | None = None) -> str:
         facts=origins.facts(report.records),
         readings=origins.readings(report.rows),
         share=summary.share_percent,
+        by_step=summary.by_step,
         mean_count=summary.mean_count,
         mean_cost=views.mean_cost,
         phase_percent=views.phase_percent,

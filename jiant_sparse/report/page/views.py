@@ -137,7 +137,9 @@ def _weights(record: Record) -> Facts:
     if record.params is None:
         return []
     names = ("eligible", "selected", "added", "changed", "head", "trainable")
-    return [(name, count(getattr(record.params, name))) for name in names]
+    facts = [(name, count(getattr(record.params, name))) for name in names]
+    moved = record.params.moved_per_step
+    return facts if moved is None else [*facts, ("moved per step", count(moved))]
 
 
 def _costs(record: Record) -> Facts:

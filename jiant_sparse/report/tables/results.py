@@ -2,16 +2,25 @@
 
 from statistics import fmean
 
-from jiant_sparse.report import words
+from jiant_sparse.report import caveats, words
 from jiant_sparse.report.numbers import fixed, percent
 from jiant_sparse.report.published import AVERAGE
-from jiant_sparse.report.summary import Average, Group, Row, Summary, share_percent, test_percent
+from jiant_sparse.report.summary import (
+    Average,
+    Group,
+    Row,
+    Summary,
+    by_step,
+    share_percent,
+    test_percent,
+)
 from jiant_sparse.report.table import Cell, Column, Table
 
 FIELDS = (
     *("benchmark", "task", "method", "n", "seeds", "mean", "std", "rank", "std_rank", "majority"),
-    *("tuned_percent", "changed_percent", "missing", "failed", "undefined"),
+    *("tuned_percent", "drawn_percent", "changed_percent", "missing", "failed", "undefined"),
 )
+SHARES = ("tuned", "drawn", "changed")
 
 
 def results(summary: Summary) -> Table:
@@ -37,7 +46,7 @@ def results(summary: Summary) -> Table:
         caption=_caption(usual),
         columns=(Column("method"), *heads, Column("AVG", "all tasks"), *shares),
         rows=(*rows, *_baseline(summary)),
-        notes=(*words.footnotes(summary), *words.below_majority(summary), *_amiss(summary)),
+        notes=tuple(filter(None, _notes(summary))),
         fields=FIELDS,
         lines=(
             *(_line(summary, group) for group in summary.groups),
@@ -61,9 +70,14 @@ def _caption(usual: int | None) -> str:
     )
 
 
-def _amiss(summary: Summary) -> list[str]:
-    said = words.not_counted(summary)
-    return [said] if said else []
+def _notes(summary: Summary) -> list[str]:
+    return [
+        caveats.chosen_on_test(summary),
+        *words.footnotes(summary),
+        *words.below_majority(summary),
+        caveats.per_step(summary.rows),
+        words.not_counted(summary),
+    ]
 
 
 def _contested(parts: list[Group] | list[Average]) -> bool:
@@ -105,7 +119,8 @@ def _average(row: Row, contested: bool) -> Cell:
 
 def _share(row: Row, count: str) -> Cell:
     share = share_percent(row.ok, count)
-    return Cell(percent(share), value=share)
+    note = "per step" if count == "tuned" and by_step(row.ok) else ""
+    return Cell(percent(share), value=share, note=note)
 
 
 def _baseline(summary: Summary) -> list[tuple[Cell, ...]]:
@@ -131,7 +146,7 @@ def _line(summary: Summary, group: Group) -> tuple[object, ...]:
         *(summary.benchmark, group.task.label, group.method, group.score.n),
         " ".join(str(seed) for seed in _seeds(group)),
         *(group.score.mean, group.score.std, group.rank, group.std_rank, group.task.majority),
-        *(share_percent(group.ok, count) for count in ("tuned", "changed")),
+        *(share_percent(group.ok, count) for count in SHARES),
         None if group.missing is None else len(group.missing),
         *(len(group.failed), len(group.undefined)),
     )
@@ -143,7 +158,7 @@ def _average_line(summary: Summary, row: Row) -> tuple[object, ...]:
     return (
         *(summary.benchmark, AVERAGE, row.label, None, None),
         *(average.mean, average.std, average.rank, average.std_rank, _average_majority(summary)),
-        *(share_percent(row.ok, count) for count in ("tuned", "changed")),
+        *(share_percent(row.ok, count) for count in SHARES),
         None if None in missing else sum(len(seeds or ()) for seeds in missing),
         sum(len(group.failed) for group in row.groups),
         sum(len(group.undefined) for group in row.groups),
