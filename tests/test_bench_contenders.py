@@ -1,5 +1,6 @@
 """Every contender trains what it says, and nothing else."""
 
+import copy
 import json
 
 import pytest
@@ -10,9 +11,11 @@ from torch import nn
 from jiant_sparse.bench import contenders, models, peft_tuners
 from jiant_sparse.bench.models import Setting
 from jiant_sparse.errors import InputError
+from jiant_sparse.sparse.importance import Importance
 
 PEFT = ("peft/super_tuning", "peft/shira")
 OURS = ("ours/random", "ours/mag_pruning", "ours/sam", "ours/child_pruning", "ours/bitfit")
+MOVING = ("ours/stochastic_tuning", "ours/top_tuning", "ours/random_per_step")
 
 
 @pytest.fixture
@@ -86,6 +89,33 @@ def test_ours_leaves_the_unselected_bit_equal(model, name):
     assert any(not torch.equal(after[key], before[key]) for key in before)
 
 
+@pytest.mark.parametrize("name", MOVING)
+def test_what_chooses_at_every_step_moves_as_many_as_there_are_biases(model, name):
+    trainer = contenders.train(name, model)
+    names = dict(model.encoder.named_parameters())
+    biases = sum(w.numel() for key, w in names.items() if key.endswith("bias"))
+    assert trainer.trained == biases
+    before = {key: weight.detach().clone() for key, weight in names.items()}
+    trainer.step()
+    moved = sum(int((weight != before[key]).sum()) for key, weight in names.items())
+    assert 0 < moved <= biases
+    assert trainer.trained == biases
+    steps(trainer)
+
+
+def test_mu_is_collected_beside_full_tuning_and_nothing_else_changes(model, monkeypatch):
+    seen = []
+    real = Importance.sum
+    monkeypatch.setattr(Importance, "sum", lambda self, x: seen.append(1) or real(self, x))
+    twin = copy.deepcopy(model)
+    torch.manual_seed(0), steps(contenders.train("full_and_mu", model))
+    # Two layers of six linear ones and two normalisations, the embeddings' and the pooler.
+    assert len(seen) == 2 * (2 * (6 + 2) + 2)
+    torch.manual_seed(0), steps(contenders.train("full", twin))
+    pairs = zip(model.parameters(), twin.parameters(), strict=True)
+    assert all(torch.equal(one, two) for one, two in pairs)
+
+
 def test_lora_adds_to_a_frozen_encoder(model):
     before = {key: weight.detach().clone() for key, weight in model.encoder.named_parameters()}
     trainer = contenders.train("lora", model)
@@ -129,7 +159,7 @@ def test_which_contenders_run(monkeypatch):
     always = ("bound", "full")
     here = tuple(name for name in contenders.names() if name not in PEFT)
     assert contenders.chosen((), always) == here
-    assert contenders.chosen(["ours"], always) == (*always, *OURS)
+    assert contenders.chosen(["ours"], always) == (*always, *OURS, *MOVING)
     assert contenders.chosen(["lora", "full"], always) == (*always, "lora")
     with pytest.raises(InputError, match="contender 'lorra' is unknown; did you mean lora"):
         contenders.chosen(["lorra"], always)

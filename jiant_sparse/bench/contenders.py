@@ -3,12 +3,15 @@
 bound: every weight of the encoder frozen, the gradient flowing to the output of the embeddings'
     LayerNorm: the least that a method that reaches all layers can cost.
 full: full tuning.
+full_and_mu: full tuning that collects what connections carry, as Stochastic Tuning does in its
+    forward passes, and makes nothing of it.
 masked_gradient: sparse tuning as published: the whole gradient is computed and clipped, then
     multiplied by a dense mask, and AdamW keeps moments of every weight.
 ours/...: this package's methods as the host trains them; `child_pruning` after its cut, which is
     made at the first step, before the clock starts. On random weights the choices of
     `mag_pruning` and `sam` are not those on pretrained ones: LayerNorm's weights are the largest,
-    and the embeddings of tokens outside of the one batch have no gradient.
+    and the embeddings of tokens outside of the one batch have no gradient. Those that choose at
+    each step take as many weights as the encoder has biases, whatever the density.
 lora: loralib's layers on query and value, rank 8.
 peft/...: the sparse tuners of Hugging Face PEFT, where it is installed.
 
@@ -29,6 +32,8 @@ from jiant_sparse.errors import InputError, suggest
 from jiant_sparse.methods import base
 from jiant_sparse.methods.base import Method
 from jiant_sparse.sparse import surgery
+from jiant_sparse.sparse.importance import Importance
+from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_
 
 # What all others are compared with.
 REFERENCES = ("bound", "full")
@@ -52,12 +57,16 @@ class Trainer:
         model.train()  # what has been added too
         self.names = names.keys()
         groups = surgery.parameter_groups(model, WEIGHT_DECAY)
-        self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE)
+        self.optimizer = AdamW(groups, lr=LEARNING_RATE)
         self.steps = 0
 
     @property
     def trained(self) -> int:
-        """Weights of the encoder that train at present, added ones included."""
+        """Weights of the encoder that train at present, added ones included; or, if they are
+        others at every step, that move in one.
+        """
+        if self.method.moved_per_step is not None:
+            return round(self.method.moved_per_step)
         return sum(surgery.count(self.model.encoder, self.names))
 
     def step(self) -> None:
@@ -74,7 +83,7 @@ class Trainer:
         """Clip and step, between the method's hooks."""
         self.steps += 1
         self.method.before_step(self.steps)
-        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
+        clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.mask()
         self.optimizer.step()
         self.method.after_step(self.steps, self.optimizer)
@@ -180,6 +189,13 @@ def _bound(model: Classifier) -> None:
     model.encoder.embeddings.LayerNorm.register_forward_hook(_begin_gradient)
 
 
+def _full_and_mu(model: Classifier) -> None:
+    Importance(model.encoder, mean="signed", padding=False)
+    for module in model.encoder.modules():
+        if isinstance(module, nn.Embedding):
+            module.sparse = False
+
+
 def _begin_gradient(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     start = output.detach()
     start.requires_grad = True
@@ -196,7 +212,7 @@ def _drawn_mask(name: str, weight: Tensor, density: float) -> Tensor:
 def _attach(method: str, fields: dict[str, Any], model: Classifier) -> Method:
     kind = base.find(method)
     if "density" in kind.__dataclass_fields__:
-        fields = fields | {"density": model.setting.density}
+        fields = {"density": model.setting.density} | fields
     made = kind(**fields)
     made.attach(model.encoder, probe_of(model), rng)
     return made
@@ -213,12 +229,16 @@ def _ours(method: str, **fields: Any) -> Callable[[Classifier], Trainer]:
 _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {
     "bound": partial(_trainer, _bound),
     "full": partial(_trainer, _full),
+    "full_and_mu": partial(_trainer, _full_and_mu),
     "masked_gradient": MaskedGradient,
     "ours/random": _ours("random"),
     "ours/mag_pruning": _ours("mag_pruning"),
     "ours/sam": _ours("sam", burn_in=1),
     "ours/child_pruning": _ours("child_pruning", burn_in=1, interval=1),
     "ours/bitfit": _ours("bitfit"),
+    "ours/stochastic_tuning": _ours("stochastic_tuning", density=None),
+    "ours/top_tuning": _ours("top_tuning", density=None),
+    "ours/random_per_step": _ours("random_per_step", density=None),
     "lora": _ours("lora"),
     "peft/super_tuning": partial(_trainer, peft_tuners.super_tuning),
     "peft/shira": partial(_trainer, peft_tuners.shira),
