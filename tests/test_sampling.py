@@ -77,8 +77,8 @@ def rounds(monkeypatch):
     """The number of entries drawn in each round."""
     sizes, real = [], sampling._round
 
-    def counted(*arguments):
-        new = real(*arguments)
+    def counted(*arguments, **options):
+        new = real(*arguments, **options)
         sizes.append(new.numel())
         return new
 
@@ -362,7 +362,7 @@ def test_block_sums_are_those_of_the_weights_whatever_was_drawn(block):
 
     (cut, sums), drawn = cut_up(weights), torch.empty(0, dtype=torch.int64)
     for _ in range(4):
-        new = sampling._round(cut, sums, drawn, 5, seeded(3), 2)
+        new = sampling._round(cut, sums, drawn, 5, seeded(3), power=2)
         drawn = torch.cat([drawn, new]).sort().values
         left = {name: weights[name].clone() for name in weights}
         for name, index in cut.split(drawn).items():

@@ -191,9 +191,6 @@ def _bound(model: Classifier) -> None:
 
 def _full_and_mu(model: Classifier) -> None:
     Importance(model.encoder, mean="signed", padding=False)
-    for module in model.encoder.modules():
-        if isinstance(module, nn.Embedding):
-            module.sparse = False
 
 
 def _begin_gradient(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:

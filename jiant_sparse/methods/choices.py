@@ -119,8 +119,14 @@ class StepChoice(Method):
             raise InputError(f"momentum is {self.momentum!r}; it must be one of {allowed}")
 
     def begin(self, model: nn.Module) -> None:
-        """Count, and leave every weight trainable. Raises InputError if no weight would move."""
+        """Count, and leave every weight trainable.
+
+        Raises InputError if no weight would move, and for a tensor that is not contiguous.
+        """
         self.weights = surgery.eligible(model)
+        for name, weight in self.weights.items():
+            if not weight.is_contiguous():
+                raise InputError(f"{name}: entries of a non-contiguous tensor cannot be trained")
         sizes = {name: weight.numel() for name, weight in self.weights.items()}
         if self.density is None:
             self.k = sum(n for name, n in sizes.items() if name.split(".")[-1] == "bias")
@@ -131,7 +137,8 @@ class StepChoice(Method):
                 f"the fraction to tune is too small: no weight of {sum(sizes.values()):,} would "
                 "train in a step"
             )
-        self.drawn = {n: torch.zeros_like(w, dtype=torch.bool) for n, w in self.weights.items()}
+        lazy = self.weights if self.momentum == "lazy" else {}
+        self.drawn = {n: torch.zeros_like(w, dtype=torch.bool) for n, w in lazy.items()}
         self.moved = self.steps = 0
 
     def choose(self, step: int) -> dict[str, Tensor]:
@@ -144,7 +151,8 @@ class StepChoice(Method):
     @torch.no_grad()
     def before_step(self, step: int) -> None:
         """Choose, and leave the gradients of the chosen entries only."""
-        chosen, self.steps = self.choose(step), step
+        chosen = self.choose(step)
+        self.steps += 1
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue
@@ -154,7 +162,7 @@ class StepChoice(Method):
                 continue
             restrict(weight, index)
             self.moved += index.numel()
-            self.drawn[name].view(-1)[index.to(weight.device)] = True
+            self.drawn[name].view(-1)[index.to(self.drawn[name].device)] = True
 
     @property
     def kept(self) -> int | None:
@@ -171,7 +179,8 @@ class StepChoice(Method):
 
     def state_dict(self) -> dict[str, Any]:
         drawn = {
-            f"drawn.{name}": mask.view(-1).nonzero().view(-1) for name, mask in self.drawn.items()
+            f"drawn.{name}": mask.cpu().view(-1).nonzero().view(-1)
+            for name, mask in self.drawn.items()
         }
         return drawn | {"moved": self.moved, "steps": self.steps}
 

@@ -21,15 +21,16 @@ What the paper leaves open, and what is done here (`sparse.importance` has the d
 - gradients are clipped after they are masked, as with every method here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.methods.base import Probe, Rng
 from jiant_sparse.methods.choices import StepChoice
 from jiant_sparse.sparse import sampling
+from jiant_sparse.sparse.blocks import Weights
 from jiant_sparse.sparse.importance import MEANS, Importance
 
 
@@ -61,11 +62,12 @@ class StochasticTuning(StepChoice):
         self.importance = Importance(model, mean=self.mean, padding=self.padding)
 
     def choose(self, step: int) -> dict[str, Tensor]:
-        """Weigh and draw."""
-        weights, rows = self.importance.take()
-        chosen = self.pick(weights, step)
-        return chosen | {name: part.positions(chosen[name]) for name, part in rows.items()}
+        """Weigh and draw. Raises NotFinite for an importance that is not a number."""
+        try:
+            return self.pick(self.importance.take(), step)
+        except NotFinite as error:
+            raise NotFinite(f"the importance of {error} at step {step}") from None
 
-    def pick(self, weights: dict[str, Any], step: int) -> dict[str, Tensor]:
+    def pick(self, weights: Mapping[str, Weights], step: int) -> dict[str, Tensor]:
         """k entries by these weights, sorted; `TopTuning` has another way."""
         return sampling.sample(weights, self.k, self.rng(f"step {step}"), power=2, short=True)

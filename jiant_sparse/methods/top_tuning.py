@@ -6,19 +6,20 @@ open included, is as in `stochastic_tuning`. Of equal ones the first are taken, 
 importance never is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from jiant_sparse.methods.stochastic_tuning import StochasticTuning
 from jiant_sparse.sparse import selection
+from jiant_sparse.sparse.blocks import Weights
 
 
 @dataclass
 class TopTuning(StochasticTuning):
     """The fields are those of `stochastic_tuning`."""
 
-    def pick(self, weights: dict[str, Any], step: int) -> dict[str, Tensor]:
+    def pick(self, weights: Mapping[str, Weights], step: int) -> dict[str, Tensor]:
         """The k largest."""
         return selection.largest(weights, self.k)

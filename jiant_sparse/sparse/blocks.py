@@ -40,6 +40,10 @@ class Weights(Protocol):
         """(n, BLOCK): those of the blocks with these ascending numbers; 0 beyond the end."""
         ...
 
+    def positions(self, index: Tensor) -> Tensor:
+        """(k,) int64: where in the tensor the entries are whose weights stand at `index` here."""
+        ...
+
 
 class Stored:
     """Weights that lie in a tensor of any shape and device; not copied if it is contiguous."""
@@ -55,6 +59,24 @@ class Stored:
 
     def rows(self, numbers: Tensor) -> Tensor:
         return _rows(self.tensor, numbers)
+
+    def positions(self, index: Tensor) -> Tensor:
+        return index
+
+
+class Rows(Stored):
+    """Weights of some rows of a matrix, which lie in a tensor; those of its other rows are zero.
+
+    tensor: (n, columns). numbers: (n,) int64, the numbers of the rows, ascending.
+    """
+
+    def __init__(self, tensor: Tensor, numbers: Tensor) -> None:
+        super().__init__(tensor)
+        self.numbers = numbers.cpu()
+
+    def positions(self, index: Tensor) -> Tensor:
+        columns = self.tensor.shape[1]
+        return self.numbers[index // columns] * columns + index % columns
 
 
 class Product:
@@ -84,6 +106,22 @@ class Product:
         left, right = _rows(self.left, numbers), _rows(self.right, numbers)
         return (left * right).mul_(factors[numbers.to(factors.device) % period]).abs_()
 
+    def positions(self, index: Tensor) -> Tensor:
+        return index
+
+
+def pieces(name: str, source: Weights) -> Iterator[Tensor]:
+    """The chunks of a tensor's weights. Raises NotFinite for the first that is NaN or infinite."""
+    start = 0
+    for chunk in source.chunks():
+        # NaN if an entry is.
+        if chunk.numel() and not chunk.amax().isfinite():
+            at = (~chunk.isfinite()).nonzero()[0].cpu()
+            position = int(source.positions(start + at))
+            raise NotFinite(f"{name} is {float(chunk[at])} at flat position {position}")
+        yield chunk
+        start += chunk.numel()
+
 
 class Blocks:
     """All tensors cut into blocks, numbered from the first tensor's first to the last one's last.
@@ -102,19 +140,16 @@ class Blocks:
         """(blocks,) on the CPU: what `reduce` makes of each block, short ones filled with zeros.
 
         reduce: (n, BLOCK), not to be changed, to (n,) of the dtype.
-        Raises NotFinite if the number of a block is not finite.
+        Raises NotFinite for a weight that is not finite.
         """
         numbers, start = torch.empty(int(self.starts[-1]), dtype=dtype), 0
         for name, source in self.weights.items():
-            for chunk in source.chunks():
+            for chunk in pieces(name, source):
                 missing = -chunk.numel() % BLOCK
                 filled = pad(chunk, (0, missing)) if missing else chunk
                 reduced = reduce(filled.view(-1, BLOCK))
                 numbers[start : start + len(reduced)] = reduced
                 start += len(reduced)
-            own = numbers[start + source.numel() // -BLOCK : start]
-            if not own.isfinite().all():
-                raise NotFinite(f"a weight of {name} {bad_entry(source)}")
         return numbers
 
     def rows(self, numbers: Tensor) -> Tensor:
@@ -132,13 +167,13 @@ class Blocks:
         return rows
 
     def split(self, entries: Tensor) -> dict[str, Tensor]:
-        """The entries with these ascending numbers, as an index for every tensor."""
+        """The entries with these ascending numbers, as an index into every tensor."""
         starts = self.starts * BLOCK
         cuts = torch.searchsorted(entries, starts).tolist()
         return {
-            name: entries[first:last] - start
-            for name, start, (first, last) in zip(
-                self.weights, starts[:-1], pairwise(cuts), strict=True
+            name: source.positions(entries[first:last] - start)
+            for (name, source), start, (first, last) in zip(
+                self.weights.items(), starts[:-1], pairwise(cuts), strict=True
             )
         }
 
@@ -157,15 +192,3 @@ def _rows(tensor: Tensor, numbers: Tensor) -> Tensor:
     found[:-1] = flat[: whole * BLOCK].view(-1, BLOCK)[numbers[:-1]]
     found[-1, :rest] = flat[-rest:]
     return found
-
-
-def bad_entry(source: Weights) -> str | None:
-    """Where the first weight is that is NaN, infinite or negative, in words; None if none is."""
-    start = 0
-    for chunk in source.chunks():
-        bad = (~(chunk >= 0) | chunk.isinf()).nonzero()
-        if len(bad):
-            at = int(bad[0])
-            return f"is {float(chunk[at])} at flat position {start + at}"
-        start += chunk.numel()
-    return None

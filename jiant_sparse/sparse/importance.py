@@ -15,7 +15,6 @@ share a weight. What training sees counts, dropout included.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,26 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse.blocks import Product, Stored, Weights
-from jiant_sparse.sparse.optimizer import rows_at
+from jiant_sparse.sparse.blocks import Product, Rows, Stored, Weights
 
 MEANS = ("signed", "absolute")
-
-
-@dataclass
-class Rows:
-    """The importance of some rows of a matrix; that of all others is zero.
-
-    numbers: (n,) int64, ascending.
-    """
-
-    numbers: Tensor
-    columns: int
-
-    def positions(self, index: Tensor) -> Tensor:
-        """Flat positions in the matrix of entries at flat positions in the rows."""
-        rows = self.numbers.to(index.device)[index // self.columns]
-        return rows * self.columns + index % self.columns
 
 
 class Importance:
@@ -50,10 +32,10 @@ class Importance:
 
     encoder: of linear layers, embeddings and layer normalisations.
     mean: `signed`, or `absolute` for the mean of the absolute values.
-    padding: whether padding counts. What is padding is told by the ids that an embedding with a
-        padding_idx is given, and holds for all that follows with as many positions.
+    padding: whether padding counts. What is padding is told by the ids that the first embedding
+        with a padding_idx is given, and holds for all that follows with positions of that shape.
 
-    From now on the embeddings have gradients that are sparse in their rows.
+    Uses of a weight outside of the encoder do not count. `forget` takes the hooks out again.
     Raises InputError for a weight in another kind of module, one that modules of two kinds share,
     and an embedding with max_norm, which rewrites weights as they are looked up.
     """
@@ -64,37 +46,39 @@ class Importance:
         self.real: Tensor | None = None
         self._carried = _carriers(encoder)
         self._totals: dict[nn.Parameter, tuple[Tensor, Tensor]] = {}
-        for module in encoder.modules():
-            if isinstance(module, nn.Embedding):
-                module.sparse = True
-            if isinstance(module, tuple(_COLLECT)) and module.weight is not None:
+        forget(encoder)
+        collected = [m for m in encoder.modules() if isinstance(m, tuple(_COLLECT))]
+        padded = [m for m in collected if getattr(m, "padding_idx", None) is not None]
+        self.tokens = next(iter(padded), None)
+        for module in collected:
+            if module.weight is not None:
                 module.register_forward_hook(self._collect, with_kwargs=True)
 
-    def take(self) -> tuple[dict[str, Weights], dict[str, Rows]]:
-        """(importance by tensor name, rows of those that it is given of some rows only).
+    def take(self) -> dict[str, Weights]:
+        """The importance of every weight, by tensor name.
 
         To be called when the gradients of a step are complete, once: it begins the next mu. A
         tensor that the loss does not reach is left out.
         """
-        found: dict[str, Weights] = {}
-        rows: dict[str, Rows] = {}
         with torch.no_grad():
-            for name, weight in self.weights.items():
-                if weight.grad is None:
-                    continue
-                kind, mu = self._carried[weight], self._mu(name, weight)
-                if kind is nn.Linear:
-                    found[name] = Product(weight, weight.grad, mu)
-                elif kind is nn.Embedding:
-                    numbers = mu.nonzero().view(-1)
-                    gradient = rows_at(weight.grad, numbers)
-                    found[name] = Stored((weight[numbers] * gradient * mu[numbers, None]).abs())
-                    rows[name] = Rows(numbers.cpu(), weight.shape[1])
-                else:
-                    found[name] = Stored((weight * weight.grad * mu).abs())
+            found = {
+                name: self._weights(weight, self._mu(name, weight))
+                for name, weight in self.weights.items()
+                if weight.grad is not None
+            }
         self._totals.clear()
         self.real = None
-        return found, rows
+        return found
+
+    def _weights(self, weight: nn.Parameter, mu: Tensor) -> Weights:
+        kind = self._carried[weight]
+        if kind is nn.Linear:
+            return Product(weight, weight.grad, mu)
+        if kind is nn.Embedding:
+            numbers = mu.nonzero().view(-1)
+            part = weight[numbers] * weight.grad[numbers] * mu[numbers, None]
+            return Rows(part.abs(), numbers)
+        return Stored((weight * weight.grad * mu).abs())
 
     def _mu(self, name: str, weight: nn.Parameter) -> Tensor:
         """By column, row, entry, or for all, according to the kind."""
@@ -131,6 +115,14 @@ class Importance:
         return counts @ features.reshape(len(counts), -1).float(), counts.sum()
 
 
+def forget(encoder: nn.Module) -> None:
+    """Take out the hooks of every `Importance` of this encoder."""
+    for module in encoder.modules():
+        for key, hook in [*module._forward_hooks.items()]:
+            if isinstance(getattr(hook, "__self__", None), Importance):
+                del module._forward_hooks[key], module._forward_hooks_with_kwargs[key]
+
+
 def _linear(collector: Importance, module: nn.Linear, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return collector.sum(inputs)
 
@@ -144,7 +136,7 @@ def _layer_norm(
 
 
 def _embedding(collector: Importance, module: nn.Embedding, ids: Tensor) -> tuple[Tensor, Tensor]:
-    if module.padding_idx is not None:
+    if module is collector.tokens:
         collector.real = (ids != module.padding_idx) | collector.padding
     real = collector.real
     # Positions may be numbered once for all rows of the batch.

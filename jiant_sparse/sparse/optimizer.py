@@ -14,15 +14,21 @@ from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
 
+_ONE_KIND = "those of a tensor must be of one kind"
+# Without the wrapper that torch puts around it once an AdamW of its own has been made, which would
+# call the hooks of a step twice.
+_torch_step = torch.optim.AdamW.step
+if getattr(_torch_step, "hooked", False):
+    _torch_step = _torch_step.__wrapped__
+
 
 def restrict(parameter: nn.Parameter, index: Tensor) -> None:
     """Leave of a parameter's gradient the entries at `index` only, as a sparse gradient.
 
-    The gradient: dense, or, of an embedding, sparse in its rows. index: (k,) int64, sorted,
-    distinct flat positions. Nothing is left, None, of no entries.
+    index: (k,) int64, sorted, distinct flat positions. Of no entries nothing is left, None.
     """
     index = index.to(parameter.device)
-    values = _at(parameter.grad, index)
+    values = parameter.grad.reshape(-1)[index]
     parameter.grad = None
     if index.numel():
         where = torch.stack(torch.unravel_index(index, parameter.shape))
@@ -37,9 +43,7 @@ def zero_others(parameter: nn.Parameter, index: Tensor) -> None:
     The arguments are those of `restrict`.
     """
     index = index.to(parameter.device)
-    values = _at(parameter.grad, index)
-    if parameter.grad.is_sparse:
-        parameter.grad = torch.zeros_like(parameter)
+    values = parameter.grad.reshape(-1)[index]
     parameter.grad.zero_().view(-1)[index] = values
 
 
@@ -57,7 +61,8 @@ class AdamW(torch.optim.AdamW):
     Of an entry that is named for the t-th time the moments and their corrections are those of
     Adam's t-th step; decay and rate are those of this step. For a parameter without a sparse
     gradient it is torch's, to the same bits.
-    Raises InputError for a sparse gradient under `amsgrad` or `maximize`.
+    Raises InputError, and changes nothing, for a sparse gradient under `amsgrad` or `maximize`, one
+    that is sparse in rows only (`nn.Embedding(sparse=True)`), and one of another kind than before.
     """
 
     @torch.no_grad()
@@ -67,31 +72,46 @@ class AdamW(torch.optim.AdamW):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        named = [
-            (group, parameter, parameter.grad)
-            for group in self.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None and parameter.grad.is_sparse
-        ]
-        for group, parameter, gradient in named:
-            self._move(group, parameter, gradient)
-            parameter.grad = None
-        super().step()
-        for _, parameter, gradient in named:
-            parameter.grad = gradient
+        named = []
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    self._check(group, parameter)
+                    named.append((group, parameter, parameter.grad))
+                elif parameter.grad is not None and self._by_entry(parameter):
+                    raise InputError("a gradient is whole after sparse ones; " + _ONE_KIND)
+        try:
+            for group, parameter, gradient in named:
+                self._move(group, parameter, gradient)
+                parameter.grad = None
+            _torch_step(self)
+        finally:
+            for _, parameter, gradient in named:
+                parameter.grad = gradient
         return loss
 
-    def _move(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
+    def _by_entry(self, parameter: Tensor) -> bool:
+        """Whether it has a step count for each entry."""
+        state = self.state.get(parameter)
+        return bool(state) and parameter.dim() > 0 and state["step"].shape == parameter.shape
+
+    def _check(self, group: dict[str, Any], parameter: Tensor) -> None:
         for option in ("amsgrad", "maximize"):
             if group[option]:
                 raise InputError(f"{option} is true; it must be false for a sparse gradient")
-        if gradient.dense_dim():
+        if parameter.grad.dense_dim():
             raise InputError("a gradient is sparse in its rows; it must be so in all dimensions")
+        if self.state.get(parameter) and not self._by_entry(parameter):
+            raise InputError("a gradient is sparse after whole ones; " + _ONE_KIND)
+
+    def _move(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros_like(parameter, dtype=torch.int32)
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
+        # torch's load_state_dict leaves what is called so where it was saved.
+        state["step"] = state["step"].to(parameter.device)
         index, g = _flat(gradient), gradient.values()
         step, mean, square = (state[key].view(-1) for key in ("step", "exp_avg", "exp_avg_sq"))
         beta1, beta2 = group["betas"]
@@ -105,32 +125,6 @@ class AdamW(torch.optim.AdamW):
         weights = parameter.view(-1)
         kept = weights[index].mul_(1 - group["lr"] * group["weight_decay"])
         weights[index] = kept.sub_(change.mul_(group["lr"]))
-
-
-def rows_at(gradient: Tensor, numbers: Tensor) -> Tensor:
-    """(n, columns): rows of a matrix's gradient, dense or sparse in its rows.
-
-    numbers: (n,) int64. A row that a sparse one does not have is zero.
-    """
-    if not gradient.is_sparse:
-        return gradient[numbers]
-    gradient = gradient.coalesce()
-    present = gradient.indices()[0]
-    found = gradient.values().new_zeros(len(numbers), gradient.shape[1])
-    if len(present):
-        at = torch.searchsorted(present, numbers).clamp_(max=len(present) - 1)
-        hit = present[at] == numbers
-        found[hit] = gradient.values()[at[hit]]
-    return found
-
-
-def _at(gradient: Tensor, index: Tensor) -> Tensor:
-    """(k,): the entries of a gradient, dense or sparse in its rows, at these flat positions."""
-    if not gradient.is_sparse:
-        return gradient.reshape(-1)[index]
-    columns = gradient.shape[1]
-    numbers, row = (index // columns).unique(return_inverse=True)
-    return rows_at(gradient, numbers)[row, index % columns]
 
 
 def _flat(gradient: Tensor) -> Tensor:

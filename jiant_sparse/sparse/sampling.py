@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import blocks
-from jiant_sparse.sparse.blocks import Blocks, Stored, Weights, bad_entry
+from jiant_sparse.sparse.blocks import Blocks, Stored, Weights
 
 # Blocks that draws look into at a time: 2 MiB of weights, and as much of cumulative sums.
 _ROWS = 1 << 12
@@ -80,7 +80,7 @@ def sample(
                 f"k is {k}; it must be at most {drawn.numel()}, the number of positive weights"
             )
         draws = min(k - drawn.numel(), _DRAWS)
-        new = _round(cut, sums, drawn, draws, generator, power)
+        new = _round(cut, sums, drawn, draws, generator, power=power)
         drawn = torch.cat([drawn, new]).sort().values
     return cut.split(drawn)
 
@@ -92,15 +92,17 @@ def _source(name: str, given: Tensor | Weights) -> Weights:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
         got = str(given.dtype).removeprefix("torch.")
         raise InputError(f"weights of {name} are {got}; they must be one of {allowed}")
-    source = Stored(given)
     if given.numel():
         # NaN if an entry is, which no comparison holds for.
         low, high = given.detach().aminmax()
         if not (low >= 0 and high < float("inf")):
+            flat = given.detach().reshape(-1)
+            position = int((~(flat >= 0) | flat.isinf()).nonzero()[0])
             raise InputError(
-                f"a weight of {name} {bad_entry(source)}; it must be finite and not negative"
+                f"a weight of {name} is {float(flat[position])} at flat position {position}; "
+                "it must be finite and not negative"
             )
-    return source
+    return Stored(given)
 
 
 def _raised(weights: Tensor, power: int) -> Tensor:
@@ -125,6 +127,7 @@ def _round(
     drawn: Tensor,
     draws: int,
     generator: torch.Generator,
+    *,
     power: int,
 ) -> Tensor:
     """The distinct entries among `draws` independent ones of those not yet `drawn`, ascending.

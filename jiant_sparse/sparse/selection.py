@@ -5,8 +5,8 @@ An index per tensor: a sorted int64 vector of flat positions on the CPU. The cou
 same seed give the same index on every run.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse.blocks import BLOCK, Blocks, Weights
+from jiant_sparse.sparse import blocks, drawing
+from jiant_sparse.sparse.blocks import Weights
 
 SCOPES = ("global", "per_tensor")
 
@@ -22,10 +23,6 @@ SCOPES = ("global", "per_tensor")
 _CHUNK = 1 << 18
 # Spare room of the candidate pool (k / 2 if that is more): it is cut back to k when this is full.
 _SLACK = 1 << 18
-# Positions drawn in one round, 8 bytes each.
-_DRAWS = 1 << 22
-# Where k times this is below the number of positions, sorting k costs less than marking among all.
-_FEW = 128
 _SCORE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -66,31 +63,36 @@ def top_k(
 
 
 def largest(weights: Mapping[str, Weights], k: int) -> dict[str, Tensor]:
-    """The k entries of the largest positive weights: an index for every name, possibly empty.
+    """The k entries of the largest positive weights: an index into every tensor, possibly empty.
 
-    weights: stored or computed ones. Among equal ones the earlier entry wins, as in `top_k`. Fewer
-    where fewer are positive.
-    k blocks have a largest weight that is at least the k-th largest of these maxima; so have the k
-    largest entries, and only the blocks that reach up to it are looked into. Memory besides the
-    result: 256 bytes per chosen entry, at most 4 per entry of all.
-    Raises NotFinite for weights that are not finite.
+    weights: stored or computed ones; these are computed twice, and never stored. Among equal ones
+    the earlier entry wins, as in `top_k`. Fewer where fewer are positive.
+    Raises NotFinite for a weight that is not finite.
     """
-    cut = Blocks(weights)
-    maxima = cut.reduce(lambda rows: rows.amax(1), torch.float32)
-    bar = maxima.topk(k).values[-1] if 0 < k < len(maxima) else 0
-    numbers = (maxima >= bar).nonzero().view(-1)
-    rows = cut.rows(numbers)
-    places = _largest({"": rows}, min(k, rows.numel()))[""]
-    places = places[rows.view(-1)[places] > 0]
-    return cut.split(numbers[places // BLOCK] * BLOCK + places % BLOCK)
+    k = min(k, sum(source.numel() for source in weights.values()))
+    if k == 0:
+        return {name: torch.empty(0, dtype=torch.int64) for name in weights}
+    threshold, ties = _threshold((_Checked(*item) for item in weights.items()), k)
+    ties = ties if threshold > 0 else 0
+    chosen = {}
+    for name, source in weights.items():
+        index, ties = _collect(source, threshold, ties)
+        chosen[name] = source.positions(index)
+    return chosen
 
 
-def draw(sizes: Mapping[str, int], k: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """k entries of all tensors together, every subset of k being equally likely.
+@dataclass
+class _Checked:
+    """A tensor's weights, of which none that is not finite is handed out."""
 
-    sizes: number of entries by tensor name, k at most their sum. generator: a CPU generator.
-    """
-    return _split(_draw(sum(sizes.values()), k, generator), sizes)
+    name: str
+    source: Weights
+
+    def numel(self) -> int:
+        return self.source.numel()
+
+    def chunks(self) -> Iterator[Tensor]:
+        return blocks.pieces(self.name, self.source)
 
 
 def uniform(
@@ -109,8 +111,8 @@ def uniform(
     """
     check_scope(scope)
     if scope == "global":
-        return draw(sizes, budget(sum(sizes.values()), density), rng("uniform"))
-    return {name: _draw(n, budget(n, density), rng(name)) for name, n in sizes.items()}
+        return drawing.draw(sizes, budget(sum(sizes.values()), density), rng("uniform"))
+    return {name: drawing.distinct(n, budget(n, density), rng(name)) for name, n in sizes.items()}
 
 
 def bernoulli(
@@ -179,10 +181,11 @@ def _check_scores(name: str, tensor: Tensor) -> None:
         raise InputError(f"scores of {name} hold NaN at flat position {position}; it has no rank")
 
 
-def _chunks(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Pieces of the flattened tensor in float32, each with the flat position where it starts."""
+def _chunks(scores: Tensor | Weights) -> Iterator[tuple[int, Tensor]]:
+    """Pieces of all scores in their order in float32, each with the position where it starts."""
+    flat = [scores.detach().reshape(-1)] if isinstance(scores, Tensor) else scores.chunks()
     start = 0
-    for chunk in tensor.detach().reshape(-1).split(_CHUNK):
+    for chunk in (part for vector in flat for part in vector.split(_CHUNK)):
         # Exact for the narrower types; in bfloat16 a comparison would round the other side.
         yield start, chunk.float()
         start += chunk.numel()
@@ -193,7 +196,9 @@ def _largest(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     if k == 0:
         return {name: torch.empty(0, dtype=torch.int64) for name in scores}
     if any(tensor.is_meta for tensor in scores.values()):
-        return _split(torch.arange(k), {name: tensor.numel() for name, tensor in scores.items()})
+        return drawing.split(
+            torch.arange(k), {name: tensor.numel() for name, tensor in scores.items()}
+        )
     threshold, ties = _threshold(scores.values(), k)
     chosen = {}
     for name, tensor in scores.items():
@@ -201,7 +206,7 @@ def _largest(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     return chosen
 
 
-def _threshold(tensors: Iterable[Tensor], k: int) -> tuple[float, int]:
+def _threshold(tensors: Iterable[Tensor | Weights], k: int) -> tuple[float, int]:
     """The k-th largest score (k >= 1), and how many scores equal to it are among the k largest.
 
     One pass with a pool of candidates. Once the pool holds k scores, a score has to exceed the
@@ -211,7 +216,7 @@ def _threshold(tensors: Iterable[Tensor], k: int) -> tuple[float, int]:
     """
     tensors = list(tensors)
     slack = max(_SLACK, k // 2)
-    total = sum(map(torch.numel, tensors))
+    total = sum(tensor.numel() for tensor in tensors)
     pool = np.empty(min(total, k + slack + _CHUNK), dtype=np.float32)
     size, bar = 0, -float("inf")
     for tensor in tensors:
@@ -233,7 +238,7 @@ def _k_largest(values: np.ndarray, k: int) -> np.ndarray:
     return values[values.size - k :]
 
 
-def _collect(tensor: Tensor, threshold: float, ties: int) -> tuple[Tensor, int]:
+def _collect(tensor: Tensor | Weights, threshold: float, ties: int) -> tuple[Tensor, int]:
     """Index of the scores above `threshold` and of the first `ties` equal to it; the ties left."""
     parts = []
     for start, chunk in _chunks(tensor):
@@ -244,49 +249,3 @@ def _collect(tensor: Tensor, threshold: float, ties: int) -> tuple[Tensor, int]:
             ties -= equal.numel()
         parts.append(chosen.nonzero().view(-1).cpu() + start)
     return torch.cat(parts), ties
-
-
-def _draw(count: int, k: int, generator: torch.Generator) -> Tensor:
-    """k of the positions 0..count-1, uniformly over all subsets of k.
-
-    These are the first k distinct ones in an endless stream of independent uniform positions, or
-    their complement if that is smaller. A round never draws more positions than are missing, so it
-    cannot run past the k-th, and the size of the rounds does not matter to the result.
-    """
-    if k * _FEW < count:
-        return torch.from_numpy(_draw_few(count, k, generator))
-    few = min(k, count - k)
-    marked = np.zeros(count, dtype=bool)
-    missing = few
-    while missing:
-        marked[_positions(count, min(missing, _DRAWS), generator)] = True
-        missing = few - np.count_nonzero(marked)
-    return torch.from_numpy(np.flatnonzero(marked if few == k else ~marked))
-
-
-def _draw_few(count: int, k: int, generator: torch.Generator) -> np.ndarray:
-    """The same for k <= count / 2, in time that does not depend on `count`."""
-    drawn = np.empty(0, dtype=np.int64)
-    while drawn.size < k:
-        fresh = np.sort(_positions(count, min(k - drawn.size, _DRAWS), generator))
-        # A stable sort merges two sorted runs. Not np.unique: it hashes, in six times the time.
-        merged = np.sort(np.concatenate([drawn, fresh]), kind="stable")
-        drawn = merged[np.diff(merged, prepend=-1) > 0]
-    return drawn
-
-
-def _positions(count: int, draws: int, generator: torch.Generator) -> np.ndarray:
-    """At most `draws` independent uniform positions in 0..count-1, repeats included."""
-    # randint(count) reduces 32 random bits modulo `count`: at 124,645,632 some positions would come
-    # up 3 % more often than others. 2**62 divides the generator's range, and the incomplete last
-    # round of `count` is thrown away.
-    wide = torch.randint(2**62, (draws,), generator=generator).numpy()
-    return wide[wide < 2**62 - 2**62 % count] % count
-
-
-def _split(index: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Cut an index over the tensors laid end to end into an index for each."""
-    starts = [0, *itertools.accumulate(sizes.values())]
-    lengths = torch.searchsorted(index, torch.tensor(starts)).diff().tolist()
-    parts = zip(sizes, index.split(lengths), starts, strict=False)
-    return {name: part - start for name, part, start in parts}

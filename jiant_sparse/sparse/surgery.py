@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse import layers, moments
+from jiant_sparse.sparse import importance, layers, moments
 from jiant_sparse.sparse.edits import Edit, Entries, Gated
 
 
@@ -118,7 +118,11 @@ def narrow(
 
 @torch.no_grad()
 def fold(encoder: nn.Module) -> None:
-    """Turn every edited tensor into its final plain value, as evaluated, under its own name."""
+    """Turn every edited tensor into its final plain value, as evaluated, under its own name.
+
+    Nothing of a method stays behind.
+    """
+    importance.forget(encoder)
     # By the stored tensor: the modules that hold a tied one have a list each.
     for dense, stack in {m.original: m for m in encoder.modules() if _holds_edit(m)}.items():
         value = stack.eval()()

@@ -1,0 +1,367 @@
+"""|mu theta g| against the unfolded network: every connection, position by position."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from support import bert, roberta
+from torch import nn
+from unfolded import Unfolded, assert_same, taken
+
+from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.sparse import sampling, surgery
+from jiant_sparse.sparse.importance import Importance
+
+PAD = {bert: 0, roberta: 1}
+
+
+def batch(make, rows: int, tokens: int, seed: int = 0) -> torch.Tensor:
+    """Ids of which the last ones of each row but the first are padding."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, 50, (rows, tokens), generator=generator)
+    for row in range(1, rows):
+        ids[row, tokens - row :] = PAD[make]
+    return ids
+
+
+class Pair:
+    """An encoder with `Importance`, and its twin that is unfolded; both do the same."""
+
+    def __init__(self, make, *, padding: bool = False, mean: str = "signed") -> None:
+        self.pad, self.padding = PAD[make], padding
+        self.plain = make().train()
+        for weight in self.plain.parameters():
+            # Biases are zero at first, and of no importance.
+            weight.data += 0.02 * torch.randn(weight.shape)
+        self.watched = copy.deepcopy(self.plain)
+        self.unfolded = Unfolded(absolute=mean == "absolute")
+        self.importance = Importance(self.watched, mean=mean, padding=padding)
+
+    def forward(self, encoder, ids, *, pooled=True, autocast=False, types=None) -> torch.Tensor:
+        torch.manual_seed(int(ids.sum()))
+        options = {} if types is None else {"token_type_ids": types}
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            output = encoder(input_ids=ids, attention_mask=(ids != self.pad).long(), **options)
+        features = output.pooler_output if pooled else output.last_hidden_state[:, 0]
+        return (features.float() * torch.linspace(-1, 2, features.shape[1])).square().sum()
+
+    def losses(self, ids, **options) -> list[torch.Tensor]:
+        with self.unfolded.passing((ids != self.pad) | self.padding):
+            plain = self.forward(self.plain, ids, **options)
+        return [plain, self.forward(self.watched, ids, **options)]
+
+    def backward(self, ids, **options) -> None:
+        for loss in self.losses(ids, **options):
+            loss.backward()
+
+    def check(self) -> dict[str, np.ndarray]:
+        expected = self.unfolded.importance(self.plain)
+        found = taken(self.importance, self.watched)
+        assert_same(found, expected)
+        return found
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("padding", [False, True])
+@pytest.mark.parametrize("mean", ["signed", "absolute"])
+def test_every_connection_of_one_batch(make, padding, mean):
+    pair = Pair(make, padding=padding, mean=mean)
+    pair.backward(batch(make, 4, 9))
+    found = pair.check()
+    assert len(found) == len(dict(pair.watched.named_parameters()))
+    assert all(values.any() for values in found.values())
+
+
+def test_padding_and_the_kind_of_mean_make_a_difference():
+    found = []
+    for padding, mean in ((False, "signed"), (True, "signed"), (False, "absolute")):
+        pair = Pair(bert, padding=padding, mean=mean)
+        pair.backward(batch(bert, 4, 9))
+        found.append(pair.check())
+    for name in ("encoder.layer.1.output.dense.weight", "embeddings.LayerNorm.weight"):
+        first, *others = (values[name] for values in found)
+        assert all(np.abs(first - other).max() > 0.01 * first.max() for other in others)
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("padding", [False, True])
+def test_micro_batches_count_by_their_positions(make, padding):
+    pair = Pair(make, padding=padding)
+    pair.backward(batch(make, 5, 9))
+    pair.backward(batch(make, 2, 12, seed=1))
+    pair.check()
+
+
+def test_two_passes_before_one_backward():
+    """COPA scores two choices one after the other, of the same shape but not the same padding."""
+    pair = Pair(bert)
+    both = [batch(bert, 3, 7), batch(bert, 3, 7, seed=1).flip(0)]
+    first, second = (pair.losses(ids) for ids in both)
+    for one, other in zip(first, second, strict=True):
+        (one + 2 * other).backward()
+    pair.check()
+
+
+def test_segments_have_frequencies_of_their_own():
+    pair = Pair(bert)
+    ids = batch(bert, 3, 8)
+    types = (torch.arange(8) > torch.tensor([[2], [4], [5]])).long()
+    pair.backward(ids, types=types)
+    name = "embeddings.token_type_embeddings.weight"
+    found = pair.check()[name]
+    assert found[0].any() and found[1].any()
+
+
+def test_each_step_begins_anew():
+    pair = Pair(roberta)
+    pair.backward(batch(roberta, 4, 9))
+    pair.check()
+    pair.plain.zero_grad(), pair.watched.zero_grad()
+    pair.unfolded.totals.clear(), pair.unfolded.counts.clear()
+    pair.backward(batch(roberta, 2, 5, seed=1))
+    pair.check()
+
+
+def test_what_was_padding_in_one_step_is_not_in_the_next():
+    class Either(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.dense = nn.Embedding(9, 6, padding_idx=0), nn.Linear(6, 4)
+
+        def forward(self, given):
+            return self.dense(given if given.is_floating_point() else self.words(given))
+
+    torch.manual_seed(0)
+    plain = Either()
+    watched = copy.deepcopy(plain)
+    importance = Importance(watched, mean="signed", padding=False)
+    ids = torch.tensor([[3, 4, 5], [6, 0, 0]])
+    for given, counted in ((ids, ids != 0), (torch.randn(2, 3, 6), torch.ones(2, 3).bool())):
+        plain.zero_grad(), watched.zero_grad()
+        unfolded = Unfolded()
+        with unfolded.passing(counted):
+            features = plain(given)
+        for output in (features, watched(given)):
+            output.square().sum().backward()
+        assert_same(taken(importance, watched), unfolded.importance(plain))
+
+
+def test_evaluations_do_not_count():
+    pair = Pair(bert)
+    for ids in (batch(bert, 4, 9), batch(bert, 4, 9, seed=1)):
+        pair.backward(ids)
+        pair.watched.eval()
+        with torch.no_grad():
+            pair.watched(input_ids=batch(bert, 3, 9, seed=2))
+        pair.watched.train()
+    pair.check()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_layers_that_run_again_in_the_backward_pass_count_once(reentrant):
+    pair = Pair(bert)
+    pair.watched.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    if reentrant:
+        pair.watched.enable_input_require_grads()
+    runs = []
+    layer = pair.watched.encoder.layer[0].output.dense
+    layer.register_forward_hook(lambda *_: runs.append(None))
+    # They run again when the padding is that of the other pass.
+    pairs = [pair.losses(ids) for ids in (batch(bert, 3, 7), batch(bert, 3, 7, seed=1).flip(0))]
+    for losses in zip(*pairs, strict=True):
+        sum(losses).backward()
+    assert len(runs) == 4
+    pair.check()
+
+
+def test_half_precision_is_averaged_in_full():
+    pair = Pair(bert)
+    pair.backward(batch(bert, 4, 9), autocast=True)
+    pair.check()
+
+
+def test_features_in_half_precision_are_normalised_in_full():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(6, 30), nn.LayerNorm(30))
+    watched = copy.deepcopy(plain)
+    importance, unfolded = Importance(watched, mean="signed", padding=False), Unfolded()
+    inputs = torch.randn(3, 5, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with unfolded.passing(torch.ones(3, 5, dtype=torch.bool)):
+            features = plain(inputs)
+        both = features, watched(inputs)
+    for output in both:
+        (output.float() * torch.linspace(-1, 1, 30)).square().sum().backward()
+    assert_same(taken(importance, watched), unfolded.importance(plain))
+
+
+def test_a_tensor_that_the_loss_does_not_reach_is_left_out():
+    pair = Pair(roberta)
+    pair.backward(batch(roberta, 4, 9), pooled=False)
+    assert not any(name.startswith("pooler") for name in pair.check())
+
+
+def test_a_second_module_with_the_same_weight_counts_too():
+    """The same linear layer twice, once more under another name, and a layer that is not used."""
+
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words = nn.Embedding(9, 6, padding_idx=0)
+            self.types = nn.Embedding(9, 6)
+            self.types.weight = self.words.weight
+            self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6, bias=False)
+            self.second.weight = self.first.weight
+            self.norm = nn.LayerNorm((2, 3))
+            self.plain = nn.LayerNorm(6, elementwise_affine=False)
+            self.unused = nn.Linear(6, 2)
+
+        def forward(self, ids, types):
+            x = self.first(self.words(ids) + self.types(types))
+            x = self.plain(self.second(torch.relu(self.first(input=x))))
+            return self.norm(x.view(*x.shape[:-1], 2, 3)).flatten(-2)
+
+    torch.manual_seed(0)
+    plain = Shared()
+    watched = copy.deepcopy(plain)
+    importance, unfolded = Importance(watched, mean="signed", padding=False), Unfolded()
+    ids = torch.tensor([[3, 4, 5, 8], [6, 3, 0, 0], [1, 2, 2, 0]])
+    types = torch.tensor([[1, 1, 2, 2], [1, 7, 7, 7], [1, 1, 1, 1]])
+    with unfolded.passing(ids != 0):
+        features = plain(ids, types)
+    for output in (features, watched(ids, types)):
+        (output * torch.linspace(-1, 1, 6)).square().sum().backward()
+    expected = unfolded.importance(plain)
+    assert "unused.weight" not in expected and len(expected) == 5
+    assert_same(taken(importance, watched), expected)
+
+
+def test_only_rows_of_the_batch_are_kept_of_embeddings():
+    pair = Pair(roberta)
+    ids = batch(roberta, 4, 9)
+    pair.backward(ids)
+    words = pair.importance.take()["embeddings.word_embeddings.weight"]
+    present = sorted(set(ids.flatten().tolist()) - {1})
+    assert words.numbers.tolist() == present
+    assert words.numel() == 16 * len(present)
+    flat = torch.tensor([0, 15, 16, 16 * len(present) - 1])
+    expected = [16 * present[0], 16 * present[0] + 15, 16 * present[1], 16 * present[-1] + 15]
+    assert words.positions(flat).tolist() == expected
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_positions_that_are_given_do_not_say_what_is_padding(rows):
+    """RoBERTa's position embedding has a padding_idx too."""
+    encoder = roberta()
+    importance = Importance(encoder, mean="signed", padding=False)
+    ids = torch.tensor([[5, 6, 7, 1], [5, 6, 1, 1], [9, 8, 7, 6]])
+    positions = torch.arange(4).expand(rows, 4)
+    encoder.train()(input_ids=ids, position_ids=positions).last_hidden_state.sum().backward()
+    mu = importance._mu("p", encoder.embeddings.position_embeddings.weight)
+    assert mu[:5].tolist() == pytest.approx([3 / 9, 3 / 9, 2 / 9, 1 / 9, 0])
+
+
+def test_a_folded_encoder_and_a_second_collector_leave_nothing_behind():
+    def hooks(module):
+        return sum(len(m._forward_hooks) for m in module.modules())
+
+    encoder = bert()
+    encoder.pooler.register_forward_hook(print)
+    one = Importance(encoder, mean="signed", padding=False)
+    many = hooks(encoder)
+    assert many > 10
+    twin = copy.deepcopy(encoder)
+    Importance(encoder, mean="signed", padding=False)
+    assert hooks(encoder) == many
+    for module in (encoder, twin):
+        surgery.fold(module)
+        assert [*module.pooler._forward_hooks.values()] == [print]
+        assert hooks(module) == 1
+    encoder.pooler._forward_hooks.clear()
+    encoder.train()(torch.tensor([[3, 4]])).last_hidden_state.sum().backward()
+    assert not one._totals
+
+
+def test_what_is_computed_again_has_the_same_bits():
+    pair = Pair(bert)
+    pair.backward(batch(bert, 4, 9))
+    for source in pair.importance.take().values():
+        chunks = torch.cat([*source.chunks()])
+        numbers = torch.arange(-(-len(chunks) // 64))
+        again = source.rows(numbers).view(-1)
+        assert torch.equal(again[: len(chunks)], chunks) and not again[len(chunks) :].any()
+
+
+# --- errors
+
+
+def refused(encoder: nn.Module, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Importance(encoder, mean="signed", padding=False)
+
+
+def test_a_weight_of_another_kind_of_module_is_refused():
+    refused(
+        nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1)),
+        "^1.weight: which values a weight of Conv1d carries is not known; it must be of Linear, "
+        "LayerNorm, Embedding$",
+    )
+    refused(nn.ParameterList([torch.zeros(2)]), "^0: which values a weight of ParameterList ")
+    refused(nn.MultiheadAttention(4, 2), "^in_proj_weight: .* MultiheadAttention ")
+    refused(nn.EmbeddingBag(4, 2), "^weight: .* EmbeddingBag ")
+
+
+def test_a_weight_that_two_kinds_of_modules_share_is_refused():
+    tied = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5))
+    tied[1].weight = tied[0].weight
+    refused(tied, "^1.weight: modules of two kinds share this weight$")
+    crossed = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 3))
+    crossed[1].bias = crossed[0].weight
+    refused(crossed, "^1.bias: modules of two kinds share this weight$")
+
+
+def test_biases_may_be_shared_by_any():
+    shared = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 3))
+    shared[1].bias = shared[0].bias
+    Importance(shared, mean="signed", padding=False)
+
+
+def test_an_embedding_with_max_norm_is_refused():
+    refused(
+        nn.Sequential(nn.Embedding(5, 3, max_norm=2.0)),
+        r"^0.weight: the embedding has max_norm 2.0, which rewrites .*; it must be None$",
+    )
+
+
+def test_a_layer_that_did_not_run_in_training_mode_is_named():
+    pair = Pair(bert)
+    pair.watched.pooler.eval()
+    pair.forward(pair.watched, batch(bert, 2, 5)).backward()
+    message = "^pooler.dense.weight: has a gradient, but its module did not run in training mode$"
+    with pytest.raises(InputError, match=message):
+        pair.importance.take()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "embeddings.word_embeddings.weight",
+        "encoder.layer.1.output.dense.weight",
+        "encoder.layer.0.output.LayerNorm.weight",
+        "pooler.dense.bias",
+    ],
+)
+def test_a_gradient_that_is_not_finite_is_named(name, value):
+    pair = Pair(bert)
+    pair.backward(batch(bert, 2, 5))
+    gradient = pair.watched.get_parameter(name).grad
+    gradient.view(-1)[:] = value
+    with pytest.raises(NotFinite, match=f"{name} is (nan|inf)"):
+        sampling.sample(pair.importance.take(), 2, torch.Generator(), power=2)
+
+
+def test_no_forward_pass_is_changed():
+    pair = Pair(bert)
+    assert len({loss.item() for loss in pair.losses(batch(bert, 4, 9))}) == 1

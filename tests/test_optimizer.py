@@ -1,0 +1,349 @@
+"""AdamW that moves single entries, against torch's on single weights, on masks, and on the whole.
+
+Clipping likewise.
+"""
+
+import copy
+
+import pytest
+import torch
+from support import bits
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_, restrict, zero_others
+
+SHAPES = {"matrix": (5, 7), "vector": (9,), "cube": (2, 3, 4)}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def parameters(seed: int = 0) -> dict[str, nn.Parameter]:
+    generator = seeded(seed)
+    return {
+        name: nn.Parameter(torch.randn(shape, generator=generator))
+        for name, shape in SHAPES.items()
+    }
+
+
+def groups(weights: dict[str, nn.Parameter]) -> list[dict]:
+    matrix, *others = weights.values()
+    return [
+        {"params": [matrix], "weight_decay": 0.3},
+        {"params": others, "weight_decay": 0.0, "lr": 0.05, "betas": (0.8, 0.95)},
+    ]
+
+
+def drawn(weight: torch.Tensor, generator: torch.Generator, share: float = 0.4) -> torch.Tensor:
+    return (torch.rand(weight.numel(), generator=generator) < share).nonzero().view(-1)
+
+
+def snapshot(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> list[torch.Tensor]:
+    state = optimizer.state[weight]
+    moments = [state[key] for key in ("exp_avg", "exp_avg_sq", "step") if key in state]
+    return [tensor.detach().clone().view(-1) for tensor in (weight, *moments)]
+
+
+# --- single entries
+
+
+def test_each_entry_has_an_adam_of_its_own_and_all_others_stay():
+    """Twelve steps under a schedule; every entry has a twin in torch's AdamW, a single weight."""
+    weights, generator = parameters(), seeded(1)
+    optimizer = AdamW(groups(weights), lr=0.02, eps=1e-5)
+    schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    twins = {
+        name: [nn.Parameter(value.clone()) for value in weight.detach().view(-1)]
+        for name, weight in weights.items()
+    }
+    single = {
+        twin: torch.optim.AdamW(
+            [twin], **{k: group[k] for k in ("lr", "weight_decay", "eps", "betas")}
+        )
+        for group in optimizer.param_groups
+        for name, weight in weights.items()
+        if any(weight is other for other in group["params"])
+        for twin in twins[name]
+    }
+    counts = {name: torch.zeros(weight.numel()) for name, weight in weights.items()}
+    for _ in range(12):
+        before, chosen = {}, {}
+        for name, weight in weights.items():
+            weight.grad = torch.randn(weight.shape, generator=generator) * 1e-3
+            chosen[name] = drawn(weight, generator)
+            counts[name][chosen[name]] += 1
+            values = weight.grad.view(-1).clone()
+            before[name] = snapshot(optimizer, weight)
+            restrict(weight, chosen[name])
+            for at in chosen[name].tolist():
+                twins[name][at].grad = values[at].clone()
+        optimizer.step()
+        rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        schedule.step()
+        for name, weight in weights.items():
+            others = torch.ones(weight.numel(), dtype=torch.bool)
+            others[chosen[name]] = False
+            for old, new in zip(before[name], snapshot(optimizer, weight), strict=False):
+                assert torch.equal(bits(old)[others], bits(new)[others])
+            for at in chosen[name].tolist():
+                twin = twins[name][at]
+                single[twin].param_groups[0]["lr"] = rates[weight]
+                single[twin].step()
+                state, own = single[twin].state[twin], optimizer.state[weight]
+                assert own["step"].view(-1)[at] == state["step"]
+                for key in ("exp_avg", "exp_avg_sq"):
+                    assert torch.equal(own[key].view(-1)[at], state[key])
+    for name, weight in weights.items():
+        expected = torch.stack([twin.detach() for twin in twins[name]])
+        torch.testing.assert_close(weight.detach().view(-1), expected, rtol=2e-6, atol=2e-7)
+        assert torch.equal(optimizer.state[weight]["step"].view(-1).float(), counts[name])
+        assert len(counts[name].unique()) > 3
+
+
+def test_the_first_step_is_right_to_the_last_digits():
+    """1 - 0.999 in float32 is off by 5e-5 of itself: corrections are those of float64."""
+    weight = nn.Parameter(torch.zeros(4))
+    weight.grad = torch.tensor([1e-3, -1e-3, 5.0, 1e-6])
+    restrict(weight, torch.arange(4))
+    AdamW([weight], lr=1.0, eps=1e-12, weight_decay=0.1).step()
+    expected = torch.tensor([-1.0, 1.0, -1.0, -1.0])
+    torch.testing.assert_close(weight.detach(), expected, rtol=2e-6, atol=0)
+
+
+def test_an_entry_that_is_named_with_a_gradient_of_zero_decays_and_keeps_its_momentum():
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = AdamW([weight], lr=0.1, weight_decay=0.5)
+    for gradient in (torch.ones(3), torch.zeros(3)):
+        weight.grad = gradient
+        restrict(weight, torch.tensor([1, 2]))
+        old = weight.detach().clone()
+        optimizer.step()
+        assert weight[0] == 1 and bool((weight[1:] < 0.951 * old[1:]).all())
+    weight.grad = torch.ones(3)
+    restrict(weight, torch.empty(0, dtype=torch.int64))
+    assert weight.grad is None
+    old = bits(weight).clone()
+    optimizer.step()
+    assert torch.equal(bits(weight), old)
+
+
+def test_gradients_are_left_as_they_were_for_who_comes_after():
+    weight = nn.Parameter(torch.ones(2, 3))
+    weight.grad = torch.arange(6.0).view(2, 3)
+    restrict(weight, torch.tensor([1, 5]))
+    AdamW([weight]).step()
+    assert weight.grad.is_sparse
+    assert weight.grad.to_dense().tolist() == [[0, 1, 0], [0, 0, 5]]
+
+
+def test_sparse_and_whole_gradients_in_one_group():
+    """The head beside the encoder: the one's entries are moved, the other is torch's."""
+    weights, plain = parameters(), parameters()
+    ours, theirs = AdamW(weights.values()), torch.optim.AdamW([plain["vector"]])
+    for step in range(4):
+        for name, weight in weights.items():
+            weight.grad = torch.randn(weight.shape, generator=seeded(step))
+            plain[name].grad = weight.grad.clone()
+            if name != "vector":
+                restrict(weight, torch.tensor([2]))
+        ours.step()
+        theirs.step()
+    assert torch.equal(bits(weights["vector"]), bits(plain["vector"]))
+    assert int((weights["matrix"] != plain["matrix"]).sum()) == 1
+    assert ours.state[weights["vector"]]["step"].dim() == 0
+
+
+# --- torch's own
+
+
+def test_without_sparse_gradients_it_is_torchs_bit_for_bit():
+    weights = [parameters(), parameters()]
+    optimizers = [
+        kind(groups(w), lr=0.02, amsgrad=True, maximize=True)
+        for kind, w in zip((AdamW, torch.optim.AdamW), weights, strict=True)
+    ]
+    schedules = [LambdaLR(o, lambda step: 1 / (1 + step)) for o in optimizers]
+    for step in range(5):
+        for optimizer, own, schedule in zip(optimizers, weights, schedules, strict=True):
+            optimizer.zero_grad()
+            loss = sum((w - 1).pow(4).sum() for n, w in own.items() if n != "cube" or step > 2)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    for one, other in zip(*(w.values() for w in weights), strict=True):
+        assert torch.equal(bits(one), bits(other))
+        states = [o.state[w] for o, w in zip(optimizers, (one, other), strict=True)]
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_closure_computes_the_gradients_and_its_loss_is_returned(sparse):
+    weight = nn.Parameter(torch.ones(4))
+
+    def closure():
+        loss = weight.square().sum()
+        loss.backward()
+        if sparse:
+            restrict(weight, torch.tensor([3]))
+        return loss
+
+    assert AdamW([weight], lr=0.1).step(closure).item() == 4.0
+    assert (weight < 1).tolist() == [not sparse] * 3 + [True]
+
+
+def test_the_state_goes_through_torchs_own_dictionaries():
+    whole, parts = parameters(), parameters()
+    first = AdamW(groups(whole), lr=0.02)
+    second = AdamW(groups(parts), lr=0.02)
+
+    def step(optimizer, weights, seed):
+        generator = seeded(seed)
+        for weight in weights.values():
+            weight.grad = torch.randn(weight.shape, generator=generator)
+            restrict(weight, drawn(weight, generator))
+        optimizer.step()
+
+    for seed in range(3):
+        step(first, whole, seed)
+        step(second, parts, seed)
+    saved = copy.deepcopy(second.state_dict())
+    second = AdamW(groups(parts), lr=0.5)
+    second.load_state_dict(saved)
+    for weight in parts.values():
+        assert second.state[weight]["step"].dtype == torch.int32
+    for seed in range(3, 6):
+        step(first, whole, seed)
+        step(second, parts, seed)
+    assert all(torch.equal(bits(whole[name]), bits(parts[name])) for name in whole)
+
+
+def test_options_that_single_entries_do_not_have_are_refused():
+    for option in ("amsgrad", "maximize"):
+        weight = nn.Parameter(torch.ones(3))
+        weight.grad = torch.ones(3)
+        restrict(weight, torch.tensor([0]))
+        message = f"^{option} is true; it must be false for a sparse gradient$"
+        with pytest.raises(InputError, match=message):
+            AdamW([weight], **{option: True}).step()
+        assert weight.tolist() == [1, 1, 1]
+
+
+def test_rows_are_no_entries():
+    embedding = nn.Embedding(5, 3, sparse=True)
+    embedding(torch.tensor([1])).sum().backward()
+    message = "^a gradient is sparse in its rows; it must be so in all dimensions$"
+    with pytest.raises(InputError, match=message):
+        AdamW(embedding.parameters()).step()
+
+
+# --- what is left of a gradient
+
+
+@pytest.mark.parametrize("leave", [restrict, zero_others])
+@pytest.mark.parametrize("index", [[], [3], [0, 4, 5, 12, 31, 35], [*range(36)]])
+def test_the_entries_that_are_left_are_those_of_the_whole_gradient(leave, index):
+    weight = nn.Parameter(torch.zeros(9, 4))
+    weight.grad = torch.arange(1.0, 37).view(9, 4)
+    expected = torch.zeros(36)
+    expected[index] = weight.grad.view(-1)[index]
+    leave(weight, torch.tensor(index, dtype=torch.int64))
+    gradient = weight.grad
+    if leave is restrict and not index:
+        assert gradient is None
+        return
+    assert gradient.is_sparse == (leave is restrict)
+    if gradient.is_sparse:
+        assert gradient._nnz() == len(index) and gradient.is_coalesced()
+        assert gradient.coalesce().indices().shape == (2, len(index))
+    assert torch.equal(gradient.to_dense().view(-1), expected)
+
+
+# --- clipping
+
+
+@pytest.mark.parametrize("norm", [0.5, 1e3])
+def test_without_sparse_gradients_clipping_is_torchs_bit_for_bit(norm):
+    ours, theirs = parameters(), parameters()
+    for weights in (ours, theirs):
+        for seed, (name, weight) in enumerate(weights.items()):
+            if name != "vector":
+                weight.grad = torch.randn(weight.shape, generator=seeded(seed))
+    found = clip_grad_norm_(iter(ours.values()), norm)
+    assert torch.equal(found, nn.utils.clip_grad_norm_(theirs.values(), norm))
+    assert ours["vector"].grad is None
+    for name in ("matrix", "cube"):
+        assert torch.equal(bits(ours[name].grad), bits(theirs[name].grad))
+
+
+@pytest.mark.parametrize("norm", [0.5, 1e3])
+def test_the_norm_is_of_the_entries_that_are_left_and_of_the_rest(norm):
+    ours, theirs = parameters(), parameters()
+    for name, weight in ours.items():
+        weight.grad = torch.randn(weight.shape, generator=seeded(3))
+        theirs[name].grad = weight.grad.clone()
+        if name != "cube":
+            zero_others(theirs[name], torch.tensor([1, 4, 8]))
+            restrict(weight, torch.tensor([1, 4, 8]))
+    found = clip_grad_norm_(ours.values(), norm)
+    torch.testing.assert_close(found, nn.utils.clip_grad_norm_(theirs.values(), norm))
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight.grad.to_dense(), theirs[name].grad)
+        assert weight.grad.is_sparse == (name != "cube")
+    if norm < 1:
+        left = torch.stack([weight.grad.to_dense().norm() for weight in ours.values()]).norm()
+        assert abs(float(left) - norm) < 1e-5
+
+
+def test_nothing_to_clip():
+    assert clip_grad_norm_(parameters().values(), 1.0) == 0
+
+
+# --- beside torch's own
+
+
+def test_the_hooks_of_a_step_run_once_whatever_ran_before():
+    weight = nn.Parameter(torch.ones(3))
+    torch.optim.AdamW([weight])  # from now on torch's own step calls hooks
+    optimizer, calls = AdamW([weight]), []
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    assert calls == ["before", "after"]
+
+
+def test_a_tensors_gradients_are_all_of_one_kind():
+    message = "^a gradient is {}; those of a tensor must be of one kind$"
+    for first, second, words in (
+        (restrict, None, "whole after sparse ones"),
+        (None, restrict, "sparse after whole ones"),
+    ):
+        weight, other = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))
+        optimizer = AdamW([other, weight])
+        for leave in (first, second):
+            other.grad, weight.grad = torch.ones(4), torch.ones(4)
+            restrict(other, torch.tensor([1]))
+            before = bits(other).clone()
+            if leave is not None:
+                leave(weight, torch.tensor([0, 2]))
+            if leave is first:
+                optimizer.step()
+        with pytest.raises(InputError, match=message.format(words)):
+            optimizer.step()
+        assert torch.equal(bits(other), before)
+
+
+def test_a_state_dict_from_the_cpu_goes_on_where_the_weights_are():
+    weight = nn.Parameter(torch.ones(4))
+    optimizer = AdamW([weight])
+    weight.grad = torch.ones(4)
+    restrict(weight, torch.tensor([1]))
+    optimizer.step()
+    again = AdamW([weight])
+    again.load_state_dict(optimizer.state_dict())
+    assert again.state[weight]["step"].tolist() == [0, 1, 0, 0]
+    assert again.state[weight]["step"].dtype == torch.int32
