@@ -21,7 +21,7 @@ class InputError(ValueError):
 
 
 class NotFinite(ArithmeticError):
-    """A loss became NaN or infinite: the cell has failed, and the message names the step."""
+    """A loss or an importance is NaN or infinite: the cell has failed, the message says where."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

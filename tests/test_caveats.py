@@ -14,6 +14,7 @@ from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.comparison.pairs import compare
 from jiant_sparse.report.comparison.sets import Set
+from jiant_sparse.report.comparison.table import comparison
 from jiant_sparse.report.figures import tradeoff
 from jiant_sparse.report.page import views
 from jiant_sparse.report.summary import Summary
@@ -117,6 +118,10 @@ def test_nor_with_a_test_set_that_chose_nothing(tmp_path: Path) -> None:
     assert pair.reasons == ("on one side the test set also chose the best step",)
     (pair,) = compare(sets[1], sets[2:])[0].pairs
     assert pair.word == "no difference seen"
+    # Two sets of such scores have a test, and are optimistic all the same.
+    told = comparison(sets, sets[0], ()).notes
+    assert told[:2] == tuple(f"{name}: the{ALL.removeprefix('The')}" for name in "bc")
+    assert "optimistic" not in " ".join(told[2:])
 
 
 def test_a_metric_that_was_asked_for_is_no_mistake(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_fewer_than_five_others_can_not_be_most():
     found = verdict("1", *nine(4, methods=tuple(METHODS)[1:5]))
     assert (found.state, found.estimate, found.interval) == ("not enough data", 4, None)
     assert found.reason == (
-        "6 of its paper's methods are needed, the benchmark has 5. With 3 runs each: 4 of 4 "
+        "6 methods of Fu et al. 2023 are needed, the benchmark has 5. With 3 runs each: 4 of 4 "
         "methods have a higher AVG than FullTuning (Random, MixOut, Bitfit, MagPruning); 5 of the "
         "paper's 9 count for neither side."
     )
@@ -245,12 +245,12 @@ def test_a_rank_needs_all_ten_methods_to_be_good_and_four_to_be_bad():
     assert good.reason.endswith("all 10 of the paper's methods are needed to support it.")
     assert bad.state == "not supported" and bad.share == 0
     few = verdict("4", *ranked((0, 0, 0), tuple(METHODS)[:2]))
-    assert few.interval is None and few.reason.startswith("4 of its paper's methods are needed")
+    assert few.interval is None and few.reason.startswith("4 methods of Fu et al. 2023 are needed")
 
 
 # (5)
 
-FEW = "3 of its paper's methods are needed, the benchmark has 2."
+FEW = "3 methods of Fu et al. 2023 are needed, the benchmark has 2."
 
 
 @pytest.mark.parametrize(("step", "state"), [(-0.03, "supported"), (0.03, "not supported")])
@@ -412,13 +412,16 @@ def test_the_second_papers_benchmark_decides_its_own_claims_alone():
     others = [number for number in found if number not in "78"]
     assert {found[number].state for number in others} == {"not enough data"}
     assert found["1"].reason.startswith(
-        "6 of its paper's methods are needed, the benchmark has 2; SST-2, QNLI are not among the "
-        "tasks of its paper. With 3 runs each: 0 of 1 methods have a higher AVG than FullTuning"
+        "6 methods of Fu et al. 2023 are needed, the benchmark has 2; SST-2, QNLI are not among "
+        "the tasks of Fu et al. 2023. With 3 runs each: 0 of 1 methods have a higher AVG than "
+        "FullTuning"
     )
     # Random per step is not the paper's Random.
     assert found["3"].reason == "No row stands for Random."
     assert found["4"].reason == "No row stands for SAM."
-    assert found["5"].reason.startswith("3 of its paper's methods are needed, the benchmark has 2")
+    assert found["5"].reason.startswith(
+        "3 methods of Fu et al. 2023 are needed, the benchmark has 2"
+    )
     assert found["6a"].reason == "4 densities of SAM are needed, the benchmark has 0."
 
 
@@ -444,10 +447,13 @@ def test_a_method_of_the_second_paper_without_runs_is_named():
 
 def test_a_verdict_on_other_tasks_than_the_papers_says_so():
     seven = verdict("7", *(r for m, level in LEVELS.items() for r in runs(m, level)))
-    assert seven.reason.endswith("; CB, COPA are not among the tasks of its paper.")
+    assert seven.reason.endswith(
+        "; CB, COPA are not among the tasks of Akbar-Tajari and Pilehvar 2024."
+    )
     tasks = ("rte", "sst")
     best = [r for m in METHODS for r in runs(m, 0.7 if m == "random" else 0.6, tasks=tasks)]
-    assert verdict("3", *best).reason.endswith("; SST-2 is not among the tasks of its paper.")
+    three = verdict("3", *best)
+    assert three.reason.endswith("; SST-2 is not among the tasks of Fu et al. 2023.")
     like = {"task": {"name": "my_rte", "like": "rte", "metric": "acc"}}
     own = [r for m in LEVELS for r in runs(m, LEVELS[m], tasks=("my_rte",), setting=like)]
     assert "not among" not in verdict("7", *own).reason

@@ -159,6 +159,15 @@ def test_a_run_with_one_passes(name, fields, settings, steps):
     fit.check_scores(name, base.find(name)(**fields), Train(**settings), steps)
 
 
+@pytest.mark.parametrize("name", ["dps_mix", "dps_dense"])
+def test_a_run_that_never_comes_to_the_second_stage_is_refused(name):
+    method = base.find(name)(stage_steps=20)
+    message = f"^{name} with these fields needs 21 steps; the run has 20$"
+    with pytest.raises(InputError, match=message):
+        fit.check_scores(name, method, Train(eval_every=5), 20)
+    fit.check_scores(name, method, Train(eval_every=5), 21)
+
+
 def test_a_run_in_which_nothing_trains_is_refused():
     def check(name: str, **settings) -> None:
         encoder = empty(BASE)

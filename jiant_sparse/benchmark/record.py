@@ -60,8 +60,8 @@ class Params(_Part):
     changed: int = Field(description="eligible weights that differ from the pretrained ones")
     moved_per_step: float | None = Field(
         default=None,
-        description="eligible weights that move in a step, mean over the steps; None where the "
-        "same weights train at every step, and in records of before there were other methods",
+        description="eligible weights chosen to move in a step, mean over the steps; None where "
+        "the same weights train at every step, and in records of before there were other methods",
     )
 
     @property

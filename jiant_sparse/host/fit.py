@@ -91,7 +91,11 @@ def tuned(method: Method, encoder: nn.Module, names: Collection[str]) -> tuple[i
 
 
 def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
-    """Raise InputError if in a run of `steps` no evaluation has a score that counts."""
+    """Raise InputError if `steps` are too few for the method, or no score among them counts."""
+    if steps < method.least_steps:
+        raise InputError(
+            f"{name} with these fields needs {method.least_steps} steps; the run has {steps}"
+        )
     if not any(map(method.scores_at, (*container.evaluations(train, steps), steps))):
         first = _first_score(method)
         raise InputError(

@@ -64,6 +64,9 @@ class Method:
     # same at every step. Before the first one, how many there will be.
     moved_per_step: ClassVar[float | None] = None
 
+    # Steps that a run must have at least for the method to be what its name says.
+    least_steps: ClassVar[int] = 1
+
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Choose, freeze and insert, through `sparse.surgery`; called once.
 

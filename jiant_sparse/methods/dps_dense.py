@@ -51,6 +51,11 @@ class DpsDense(Method):
         if self.stage_steps < 1:
             raise InputError(f"stage_steps is {self.stage_steps}; it must be at least 1 step")
 
+    @property
+    def least_steps(self) -> int:
+        """One of stage II."""
+        return self.stage_steps + 1
+
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Leave every weight trainable and begin with stage I."""
         linear = modules.linear_weights(model)

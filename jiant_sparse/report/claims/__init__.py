@@ -77,7 +77,11 @@ def _other_tasks(question: Question, cast: Mapping[str, Row], summary: Summary) 
     titles = [task.published_title or task.title for task in summary.tasks]
     others = [title for title in titles if title not in question.tasks]
     verb = "is" if len(others) == 1 else "are"
-    return [f"{', '.join(others)} {verb} not among the tasks of its paper"] if others else []
+    return (
+        [f"{', '.join(others)} {verb} not among the tasks of {question.claim.paper}"]
+        if others
+        else []
+    )
 
 
 def _has(row: Row, values: int) -> bool:
@@ -168,7 +172,7 @@ def _missing(question: Question, cast: Mapping[str, Row]) -> list[str]:
     found = [f"no row stands for {', '.join(absent)}"] if absent else []
     if len(cast) < question.least and not absent:
         what = f"{question.least} densities of {outcomes.title(OURS)}"
-        what = f"{question.least} of its paper's methods" if question.by_method else what
+        what = f"{question.least} methods of {question.claim.paper}" if question.by_method else what
         found.append(f"{what} are needed, the benchmark has {len(cast)}")
     short = [(name, group) for name, row in cast.items() for group in row.groups if _short(group)]
     if short:

@@ -35,6 +35,11 @@ class Claim:
     text: str
     source: str
 
+    @property
+    def paper(self) -> str:
+        """The paper of the source, without the place in it."""
+        return self.source.split(",")[0]
+
 
 @dataclass(frozen=True)
 class Question:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from jiant_sparse.report import caveats
 from jiant_sparse.report.comparison import pairs
 from jiant_sparse.report.comparison.pairs import Line, Pair, Side
 from jiant_sparse.report.comparison.sets import Difference, Set
@@ -46,7 +47,7 @@ def comparison(sets: Sequence[Set], baseline: Set | None, apart: Sequence[Differ
         caption=_caption(base_label, apart, usual) + _alone(lines),
         columns=tuple(columns),
         rows=tuple(_row(line, others, usual, bool(baseline)) for line in lines),
-        notes=_notes(lines),
+        notes=(*_chosen_on_test(sets), *_notes(lines)),
         fields=FIELDS,
         lines=tuple(row for line in lines for row in _records(line, others, base_label)),
     )
@@ -144,6 +145,12 @@ def _word(pair: Pair) -> Cell:
     if pair.word == "too few runs":
         note = f"{pair.ours.n} and {pair.base.n}; a test needs {MINIMUM_RUNS}"
     return Cell(pair.word, value, note=note, tone=_TONES.get(pair.word, "quiet"))
+
+
+def _chosen_on_test(sets: Sequence[Set]) -> Iterator[str]:
+    for item in sets:
+        if said := caveats.chosen_on_test(item.summary):
+            yield f"{item.label}: {said[0].lower()}{said[1:]}"
 
 
 def _notes(lines: Sequence[Line]) -> tuple[str, ...]:

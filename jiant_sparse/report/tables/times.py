@@ -46,8 +46,8 @@ class _Kind:
 def time_to_stop(summary: Summary) -> Table:
     """Seconds of choosing and of all training steps, beside the paper's hours."""
     caption = (
-        "From the choice of the weights to the last training step, without evaluations. The paper "
-        "(Table 3) does not say what its hours hold; they are of a TITAN RTX with 24 GB."
+        "From the choice of the weights to the last training step, without evaluations. Fu et al. "
+        "2023 (Table 3) do not say what their hours hold; they are of a TITAN RTX with 24 GB."
     )
     kind = _Kind("time_to_stop", "Time to stop", caption, to_stop, with_hours=True)
     return _table(summary, kind)
