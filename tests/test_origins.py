@@ -6,8 +6,10 @@ from pathlib import Path
 from page_support import summary_of
 from test_report_support import failure, provenance, record, write
 
+from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.benchmark.record import Machine
 from jiant_sparse.report.page import render
+from jiant_sparse.report.readings import reading_of
 
 
 def page_of(directory: Path) -> str:
@@ -47,6 +49,13 @@ def test_head_names_three_of_many_values(tmp_path: Path) -> None:
     assert "d4 (1 cell)</dd>" in text
     empty = failure("rte", "sam", 0, "x")
     assert "<dd>0: no cell has a test value</dd>" in page_of(write(tmp_path / "b", empty))
+
+
+def test_head_says_which_paper_a_reading_is_of(tmp_path: Path) -> None:
+    train = Train().model_dump()
+    plain = record("rte", "full_tuning", setting={"train": train})
+    assert reading_of(plain.settings).word == "paper"
+    assert "<dd>Fu et al. 2023</dd>" in page_of(write(tmp_path, plain))
 
 
 def test_page_says_where_the_numbers_come_from(tmp_path: Path) -> None:

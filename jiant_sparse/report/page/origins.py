@@ -35,9 +35,14 @@ def brief(summary: Summary) -> list[tuple[str, str]]:
         ("device", _short(_counted(o.device or "unknown" for o in origins))),
         ("commit", _short(_counted(views.commit(o.commit, o.dirty) for o in origins))),
         ("versions", ", ".join(versions) or "unknown"),
-        ("reading", _short(_counted(_reading(record).word for record in records))),
+        ("reading", _short(_counted(_whose(_reading(record).word) for record in records))),
     ]
     return said
+
+
+def _whose(word: str) -> str:
+    """A reading's word where nothing around it says which paper is meant."""
+    return "Fu et al. 2023" if word == "paper" else word
 
 
 def facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
