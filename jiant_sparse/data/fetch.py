@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jiant_sparse.data.split import DIVIDING, KINDS, check_split, split_rows
+from jiant_sparse.data.split import check_dividing, check_split, split_rows
 from jiant_sparse.data.store import publish, to_text, write_manifest
 from jiant_sparse.data.tasks import Task, row_problems
 from jiant_sparse.errors import InputError
@@ -47,11 +47,7 @@ def fetch(data_dir: Path, tasks: Sequence[Task], *, split: str, seed: int) -> No
 
 
 def _check(split: str, task: Task) -> None:
-    if split in KINDS and split not in DIVIDING:
-        raise InputError(
-            f"split is {split!r}, which a configuration may say of any data; a download can be "
-            f"split {' or '.join(DIVIDING)}"
-        )
+    check_dividing(split, "a download can be split")
     check_split(split, task)
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jiant_sparse.data.split import DIVIDING, KINDS, check_split, split_rows
+from jiant_sparse.data.split import check_dividing, check_split, split_rows
 from jiant_sparse.data.store import phase_path, publish, to_text, write_manifest
 from jiant_sparse.data.tasks import PHASES, Task, read_rows
-from jiant_sparse.errors import InputError
 
 
 def resplit(
@@ -18,11 +17,7 @@ def resplit(
 
     Raises InputError with the problems of all files, before anything is written.
     """
-    if split in KINDS and split not in DIVIDING:
-        raise InputError(
-            f"split is {split!r}, which a configuration may say of any data; it must be "
-            f"{' or '.join(DIVIDING)}"
-        )
+    check_dividing(split, "it must be")
     made = {}
     for task in tasks:
         check_split(split, task)

@@ -46,6 +46,18 @@ def check_split(kind: str, task: Task) -> None:
         )
 
 
+def check_dividing(kind: str, ends: str) -> None:
+    """Raises InputError for a kind that divides nothing, where new files are to be written.
+
+    ends: what stands in the error before the kinds that do.
+    """
+    if kind in KINDS and kind not in DIVIDING:
+        raise InputError(
+            f"split is {kind!r}, which a configuration may say of any data; {ends} "
+            f"{' or '.join(DIVIDING)}"
+        )
+
+
 def split_rows(
     rows: Sequence[dict], kind: str, *, task: Task, seed: int
 ) -> tuple[list[dict], list[dict]]:
