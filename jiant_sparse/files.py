@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from jiant_sparse.errors import InputError
 
 # It can only be read by setting it, which is not safe once there are threads.
 _UMASK = os.umask(0)
@@ -63,6 +66,32 @@ def remove_partial(directory: Path, older_than: float = 0.0) -> None:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime >= older_than:
                     path.unlink()
+
+
+def check_regular(path: Path, most: int) -> None:
+    """Raise InputError unless `path` is a regular file of at most `most` bytes.
+
+    Links are followed. A pipe would be waited for, and a device has no end; neither is opened.
+    """
+    try:
+        about = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read: {reason}") from error
+    if not stat.S_ISREG(about.st_mode):
+        raise InputError(f"{path}: is not a regular file")
+    if about.st_size > most:
+        raise InputError(f"{path}: has {about.st_size:,} bytes; at most {most:,} are read")
+
+
+def read_input(path: Path, most: int) -> bytes:
+    """The bytes of a file that somebody else has written; raises InputError as `check_regular`."""
+    check_regular(path, most)
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(most)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all; seeds that depend on names alone."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,25 @@ def test_a_killed_write_leaves_a_file_that_can_be_told(tmp_path):
     with files.replacing(tmp_path / "a.json") as temporary:
         assert temporary.name.startswith(".a.json.")
         assert temporary.name.endswith(".partial")
+
+
+def test_input_is_read_from_regular_files_of_bounded_size(tmp_path):
+    good = tmp_path / "good"
+    good.write_bytes(b"abc")
+    (tmp_path / "link").symlink_to(good)
+    assert files.read_input(good, 3) == files.read_input(tmp_path / "link", 3) == b"abc"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, reason in (
+        (tmp_path / "pipe", "is not a regular file"),
+        (tmp_path, "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
+        (tmp_path / "absent", "cannot be read: No such file or directory"),
+        (tmp_path / "loop", "cannot be read: Too many levels of symbolic links"),
+        (tmp_path / "a\0b", "cannot be read: embedded null byte"),
+    ):
+        with pytest.raises(InputError) as caught:
+            files.read_input(path, 3)
+        assert str(caught.value) == f"{path}: {reason}"
+    with pytest.raises(InputError, match=r"good: has 3 bytes; at most 2 are read"):
+        files.check_regular(good, 2)
