@@ -734,7 +734,9 @@ def test_a_whole_encoder_with_checkpointing(reentrant, make):
         (output.pooler_output.sum() + output.last_hidden_state.sin().sum()).backward()
         found.append(gradients(model, chosen))
     assert_same(found[1], found[0], rtol=1e-5, atol=1e-6)
-    assert all(g.abs().sum() > 0 for g in found[0].values())
+    # A bias of all keys alike moves no attention: its gradient is nothing but rounding.
+    reached = {name: g for name, g in found[0].items() if not name.endswith("key.bias")}
+    assert all(g.abs().sum() > 0 for g in reached.values())
 
 
 def test_saved_tensors_hooks_around_the_forward_pass(path):

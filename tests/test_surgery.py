@@ -76,7 +76,9 @@ def test_gradient_of_the_values_is_the_dense_gradient_at_their_positions():
     for name, p in dense.named_parameters():
         path, _, leaf = name.rpartition(".")
         entries = sparse.get_submodule(path).parametrizations[leaf][0]
-        assert torch.equal(entries.values.grad, p.grad.view(-1)[chosen[name]])
+        expected = p.grad.view(-1)[chosen[name]]
+        # Sums over tokens; their order, and so their last bit, is up to the processor.
+        torch.testing.assert_close(entries.values.grad, expected, rtol=1e-6, atol=0)
 
 
 def test_new_values_reach_the_forward_pass_however_they_were_written():
