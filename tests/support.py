@@ -77,21 +77,25 @@ class Trainer:
 
     def probe(
         self,
-        batches: int,
+        batches: int | None,
         *,
+        repeat: bool = True,
         dropout: bool = False,
         max_grad_norm: float | None = None,
         batch_size: int | None = None,
-    ) -> Iterator[None]:
+        head_steps: int = 0,
+    ) -> Iterator[float]:
+        """A pass has 100 batches, all of them full; the head stays as it is."""
         generator = torch.Generator().manual_seed(13)
         parts = nn.ModuleList([self.encoder, self.head])
+        batches = batches if batches and repeat else min(batches or 100, 100)
         with torch.random.fork_rng([]):
             for _ in range(batches):
                 parts.train(dropout).zero_grad()
                 self.backward(generator, size=batch_size or 4)
                 if max_grad_norm is not None:
                     nn.utils.clip_grad_norm_(parts.parameters(), max_grad_norm)
-                yield
+                yield 1.0
         parts.zero_grad()
 
     def train(self, method: Method, steps: int, weight_decay: float = 0.1) -> None:
@@ -182,13 +186,13 @@ def attach_watched(method: Method, encoder: nn.Module, *, pooled: bool = True) -
     seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
     asked = []
 
-    def probe(batches, *, dropout=False, max_grad_norm=None, batch_size=None):
-        asked.append((batches, dropout, max_grad_norm, batch_size))
-        for _ in trainer.probe(batches, dropout=dropout, batch_size=batch_size):
+    def probe(batches, *, repeat=True, dropout=False, max_grad_norm=None, batch_size=None):
+        asked.append((batches, repeat, dropout, max_grad_norm, batch_size))
+        for share in trainer.probe(batches, repeat=repeat, dropout=dropout, batch_size=batch_size):
             for name, p in encoder.named_parameters():
                 gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
                 seen[name].append(gradient.copy())
-            yield
+            yield share
 
     method.attach(encoder, probe, rng)
     masks = {name: mask.numpy() for name, mask in trained_masks(encoder, names).items()}

@@ -77,13 +77,13 @@ def test_every_step_draws_anew_and_independently():
 
 
 def test_the_seed_and_the_step_decide_and_no_global_generator():
-    encoder = bert()
+    one, two, three = bert(), bert(), bert()
     torch.manual_seed(3)
-    first, before = kept(encoder, attached(encoder), 5), torch.get_rng_state()
-    method = attached(encoder)
+    first, before = kept(one, attached(one), 5), torch.get_rng_state()
+    method = attached(two)
     for step in (1, 2, 9):
-        kept(encoder, method, step)
-    again, other = kept(encoder, method, 5), kept(encoder, attached(encoder, streams=other_rng), 5)
+        kept(two, method, step)
+    again, other = kept(two, method, 5), kept(three, attached(three, streams=other_rng), 5)
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first[QUERY], other[QUERY])
     assert torch.equal(torch.get_rng_state(), before)
@@ -101,11 +101,12 @@ def test_tensors_draw_by_name_in_whatever_order_they_come():
 
 def test_a_tensor_without_a_gradient_is_left_alone_and_shifts_no_other():
     encoder = bert()
-    whole = kept(encoder, attached(encoder), 1)
+    method = attached(encoder)
+    whole = kept(encoder, method, 1)
     for parameter in encoder.parameters():
         parameter.grad = None
     encoder.get_parameter(KEY).grad = torch.ones_like(encoder.get_parameter(KEY))
-    attached(encoder).before_step(1)
+    method.before_step(1)
     assert {n for n, p in encoder.named_parameters() if p.grad is not None} == {KEY}
     assert np.array_equal(encoder.get_parameter(KEY).grad.numpy() != 0, whole[KEY])
     assert not np.array_equal(whole[QUERY], whole[KEY])

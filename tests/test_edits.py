@@ -8,7 +8,15 @@ import torch
 from support import bits, rng, sigmoid
 from torch import Tensor, nn
 
-from jiant_sparse.sparse.edits import Entries, Gated, Mixed, Noise, expected_open, hard_concrete
+from jiant_sparse.sparse.edits import (
+    Entries,
+    Gated,
+    Mixed,
+    Noise,
+    Schedule,
+    expected_open,
+    hard_concrete,
+)
 
 STRETCHES = [(-1.5, 1.5), (-3.0, 3.0), (-0.1, 1.1), (-0.5, 2.0)]
 
@@ -181,8 +189,9 @@ def test_the_expected_number_of_open_gates_is_their_share_among_draws(stretch):
 def gated(dense: Tensor, stretch=(-1.5, 1.5), group: float | None = None, **options) -> Gated:
     """With random differences and logits, unless they are given."""
     logit = options.get("logit", 2 * normal(*dense.shape, seed=11))
-    noise, rate = options.get("noise") or Noise(rng), options.get("rate")
-    edit = Gated(dense, "w", noise, stretch, logit, group, rate)
+    noise = options.get("noise") or Noise(rng)
+    schedules = {key: options[key] for key in ("gates", "differences") if key in options}
+    edit = Gated(dense, "w", noise, stretch, logit, group, **schedules)
     edit.difference.data.copy_(options.get("difference", normal(*dense.shape, seed=12)))
     return edit
 
@@ -256,12 +265,19 @@ def test_closed_gates_and_zero_differences_keep_the_pretrained_bits():
         assert torch.equal(bits(edit(dense)), bits(expected))
 
 
-def test_only_gates_have_the_rate_of_gates():
-    edit = gated(torch.zeros(2, 3), group=1.0, rate=0.25)
-    assert edit.rate(edit.difference) is None
-    assert edit.rate(edit.logit) == edit.rate(edit.group_logit) == 0.25
+def test_gates_and_differences_have_a_schedule_each():
+    gates, differences = Schedule(0.25), Schedule(steps=4)
+    edit = gated(torch.zeros(2, 3), group=1.0, gates=gates, differences=differences)
+    assert edit.schedule(edit.difference) is differences
+    assert edit.schedule(edit.logit) is edit.schedule(edit.group_logit) is gates
     edit = gated(torch.zeros(2, 3), group=1.0)
-    assert {edit.rate(parameter) for parameter in edit.parameters()} == {None}
+    assert {edit.schedule(parameter) for parameter in edit.parameters()} == {None}
+
+
+def test_a_schedule_falls_to_zero_and_goes_on_as_the_trainings():
+    falling = [Schedule(steps=4).factor(step, 0.125) for step in range(7)]
+    assert falling == [1.0, 0.75, 0.5, 0.25, 0.125, 0.125, 0.125]
+    assert {Schedule(0.1).factor(step, 0.125) for step in range(7)} == {1.0}
 
 
 @pytest.mark.parametrize("stretch", STRETCHES)

@@ -113,7 +113,7 @@ def test_the_count_without_weights_is_the_count_with_them(name, make, request):
     def probe(batches, **options):
         for parameter in encoder.parameters():
             parameter.grad = torch.ones_like(parameter)
-        yield
+        yield 1.0
         encoder.zero_grad()
 
     method.attach(encoder, probe, rng)

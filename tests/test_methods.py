@@ -102,7 +102,7 @@ def test_only_what_is_selected_changes(name, make, pooled, way):
     if hasattr(method, "density") and not isinstance(method, StepChoice):
         total = sum(tensor.numel() for tensor in before.values())
         assert selected == selection.budget(total, method.density)
-    surgery.fold(encoder)
+    surgery.settle(encoder)
     after = state(encoder)
     assert before.keys() <= after.keys()
     assert added == sum(tensor.numel() for key, tensor in after.items() if key not in before)
@@ -131,7 +131,7 @@ def test_attach_leaves_the_global_generators_and_the_gradients_alone(name):
     assert np.random.get_state()[1].tolist() == states[1]
     assert random.getstate() == states[2]
     assert all(p.grad is None for p in encoder.parameters())
-    surgery.fold(encoder)
+    surgery.settle(encoder)
     after = state(encoder)
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
@@ -139,7 +139,7 @@ def test_attach_leaves_the_global_generators_and_the_gradients_alone(name):
 @every_method
 def test_delta_takes_the_base_to_the_tuned_model_bit_by_bit(name, tmp_path):
     encoder, before, _, _ = tuned(name, roberta)
-    surgery.fold(encoder)
+    surgery.settle(encoder)
     path = tmp_path / "delta.safetensors"
     delta.save(delta.extract(before, state(encoder)), path)
     applied = delta.apply(delta.load(path), before)
@@ -181,7 +181,7 @@ def test_a_fresh_instance_goes_on_from_the_state_as_if_it_were_the_old_one(name,
     new.train(fresh, 5)
     assert old.losses[-5:] == new.losses[-5:]
     for trainer in (old, new):
-        surgery.fold(trainer.encoder)
+        surgery.settle(trainer.encoder)
     one, two = state(old.encoder), state(new.encoder)
     assert all(torch.equal(one[key], two[key]) for key in one)
 
@@ -214,3 +214,48 @@ def test_a_fraction_that_leaves_nothing_to_tune_is_refused(name):
     with pytest.raises(InputError, match="too small: no weight of [0-9,]+ would train"):
         method.attach(encoder, trainer.probe, rng)
         trainer.train(method, 4)
+
+
+@pytest.mark.parametrize("fields", [{"burn_in": 1}, {}])
+@pytest.mark.parametrize("name", ["sam", "fish", "child_tuning_d"])
+def test_a_choice_among_too_few_positive_scores_is_an_error(name, fields):
+    """All but 3 of the 7,664 weights have no gradient: the rest would go by position."""
+    encoder, method = bert(), base.find(name)
+    fields = {key: value for key, value in fields.items() if hasattr(method, key)}
+
+    def probe(batches, **options):
+        for parameter in encoder.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        encoder.pooler.dense.bias.grad[:3] = 1
+        yield 1.0
+
+    with pytest.raises(InputError) as caught:
+        method(density=0.01, **fields).attach(encoder, probe, rng)
+    assert str(caught.value) == (
+        f"{name}: 3 of 7,664 scores are positive, but k is 76: the choice of the rest would be "
+        "arbitrary"
+    )
+    # Nothing is half done.
+    base.find("random")().attach(encoder, None, rng)
+
+
+def test_late_choices_among_too_few_positive_scores_are_errors():
+    for name, fields in (
+        ("child_pruning", {"burn_in": 3, "interval": 9}),
+        ("diff_pruning", {"burn_in": 3}),
+        ("diff_pruning", {"burn_in": None, "mask_interval": 3}),
+        ("mag_pruning", {"burn_in": 3}),
+    ):
+        encoder = bert()
+        trainer, method = Trainer(encoder), base.find(name)(density=0.01, **fields)
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                parameter.zero_()
+        method.attach(encoder, trainer.probe, rng)
+        trainer.train(method, 1)
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                parameter.zero_()
+        encoder.embeddings.LayerNorm.bias.data[2] = 5  # one weight away from its start
+        with pytest.raises(InputError, match=f"{name}: [01] of 7,664 scores are positive, but k"):
+            method.after_step(3, trainer.optimizer)

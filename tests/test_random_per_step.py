@@ -19,7 +19,7 @@ def attached(make=bert, seed: int = 0, **fields) -> RandomPerStep:
 
 def flat(method: RandomPerStep, step: int) -> torch.Tensor:
     """(weights,) bool: what is drawn in a step."""
-    chosen = method.choose(step)
+    chosen = method.draw(step)
     masks = []
     for name, weight in method.weights.items():
         masks.append(torch.zeros(weight.numel(), dtype=torch.bool))

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from support import Trainer, bert, rng, roberta, trained_masks
 
+from jiant_sparse.errors import InputError
 from jiant_sparse.methods.sam import SAM
 from jiant_sparse.sparse import selection
 
@@ -38,25 +40,73 @@ def test_the_largest_scores_train(score, scope, make):
     for group in groups:
         values = np.concatenate([scores[name] for name in group])
         chosen = np.concatenate([masks[name] for name in group])
-        k = int(len(values) * 0.02)
+        # Of a tensor that the loss does not reach nothing is chosen.
+        k = int(len(values) * 0.02) if values.any() else 0
         assert chosen.sum() == k
         if k:
             # Sums in float32 may order two scores that agree to their last digits otherwise.
             assert values[chosen].min() >= values[~chosen].max() * (1 - 1e-5)
-    if scope == "global":
-        # The loss does not reach the pooler here, so none of it is worth tuning.
-        assert not masks["pooler.dense.weight"].any()
+    # The loss does not reach the pooler here, so none of it is worth tuning.
+    assert not masks["pooler.dense.weight"].any()
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": True}, {"clip": 0.5}])
-def test_the_probe_is_asked_for_what_the_fields_say(options):
+@pytest.mark.parametrize(
+    ("fields", "batches"),
+    [
+        ({"burn_in": 2}, 2),
+        ({"burn_in": 2, "dropout": True}, 2),
+        ({"burn_in": 2, "clip": 0.5}, 2),
+        ({"burn_in": 3, "head_steps": 7}, 3),
+        ({"burn_in": "exact"}, None),
+    ],
+)
+def test_the_probe_is_asked_for_what_the_fields_say(fields, batches):
     asked = []
 
-    def probe(batches, *, dropout=False, max_grad_norm=None):
-        asked.append((batches, dropout, max_grad_norm))
-        yield from trainer.probe(batches, dropout=dropout, max_grad_norm=max_grad_norm)
+    def probe(*arguments, **options):
+        asked.append((*arguments, options))
+        yield from trainer.probe(*arguments, **options)
 
     encoder = bert()
     trainer = Trainer(encoder)
-    SAM(burn_in=2, **options).attach(encoder, probe, rng)
-    assert asked == [(2, options.get("dropout", False), options.get("clip"))]
+    SAM(**fields).attach(encoder, probe, rng)
+    expected = {"dropout": False, "max_grad_norm": fields.get("clip"), "head_steps": 0}
+    expected |= {key: fields[key] for key in expected.keys() & fields.keys()}
+    assert asked == [(batches, expected)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"burn_in": 0}, "burn_in is 0; it must be at least 1 batch, or 'exact'"),
+        ({"burn_in": "all"}, "burn_in is 'all'; it must be at least 1 batch, or 'exact'"),
+        (
+            {"burn_in": "exact", "dropout": True},
+            "burn_in is 'exact'; dropout must be false then, and clip null",
+        ),
+        (
+            {"burn_in": "exact", "clip": 1.0},
+            "burn_in is 'exact'; dropout must be false then, and clip null",
+        ),
+        ({"head_steps": -1}, "head_steps is -1; it must be 0 steps or more"),
+    ],
+)
+def test_bad_values_are_named(fields, message):
+    with pytest.raises(InputError) as caught:
+        SAM(**fields)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, 0.25]])
+def test_a_short_batch_weighs_by_its_size(weights):
+    """Two batches; the second one's gradient is the larger, but it may be of a quarter's size."""
+    model = torch.nn.Linear(2, 1, bias=False)
+
+    def probe(batches, **options):
+        for gradient, weight in zip([[[1.0, 0.0]], [[0.0, 2.0]]], weights, strict=True):
+            model.weight.grad = torch.tensor(gradient)
+            yield weight
+
+    SAM(density=0.5, burn_in=2).attach(model, probe, rng)
+    (index,) = model.parametrizations.weight[0].index.tolist()
+    assert index == (1 if weights[1] == 1 else 0)

@@ -491,9 +491,9 @@ def test_bernoulli_draws_are_pinned():
 # --- accumulate
 
 SUMS = {
-    "signed_sum": lambda gradients: gradients.sum(0),
-    "fisher": lambda gradients: (gradients**2).sum(0),
-    "absolute": lambda gradients: np.abs(gradients).sum(0),
+    "signed_sum": lambda g, share: (share * g).sum(0),
+    "fisher": lambda g, share: (share * g**2).sum(0),
+    "absolute": lambda g, share: (share * np.abs(g)).sum(0),
 }
 
 
@@ -501,8 +501,9 @@ def test_every_sum_has_a_reference_here():
     assert set(SUMS) == set(selection.SUMS)
 
 
+@pytest.mark.parametrize("shares", [[1.0] * 6, [1.0, 1.0, 1.0, 1.0, 1.0, 0.0625]])
 @pytest.mark.parametrize("score", SUMS)
-def test_accumulate_adds_up_what_each_batch_leaves(score):
+def test_accumulate_adds_up_what_each_batch_leaves(score, shares):
     drawn = np.random.default_rng(0).standard_normal((6, 4, 3)).astype(np.float32)
     weights = {name: torch.nn.Parameter(torch.ones(4, 3)) for name in ("always", "odd", "never")}
     seen = []
@@ -511,13 +512,14 @@ def test_accumulate_adds_up_what_each_batch_leaves(score):
         for number, gradient in enumerate(drawn):
             weights["always"].grad = torch.from_numpy(gradient.copy())
             weights["odd"].grad = torch.from_numpy(2 * gradient) if number % 2 else None
-            yield
+            yield shares[number]
             seen.append(weights["always"].grad.numpy().copy())
 
     totals = accumulate(weights, batches(), selection.SUMS[score])
     assert list(totals) == list(weights)
-    exact = drawn.astype(np.float64)
-    expected = {"always": SUMS[score](exact), "odd": SUMS[score](2 * exact[1::2]), "never": 0}
+    exact, share = drawn.astype(np.float64), np.array(shares)[:, None, None]
+    odd = SUMS[score](2 * exact[1::2], share[1::2])
+    expected = {"always": SUMS[score](exact, share), "odd": odd, "never": 0}
     for name, total in totals.items():
         assert not total.requires_grad
         assert total.shape == (4, 3)

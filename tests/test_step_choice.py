@@ -128,17 +128,17 @@ def test_every_entrys_way_is_that_of_torchs_adamw_on_it_alone(name):
             optimizer.step()
         plain()
 
-    choose = method.choose
+    draw = method.draw
 
     def remember(number):
-        chosen = choose(number)
+        chosen = draw(number)
         method.last = {}
         for n, index in chosen.items():
             method.last[n] = torch.zeros(encoder.get_parameter(n).numel(), dtype=torch.bool)
             method.last[n][index] = True
         return chosen
 
-    method.choose, trainer.optimizer.step = remember, step
+    method.draw, trainer.optimizer.step = remember, step
     for rate in (1e-2, 5e-3, 2e-2, 1e-3, 4e-3, 0.0, 3e-3):
         for group in trainer.optimizer.param_groups:
             group["lr"] = rate
@@ -161,7 +161,7 @@ def test_a_masked_gradient_under_adamw_bit_for_bit():
 
     class Masked(base.Method):
         def before_step(self, step):
-            chosen = again.choose(step)
+            chosen = again.draw(step)
             for n, p in twin.encoder.named_parameters():
                 masks[n].zero_().view(-1)[chosen[n]] = 1
                 p.grad *= masks[n]

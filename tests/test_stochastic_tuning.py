@@ -70,7 +70,7 @@ def drawn_counts(method, sizes: dict[str, int], trials: int) -> np.ndarray:
     method.importance.take = lambda: once
     counts = {name: np.zeros(size, int) for name, size in sizes.items()}
     for step in range(1, trials + 1):
-        for name, index in method.choose(step).items():
+        for name, index in method.draw(step).items():
             counts[name][index.numpy()] += 1
     return np.concatenate([*counts.values()])
 
@@ -158,7 +158,7 @@ def test_the_k_of_bitfit_and_its_own_stream_for_every_step():
     assert method.k == sum(p.numel() for n, p in encoder.named_parameters() if "bias" in n)
     once = method.importance.take()
     method.importance.take = lambda: once
-    chosen = [method.choose(step) for step in (1, 2, 1)]
+    chosen = [method.draw(step) for step in (1, 2, 1)]
     as_list = [{name: index.tolist() for name, index in each.items()} for each in chosen]
     assert as_list[0] == as_list[2] != as_list[1]
     for each in chosen:
@@ -169,7 +169,7 @@ def test_the_k_of_bitfit_and_its_own_stream_for_every_step():
             assert all(0 <= p < encoder.get_parameter(name).numel() for p in positions)
     other = after_backward("stochastic_tuning", bert)[0]
     other.rng = lambda name: rng(f"seed 1 {name}")
-    assert {n: i.tolist() for n, i in other.choose(1).items()} != as_list[0]
+    assert {n: i.tolist() for n, i in other.draw(1).items()} != as_list[0]
 
 
 @pytest.mark.parametrize("name", ["stochastic_tuning", "top_tuning"])

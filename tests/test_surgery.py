@@ -8,7 +8,7 @@ from torch import nn
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Edit, Gated, Mixed, Noise
+from jiant_sparse.sparse.edits import Edit, Gated, Mixed, Noise, Schedule
 
 STRETCH = (-1.5, 1.5)
 
@@ -182,7 +182,7 @@ class Doubled(Edit):
 def gated(weight: torch.Tensor, name: str, **options) -> Gated:
     """Gates of all degrees of openness, and a difference everywhere."""
     settings = {"logit": torch.linspace(-3, 3, weight.numel()).view(weight.shape)}
-    settings |= {"group_logit": 0.4, "gate_rate": None} | options
+    settings |= {"group_logit": 0.4} | options
     gates = Gated(weight, name, Noise(rng), STRETCH, **settings)
     generator = torch.Generator().manual_seed(4)
     gates.difference.data = torch.randn(weight.shape, generator=generator)
@@ -287,7 +287,7 @@ def test_narrowing_without_an_optimiser_keeps_the_present_values():
 def test_narrowing_gates_keeps_the_evaluated_values_of_the_chosen_alone(group_logit):
     model = nn.Linear(4, 3)
     start = model.weight.detach().clone()
-    gates = gated(model.weight, "weight", group_logit=group_logit, gate_rate=0.5)
+    gates = gated(model.weight, "weight", group_logit=group_logit, gates=Schedule(0.5))
     surgery.edit(model, "weight", gates)
     optimizer = torch.optim.AdamW(surgery.parameter_groups(model, 0.2))
     model.train()(torch.ones(1, 4)).sum().backward()
@@ -311,7 +311,7 @@ def test_narrowing_gates_keeps_the_evaluated_values_of_the_chosen_alone(group_lo
     assert {*optimizer.state} == {model.bias}
     (group,) = (g for g in optimizer.param_groups if any(p is values for p in g["params"]))
     assert group["weight_decay"] == 0.2
-    assert "constant" not in group
+    assert "schedule" not in group
 
 
 @pytest.mark.parametrize(
@@ -387,25 +387,30 @@ def test_decay_reaches_the_frozen_entries_of_matrices_and_nothing_else():
         assert torch.equal(model.get_parameter(name), tensor), name
 
 
-def test_parameters_with_a_rate_of_their_own_do_not_decay_and_come_last():
+def test_parameters_of_a_constant_rate_do_not_decay_and_come_last():
     model = network()
-    for name, rate in (("1.weight", 0.5), ("2.bias", 0.5), ("3.weight", 0.25), ("3.bias", None)):
+    half, quarter, falling = Schedule(0.5), Schedule(0.25), Schedule(steps=7)
+    for name, gates in (("1.weight", half), ("2.bias", half), ("3.weight", quarter)):
         weight = model.get_parameter(name)
-        surgery.edit(model, name, gated(weight, name, gate_rate=rate))
-    one, two, three, four = (
+        surgery.edit(model, name, gated(weight, name, gates=gates))
+    four = gated(model.get_parameter("3.bias"), "3.bias", differences=falling)
+    surgery.edit(model, "3.bias", four)
+    one, two, three = (
         model[i].parametrizations[leaf][0]
-        for i, leaf in ((1, "weight"), (2, "bias"), (3, "weight"), (3, "bias"))
+        for i, leaf in ((1, "weight"), (2, "bias"), (3, "weight"))
     )
     groups = surgery.parameter_groups(model, 0.1)
-    found = {(g["weight_decay"], g.get("lr"), g.get("constant")): {*g["params"]} for g in groups}
+    found = {(g["weight_decay"], g.get("lr"), g.get("schedule")): {*g["params"]} for g in groups}
+    gates = {four.logit, four.group_logit}
     assert found == {
         (0.1, None, None): {model[0].weight, one.difference, three.difference},
-        (0.0, None, None): {model[1].bias, model[2].weight, two.difference, *four.parameters()},
-        (0.0, 0.5, True): {one.logit, one.group_logit, two.logit, two.group_logit},
-        (0.0, 0.25, True): {three.logit, three.group_logit},
+        (0.0, None, None): {model[1].bias, model[2].weight, two.difference, *gates},
+        (0.0, 0.5, half): {one.logit, one.group_logit, two.logit, two.group_logit},
+        (0.0, 0.25, quarter): {three.logit, three.group_logit},
+        (0.0, None, falling): {four.difference},
     }
-    assert [g.get("lr") is None for g in groups] == [True, True, False, False]
-    assert [g["weight_decay"] for g in groups] == [0.1, 0.0, 0.0, 0.0]
+    assert [g.get("schedule") is None for g in groups] == [True, True, False, False, False]
+    assert [g["weight_decay"] for g in groups] == [0.1, 0.0, 0.0, 0.0, 0.0]
     assert sum(len(g["params"]) for g in groups) == len({p for g in groups for p in g["params"]})
 
 

@@ -32,7 +32,7 @@ def lists(chosen: dict[str, torch.Tensor]) -> dict[str, list[int]]:
 @pytest.mark.parametrize("fields", [{}, {"mean": "absolute", "padding": True}])
 def test_the_largest_importances_of_the_unfolded_network_are_taken(make, fields):
     method, importance, _ = after_backward("top_tuning", make, density=0.07, **fields)
-    chosen = method.choose(1)
+    chosen = method.draw(1)
     masks = {n: np.zeros(values.size, bool) for n, values in importance.items()}
     for name, index in chosen.items():
         masks[name][index.numpy()] = True

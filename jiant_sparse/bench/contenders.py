@@ -165,15 +165,15 @@ def probe_of(model: Classifier) -> base.Probe:
     """A probe, as methods take it, whose batches are all the model's one batch."""
 
     def probe(
-        batches: int, *, dropout: bool = False, max_grad_norm: float | None = None, **_: Any
-    ) -> Iterator[None]:
+        batches: int | None, *, dropout: bool = False, max_grad_norm: float | None = None, **_: Any
+    ) -> Iterator[float]:
         model.train(dropout)
-        for _ in range(batches):
+        for _ in range(batches or 1):
             model.zero_grad()
             model.loss().backward()
             if max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
-            yield
+            yield 1.0
         model.zero_grad()
         model.train()
 

@@ -19,6 +19,7 @@ from jiant_sparse.data.tasks import Task
 from jiant_sparse.errors import InputError, suggest
 from jiant_sparse.methods import base as methods
 
+_ALTERNATIVE = re.compile(r"int|float|bool|str|literal\[.*\]")
 # Names become folders, and a benchmark's may have levels.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -198,7 +199,9 @@ class Binder:
         return bound
 
     def invalid(self, kind: type, where: str, detail: Mapping[str, Any]) -> None:
-        path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
+        # Of a field that may be of several types, pydantic tells one error for each of them.
+        place = (part for part in detail["loc"] if not _ALTERNATIVE.fullmatch(str(part)))
+        path = ".".join(str(part) for part in (where, *place) if part != "")
         if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             known = _fields(kind)
             hint = suggest(detail["loc"][-1], known) if known else "it has no keys"

@@ -11,6 +11,10 @@ from jiant_sparse.data.tasks import Task
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
 
+# Marks a field that earlier versions did not have. At its default it does not count among the
+# settings of a cell, so that records from before stay valid; see also `methods.base.later`.
+LATER = {"later": True}
+
 
 class Block(BaseModel):
     """A block of a configuration: unknown keys are errors."""
@@ -47,6 +51,8 @@ class Train(Block):
         False, description="decay frozen matrices of the encoder too, as masked gradients let it"
     )
     freeze_head: bool = Field(False, description="leave the task head at its random first values")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", json_schema_extra=LATER)
+    sgd_momentum: float = Field(0.9, ge=0, lt=1, json_schema_extra=LATER)
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)
@@ -55,6 +61,13 @@ class Train(Block):
         None, ge=1, description="steps between checkpoints; null = by the clock alone"
     )
     checkpoint_minutes: float = Field(5, gt=0, description="minutes between checkpoints, at most")
+
+
+_LATER_TRAIN = {
+    name: field.default
+    for name, field in Train.model_fields.items()
+    if field.json_schema_extra == LATER
+}
 
 
 class Setup(Block):
@@ -103,15 +116,25 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """All that decides the result; the place of the data does not, its content is hashed.
 
-        Nor do checkpoints: a run that went on from one is the run that was never stopped.
+        Nor do checkpoints: a run that went on from one is the run that was never stopped. Nor does
+        a field that earlier versions did not have, at its default.
         """
+        train = self.train.model_dump(exclude={"checkpoint_every", "checkpoint_minutes"})
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
             "task": {"name": self.task.name, "like": self.task.reader, "metric": self.task.metric},
-            "method": {"name": self.method_name, **self.method_fields},
-            "train": self.train.model_dump(exclude={"checkpoint_every", "checkpoint_minutes"}),
+            "method": {
+                "name": self.method_name,
+                **_without(self.method_fields, self._later_fields),
+            },
+            "train": _without(train, _LATER_TRAIN),
         }
+
+    @property
+    def _later_fields(self) -> dict[str, Any]:
+        fields = dataclasses.fields(methods.find(self.method_name))
+        return {field.name: field.default for field in fields if field.metadata.get("later")}
 
     @property
     def settings_hash(self) -> str:
@@ -133,3 +156,8 @@ class Benchmark:
     planned: tuple[CellKey, ...]
     chosen: tuple[str, ...] = ()
     evidence: tuple[Record, ...] = ()
+
+
+def _without(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` but for those that are in `defaults` with the same value."""
+    return {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}

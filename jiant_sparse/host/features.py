@@ -168,6 +168,11 @@ class Epochs:
         self._first = 0
         self._batches = self._endless()
 
+    @property
+    def batches(self) -> int:
+        """Number of batches in one pass over the rows."""
+        return math.ceil(len(self.rows) / self.batch_size)
+
     def skip(self, count: int) -> None:
         """Begin `count` batches later, without making them; before the first `pop`."""
         self._first += count
@@ -200,7 +205,7 @@ class Epochs:
         return np.concatenate([*parts, order[whole:]])
 
     def _endless(self) -> Iterator[tuple[BatchMixin, dict]]:
-        epoch, first = divmod(self._first, math.ceil(len(self.rows) / self.batch_size))
+        epoch, first = divmod(self._first, self.batches)
         while True:
             order = self.order(epoch)[first * self.batch_size :]
             rows = [self.rows[position] for position in order]

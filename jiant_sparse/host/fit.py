@@ -65,10 +65,10 @@ def count(method: Method, encoder: nn.Module) -> Counts:
     """
     sizes = {name: weight.numel() for name, weight in surgery.eligible(encoder).items()}
 
-    def probe(batches: int, **options: Any) -> Iterator[None]:
+    def probe(batches: int | None, **options: Any) -> Iterator[float]:
         for weight in encoder.parameters():
             weight.grad = torch.zeros_like(weight)
-        yield None
+        yield 1.0
         encoder.zero_grad()
 
     try:

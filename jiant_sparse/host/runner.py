@@ -32,7 +32,7 @@ from jiant_sparse.host.features import Epochs, Phase, batches
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.optimizer import clip_grad_norm_
+from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_
 
 
 class SparseRunner(jiant_runner.JiantRunner):
@@ -86,8 +86,8 @@ class SparseRunner(jiant_runner.JiantRunner):
             train=self.train_settings,
         )
 
-    def backward(self, batch: Any, penalty: Tensor | float = 0.0, parts: int = 1) -> float:
-        """Add the gradient of (loss + penalty) / parts; returns the loss plus penalty."""
+    def backward(self, batch: Any, penalty: Tensor | float = 0.0, parts: float = 1) -> float:
+        """Add the gradient of (loss + penalty) / parts; returns the loss without the penalty."""
         with self._autocast():
             output = wrap_jiant_forward(
                 jiant_model=self.jiant_model,
@@ -100,23 +100,28 @@ class SparseRunner(jiant_runner.JiantRunner):
         return loss.item()
 
     def run_train_step(self, train_dataloader_dict: dict, train_state: Any) -> None:
-        """One optimiser step over `gradient_accumulation` micro-batches."""
+        """One optimizer step over `gradient_accumulation` micro-batches.
+
+        Each micro-batch weighs by its number of examples: the last of an epoch may be short.
+        """
         started = time.perf_counter()
         self.jiant_model.train()
-        step = self.step + 1
-        parts = self.train_settings.gradient_accumulation
-        losses = []
-        for _ in range(parts):
-            batch, _ = train_dataloader_dict[self.task.name].pop()
-            losses.append(self.backward(batch, self.method.penalty(), parts))
-            if not math.isfinite(losses[-1]):
-                raise NotFinite(f"the training loss is {losses[-1]} at step {step}")
+        step, pending = self.step + 1, train_dataloader_dict[self.task.name]
+        batches = [pending.pop()[0] for _ in range(self.train_settings.gradient_accumulation)]
+        examples = sum(map(size, batches))
+        loss = penalty = 0.0
+        for batch in batches:
+            extra, parts = self.method.penalty(), examples / size(batch)
+            loss += self.backward(batch, extra, parts) / parts
+            penalty += (extra.item() if isinstance(extra, Tensor) else extra) / parts
+            if not math.isfinite(loss + penalty):
+                raise NotFinite(f"the training loss is {loss + penalty} at step {step}")
         learning_rate = self.optimizer_scheduler.scheduler.get_last_lr()[0]
         self._update(step, learning_rate)
         train_state.step(task_name=self.task.name)
         self.step_seconds.append(time.perf_counter() - started)
-        entry = {"step": step, "loss": sum(losses) / parts, "learning_rate": learning_rate}
-        self.log_writer.write_entry("train", entry)
+        entry = {"step": step, "loss": loss, "learning_rate": learning_rate}
+        self.log_writer.write_entry("train", entry | ({"penalty": penalty} if penalty else {}))
 
     def _update(self, step: int, learning_rate: float) -> None:
         train = self.train_settings
@@ -181,33 +186,65 @@ class ModelProbe:
 
     def __call__(
         self,
-        batches: int,
+        batches: int | None,
         *,
+        repeat: bool = True,
         dropout: bool = False,
         max_grad_norm: float | None = None,
         batch_size: int | None = None,
-    ) -> Iterator[None]:
+        head_steps: int = 0,
+    ) -> Iterator[float]:
         model = self.runner.jiant_model
         epochs = self.runner.epochs("probe", batch_size)
+        if batches is None or not repeat:
+            batches = min(batches or epochs.batches, epochs.batches)
         modes = {module: module.training for module in model.modules()}
         devices = [self.runner.device] if self.runner.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), self._trained_head(head_steps, dropout):
             torch.manual_seed(derive(self.runner.seed, "probe"))
             try:
                 for _ in range(batches):
-                    self.runner.control.check()
                     model.train(dropout)
                     model.zero_grad()
-                    self._backward(epochs.pop()[0], max_grad_norm)
-                    yield
+                    batch, _ = epochs.pop()
+                    self._backward(batch)
+                    if max_grad_norm is not None:
+                        clip_grad_norm_(model.parameters(), max_grad_norm)
+                    yield size(batch) / epochs.batch_size
             finally:
                 model.zero_grad()
                 for module, mode in modes.items():
                     module.training = mode
 
-    def _backward(self, batch: Any, max_grad_norm: float | None) -> None:
+    @contextlib.contextmanager
+    def _trained_head(self, steps: int, dropout: bool) -> Iterator[None]:
+        """The head after `steps` of AdamW at the peak rate; in the end it is as it was."""
+        model = self.runner.jiant_model
+        head = model.taskmodels_dict[self.runner.task.name].head
+        before = {name: p.detach().clone() for name, p in head.named_parameters()}
+        optimizer = AdamW(head.parameters(), lr=self.runner.train_settings.learning_rate)
+        epochs = self.runner.epochs("probe/head")
+        model.train(dropout)
+        with surgery.frozen(model.encoder):
+            for _ in range(steps):
+                self._backward(epochs.pop()[0])
+                clip_grad_norm_(head.parameters(), self.runner.rparams.max_grad_norm)
+                optimizer.step()
+                model.zero_grad()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in head.named_parameters():
+                    parameter.copy_(before[name])
+
+    def _backward(self, batch: Any) -> None:
+        self.runner.control.check()
         loss = self.runner.backward(batch)
         if not math.isfinite(loss):
             raise NotFinite(f"the loss is {loss} while weights are being chosen")
-        if max_grad_norm is not None:
-            clip_grad_norm_(self.runner.jiant_model.parameters(), max_grad_norm)
+
+
+def size(batch: Any) -> int:
+    """Number of examples in one of jiant's batches."""
+    return len(batch.input_ids)

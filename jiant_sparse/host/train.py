@@ -232,7 +232,7 @@ class _Run:
     def _save_delta(self, jiant_model: JiantModel) -> tuple[int, int]:
         """(eligible entries that differ from their first values, bytes of the delta's file)."""
         base = self.base
-        surgery.fold(jiant_model.encoder)
+        surgery.settle(jiant_model.encoder)
         tuned = _snapshot(jiant_model.encoder)
         # A pooler drawn at random is in no pretrained model: the delta has to bring it whole.
         drawn = self.job.source.initialised

@@ -1,4 +1,4 @@
-"""When a method chooses: once before training, once in the midst of it, or anew at every step."""
+"""Bases of methods that choose in the midst of training, or anew at every step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,42 +8,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Method, Probe, Rng, taken
+from jiant_sparse.methods.base import Method, taken
 from jiant_sparse.sparse import selection, surgery
 from jiant_sparse.sparse.optimizer import restrict, zero_others
 
 MOMENTA = ("lazy", "dense")
 
 
-class EarlyChoice(Method):
-    """Base of methods that look at gradients before training and choose once: `choose` says what.
-
-    A run that goes on takes the choice from its state; the gradients are not asked for again.
-    """
-
-    def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
-        """The entries that train: tensor name -> index. The model is left as it was."""
-        raise NotImplementedError
-
-    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Choose, and train only the chosen."""
-        self._select(model, self.choose(model, probe, rng))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {f"chosen.{name}": index for name, index in self.chosen.items()}
-
-    def restore(self, model: nn.Module, rng: Rng, state: Mapping[str, Any]) -> None:
-        self._select(model, taken(state, "chosen"))
-
-    def _select(self, model: nn.Module, chosen: dict[str, Tensor]) -> None:
-        self.chosen = chosen
-        surgery.select(model, chosen)
-
-
 class LateChoice(Method):
     """Base of methods that train every weight at first and the chosen entries from then on.
 
-    A subclass calls `begin` in `attach`, and `choose` where a choice is `due` after a step; the one
+    A subclass calls `begin` in `attach`, and `rank` where a choice is `due` after a step; the one
     after step `burn_in` it hands to `fix`.
 
     density, scope: as in `selection.top_k`.
@@ -59,16 +34,19 @@ class LateChoice(Method):
     def begin(self, model: nn.Module) -> None:
         """Remember the encoder; nothing is chosen yet."""
         self.encoder = model
-        self.chosen: Mapping[str, Tensor] | None = None
+        self.chosen = None
 
     def due(self, step: int) -> bool:
         """Whether a choice is to be made after step `step`."""
         passing = self.interval is not None and step % self.interval == 0
         return self.chosen is None and (passing or step == self.burn_in)
 
-    def choose(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The entries of the largest scores: tensor name -> index."""
-        chosen = selection.top_k(scores, self.density, scope=self.scope)
+    def rank(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The entries of the largest scores: tensor name -> index. Raises as `most_important`."""
+        return self.keep(self.most_important(scores, self.density, scope=self.scope))
+
+    def keep(self, chosen: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Note that only the chosen entries can differ where the model is scored; returns them."""
         self.kept = sum(index.numel() for index in chosen.values())
         return chosen
 
@@ -84,7 +62,7 @@ class LateChoice(Method):
         return step % self.interval == 0 if self.burn_in is None else step >= self.burn_in
 
     def state_dict(self) -> dict[str, Any]:
-        state = {f"chosen.{name}": index for name, index in (self.chosen or {}).items()}
+        state = super().state_dict()
         return state if self.kept is None else state | {"kept": self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -95,7 +73,7 @@ class LateChoice(Method):
 
 
 class StepChoice(Method):
-    """Base of methods that choose anew at every step: `choose` says what, and only that moves.
+    """Base of methods that choose anew at every step: `draw` says what, and only that moves.
 
     A subclass calls `begin` in `attach`. Its encoder's weights are all in the optimiser, which has
     to be `sparse.optimizer.AdamW`: it moves the entries of a step, and their moments, alone.
@@ -141,7 +119,7 @@ class StepChoice(Method):
         self.drawn = {n: torch.zeros_like(w, dtype=torch.bool) for n, w in lazy.items()}
         self.moved = self.steps = 0
 
-    def choose(self, step: int) -> dict[str, Tensor]:
+    def draw(self, step: int) -> dict[str, Tensor]:
         """The entries that move in step `step`: tensor name -> index, possibly an empty one.
 
         Gradients are complete. Tensors without one may be left out.
@@ -151,7 +129,7 @@ class StepChoice(Method):
     @torch.no_grad()
     def before_step(self, step: int) -> None:
         """Choose, and leave the gradients of the chosen entries only."""
-        chosen = self.choose(step)
+        chosen = self.draw(step)
         self.steps += 1
         for name, weight in self.weights.items():
             if weight.grad is None:

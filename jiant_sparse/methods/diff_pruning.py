@@ -31,9 +31,10 @@ from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Probe, Rng
 from jiant_sparse.methods.choices import LateChoice
 from jiant_sparse.sparse import moments, selection, surgery
-from jiant_sparse.sparse.edits import Gated, Noise
+from jiant_sparse.sparse.edits import Gated, Noise, Schedule
 
 SCORES = ("delta", "logit")
+SCHEDULES = ("own", "training")
 
 
 @dataclass
@@ -66,12 +67,18 @@ class DiffPruning(LateChoice):
     gate_init: float = 5.0
     random_gates: bool = False
     gate_learning_rate: float | None = 0.1
+    gated_schedule: str = "own"
 
     def __post_init__(self) -> None:
         selection.check_density(self.density)
         selection.check_scope(self.scope)
         if self.score not in SCORES:
             raise InputError(f"score is {self.score!r}; it must be one of {', '.join(SCORES)}")
+        if self.gated_schedule not in SCHEDULES:
+            allowed = ", ".join(SCHEDULES)
+            raise InputError(
+                f"gated_schedule is {self.gated_schedule!r}; it must be one of {allowed}"
+            )
         for field in ("burn_in", "mask_interval"):
             steps = getattr(self, field)
             if steps is not None and steps < 1:
@@ -117,7 +124,7 @@ class DiffPruning(LateChoice):
         self.noise.step = step + 1
         if not self.due(step):
             return
-        chosen = self.choose(self._scores())
+        chosen = self.rank(self._scores())
         if step == self.burn_in:
             self.fix(chosen, optimizer, keep_moments=False)
             self.gated = {}
@@ -140,7 +147,17 @@ class DiffPruning(LateChoice):
             logit = torch.randn(weight.shape, generator=rng(f"gates/{name}")).sigmoid()
         group = self.gate_init if self.structured else None
         stretch = (self.stretch_low, self.stretch_high)
-        return Gated(weight, name, self.noise, stretch, logit, group, self.gate_learning_rate)
+        rate = self.gate_learning_rate
+        return Gated(
+            weight,
+            name,
+            self.noise,
+            stretch,
+            logit,
+            group,
+            gates=None if rate is None else Schedule(rate),
+            differences=Schedule(steps=self.burn_in) if self.gated_schedule == "own" else None,
+        )
 
     def _scores(self) -> dict[str, Tensor]:
         if self.score == "logit":

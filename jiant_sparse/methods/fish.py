@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Probe, Rng
-from jiant_sparse.methods.choices import EarlyChoice
+from jiant_sparse.methods.base import Method, Probe, Rng
 from jiant_sparse.sparse import selection, surgery
 
 
 @dataclass
-class FISH(EarlyChoice):
+class FISH(Method):
     """Top-k of the empirical Fisher information.
 
     density: fraction of the encoder's weights that trains, in (0, 1].
-    samples: training examples, at least 1; more than there are come round again.
+    samples: training examples, at least 1; at most one pass over the training set, as theirs.
     score: `fisher` sum g^2; `absolute` sum |g|.
     """
 
@@ -38,6 +37,6 @@ class FISH(EarlyChoice):
 
     def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
         """Sum up; the largest are chosen."""
-        batches = probe(self.samples, batch_size=1)
+        batches = probe(self.samples, batch_size=1, repeat=False)
         scores = selection.accumulate(surgery.eligible(model), batches, selection.SUMS[self.score])
-        return selection.top_k(scores, self.density)
+        return self.most_important(scores, self.density)

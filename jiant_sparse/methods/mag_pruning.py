@@ -36,6 +36,10 @@ class MagPruning(LateChoice):
         if self.burn_in < 0:
             raise InputError(f"burn_in is {self.burn_in}; it must be 0 steps or more")
 
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        return super().hooks if self.burn_in else ()
+
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Rank |pretrained weight| and train the largest, unless that comes later."""
         self.begin(model)
@@ -50,4 +54,4 @@ class MagPruning(LateChoice):
 
     def _choose(self, optimizer: Optimizer | None) -> None:
         scores = {name: weight.detach().abs() for name, weight in self.weights.items()}
-        self.fix(self.choose(scores), optimizer, keep_moments=True)
+        self.fix(self.rank(scores), optimizer, keep_moments=True)

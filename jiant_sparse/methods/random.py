@@ -7,7 +7,7 @@ in RoBERTa-base.
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng
@@ -34,11 +34,9 @@ class Random(Method):
         if self.draw not in ("exact", "bernoulli"):
             raise InputError(f"draw is {self.draw!r}; it must be one of exact, bernoulli")
 
-    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Draw the weights and train only these."""
+    def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
+        """Draw the weights that train."""
         sizes = {name: weight.numel() for name, weight in surgery.eligible(model).items()}
         if self.draw == "bernoulli":
-            chosen = selection.bernoulli(sizes, self.density, rng)
-        else:
-            chosen = selection.uniform(sizes, self.density, rng, scope=self.scope)
-        surgery.select(model, chosen)
+            return selection.bernoulli(sizes, self.density, rng)
+        return selection.uniform(sizes, self.density, rng, scope=self.scope)

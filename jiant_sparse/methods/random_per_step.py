@@ -35,7 +35,7 @@ class RandomPerStep(StepChoice):
         self.begin(model)
         self.rng = rng
 
-    def choose(self, step: int) -> dict[str, Tensor]:
+    def draw(self, step: int) -> dict[str, Tensor]:
         """Draw."""
         sizes = {name: weight.numel() for name, weight in self.weights.items()}
         return drawing.draw(sizes, self.k, self.rng(f"step {step}"))

@@ -61,7 +61,7 @@ class StochasticTuning(StepChoice):
         self.rng = rng
         self.importance = Importance(model, mean=self.mean, padding=self.padding)
 
-    def choose(self, step: int) -> dict[str, Tensor]:
+    def draw(self, step: int) -> dict[str, Tensor]:
         """Weigh and draw. Raises NotFinite for an importance that is not a number."""
         try:
             return self.pick(self.importance.take(), step)

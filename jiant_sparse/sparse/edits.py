@@ -5,6 +5,7 @@ gives the one that the module computes with. `surgery` puts edits in and takes t
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,23 +28,44 @@ class Noise:
         return torch.Generator(device).manual_seed(seed)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate of its own.
+
+    rate: peak; None = the training's. steps: from the peak it falls linearly to 0 at this step,
+    without a warm-up, and then goes on as the training's; None = it is constant, without decay of
+    weights.
+    """
+
+    rate: float | None = None
+    steps: int | None = None
+
+    def factor(self, step: int, training: float) -> float:
+        """Share of the peak after `step` steps; training: that of the training's schedule."""
+        if self.steps is None:
+            return 1.0
+        return 1 - step / self.steps if step < self.steps else training
+
+
 class Edit(nn.Module):
     """Base of the edits.
 
     tuned: entries of the tensor that may differ from their pretrained value in the end.
     trains_original: whether the stored tensor itself is trained.
     is_matrix: whether the tensor has two dimensions or more.
+    positions: names of the buffers that say which entries these are.
     """
 
     trains_original = False
+    positions: tuple[str, ...] = ()
 
     def __init__(self, original: Tensor, tuned: int) -> None:
         super().__init__()
         self.tuned = tuned
         self.is_matrix = original.dim() >= 2
 
-    def rate(self, parameter: nn.Parameter) -> float | None:
-        """The constant learning rate of one of the edit's parameters; None = as everything."""
+    def schedule(self, parameter: nn.Parameter) -> Schedule | None:
+        """The learning rate of one of the edit's parameters; None = as everything."""
         return None
 
 
@@ -72,9 +94,11 @@ class Entries(Edit):
     row r has the entries row_start[r] up to row_start[r + 1].
     """
 
+    positions = ("index",)
+
     def __init__(self, dense: Tensor, index: Tensor) -> None:
         super().__init__(dense, index.numel())
-        self.register_buffer("index", index.to(dense.device), persistent=False)
+        self.register_buffer("index", index.to(dense.device))
         self.values = nn.Parameter(dense.detach().flatten()[self.index])
         self._written = -1
         if dense.dim() == 2:
@@ -113,6 +137,7 @@ class Mixed(Edit):
     """
 
     trains_original = True
+    positions = ("kept",)
 
     def __init__(
         self, weight: Tensor, name: str, noise: Noise, q: float, mix: str, kept: Tensor | None
@@ -121,7 +146,7 @@ class Mixed(Edit):
         self.name, self.noise, self.q, self.mix = name, noise, q, mix
         self.register_buffer("pretrained", weight.detach().clone(), persistent=False)
         kept = None if kept is None else kept.to(weight.device)
-        self.register_buffer("kept", kept, persistent=False)
+        self.register_buffer("kept", kept)
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.training:
@@ -168,7 +193,7 @@ class Gated(Edit):
     whose difference is zero has its pretrained bits.
 
     logit: first values, of the tensor's shape. group_logit: first value, or None for no group
-    gate. gate_rate: constant learning rate of the logits; None = as everything.
+    gate. gates, differences: learning rates of the logits and of w; None = as everything.
     """
 
     def __init__(
@@ -179,18 +204,21 @@ class Gated(Edit):
         stretch: tuple[float, float],
         logit: Tensor,
         group_logit: float | None,
-        gate_rate: float | None,
+        *,
+        gates: Schedule | None = None,
+        differences: Schedule | None = None,
     ) -> None:
         super().__init__(dense, dense.numel())
-        self.name, self.noise, self.stretch, self.gate_rate = name, noise, stretch, gate_rate
+        self.name, self.noise, self.stretch = name, noise, stretch
+        self._schedules = gates, differences
         self.difference = nn.Parameter(torch.zeros_like(dense))
         self.logit = nn.Parameter(logit.to(dense))
         self.group_logit = None
         if group_logit is not None:
             self.group_logit = nn.Parameter(dense.new_tensor(group_logit))
 
-    def rate(self, parameter: nn.Parameter) -> float | None:
-        return None if parameter is self.difference else self.gate_rate
+    def schedule(self, parameter: nn.Parameter) -> Schedule | None:
+        return self._schedules[parameter is self.difference]
 
     def forward(self, dense: Tensor) -> Tensor:
         change = self.change(drawn=self.training)

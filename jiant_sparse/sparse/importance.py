@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from jiant_sparse.errors import InputError
@@ -58,8 +58,10 @@ class Importance:
         """The importance of every weight, by tensor name.
 
         To be called when the gradients of a step are complete, once: it begins the next mu. A
-        tensor that the loss does not reach is left out.
+        tensor that the loss does not reach is left out. Under torch.distributed, where gradients
+        are averages over the processes, so is mu: every process gets the same importance.
         """
+        self._share()
         with torch.no_grad():
             found = {
                 name: self._weights(weight, self._mu(name, weight))
@@ -69,6 +71,21 @@ class Importance:
         self._totals.clear()
         self.real = None
         return found
+
+    def _share(self) -> None:
+        """Add up what all processes have collected, in one vector."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        parts = [t.reshape(-1) for w in self.weights.values() for t in self._totals.get(w, ())]
+        if distributed.get_world_size() == 1 or not parts:
+            return
+        whole = torch.cat(parts)
+        distributed.all_reduce(whole)
+        summed = iter(whole.split([part.numel() for part in parts]))
+        for weight in self.weights.values():
+            if weight in self._totals:
+                total, count = self._totals[weight]
+                self._totals[weight] = next(summed).view_as(total), next(summed).view_as(count)
 
     def _weights(self, weight: nn.Parameter, mu: Tensor) -> Weights:
         kind = self._carried[weight]

@@ -17,10 +17,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import products, recall
 from jiant_sparse.sparse.edits import Entries
 
@@ -50,8 +50,14 @@ class _Tap(torch.autograd.Function):
         return output.detach()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # In a backward pass gradients are recorded only if it is to be differentiated again. The
+        # frozen tensor in the product does not tell autograd that it depends on the values.
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a layer whose entries train has no second derivative: create_graph=True is not "
+                "supported; take it on a plain model, after surgery.fold"
+            )
         (seen,) = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
             seen = ctx.recipe() if ctx.recipe else seen
@@ -71,6 +77,11 @@ def _linear(module: nn.Linear, input: Tensor) -> Tensor:
 @torch.compiler.disable
 def _embedding(module: nn.Embedding, input: Tensor) -> Tensor:
     weight, entries = _parts(module, "weight")
+    if module.num_embeddings != len(weight):
+        raise InputError(
+            f"an embedding of {len(weight):,} rows was resized to {module.num_embeddings:,} after "
+            "a method was attached, which has no effect; resize it before"
+        )
     if entries is None or module.scale_grad_by_freq:
         return nn.Embedding.forward(module, input)
     output = functional.embedding(input, weight, module.padding_idx)

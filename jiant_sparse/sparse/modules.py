@@ -5,6 +5,7 @@ The encoder's own tensors keep their names and values, and are frozen.
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,3 +136,52 @@ def add_adapter(
         logger.setLevel(level)
     encoder.adapter_to(_ADAPTER, device=device)
     encoder.train(training)
+
+
+def check_mergeable(encoder: nn.Module) -> None:
+    """Raise InputError if the encoder has an adapter that is no change of its weights."""
+    config = _adapter_config(encoder)
+    if config is None:
+        return
+    import adapters
+
+    # What its library can merge: additive and multiplicative changes of a linear layer's weight.
+    if (
+        not isinstance(config, adapters.LoRAConfig)
+        or isinstance(config, adapters.MTLLoRAConfig)
+        or config.use_gating
+    ):
+        raise InputError(
+            f"an adapter of kind {type(config).__name__} is no change of weights and cannot be "
+            "folded into them; keep its modules, and save state_dict() or a delta"
+        )
+
+
+@torch.no_grad()
+def merge(encoder: nn.Module) -> None:
+    """Add every low-rank update to its weight, and put plain linear layers back.
+
+    For encoders that `check_mergeable` takes.
+    """
+    for name, layer in [*encoder.named_modules()]:
+        if hasattr(layer, "lora_A") and isinstance(layer, nn.Linear):
+            layer.weight += layer.scaling * (layer.lora_B @ layer.lora_A)
+            with torch.device("meta"):
+                plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+            plain.weight, plain.bias = layer.weight, layer.bias
+            path, _, leaf = name.rpartition(".")
+            setattr(encoder.get_submodule(path), leaf, plain.train(layer.training))
+    if _adapter_config(encoder) is not None:
+        from adapters.methods.lora import LoRALayer
+
+        encoder.merge_adapter(_ADAPTER)
+        for layer in encoder.modules():
+            if isinstance(layer, LoRALayer):
+                layer.merged = None  # else its library takes the update back on deletion
+        encoder.delete_adapter(_ADAPTER)
+
+
+def _adapter_config(encoder: nn.Module) -> Any:
+    """AdapterHub's configuration of our adapter; None if the encoder has none."""
+    found = getattr(encoder, "adapters_config", None)
+    return None if found is None else found.get(_ADAPTER)

@@ -1,9 +1,8 @@
-"""AdamW for tensors of which other entries move at every step.
+"""Lazy AdamW and SGD: per-entry state for sparse gradients whose support changes each step.
 
-A sparse (COO) gradient names the entries that move in this step. All others stay as they are, bit
-for bit, and so do their moments, their step counts and what weight decay they will get: each entry
-has an Adam of its own, which steps when the entry is named. `restrict` makes such a gradient of a
-whole one; `AdamW` and `clip_grad_norm_` take the place of torch's, which know none.
+A sparse (COO) gradient names the entries that move in this step. Every other entry keeps its value,
+its moments and its step count, bit for bit, and does not decay. `restrict` makes such a gradient of
+a whole one; `AdamW`, `SGD` and `clip_grad_norm_` take the place of torch's, which know none.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,11 +14,6 @@ from torch import Tensor, nn
 from jiant_sparse.errors import InputError
 
 _ONE_KIND = "those of a tensor must be of one kind"
-# Without the wrapper that torch puts around it once an AdamW of its own has been made, which would
-# call the hooks of a step twice.
-_torch_step = torch.optim.AdamW.step
-if getattr(_torch_step, "hooked", False):
-    _torch_step = _torch_step.__wrapped__
 
 
 def restrict(parameter: nn.Parameter, index: Tensor) -> None:
@@ -55,15 +49,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     return nn.utils.clip_grad_norm_([_values(p) for p in parameters], max_norm)
 
 
-class AdamW(torch.optim.AdamW):
-    """torch's AdamW, but for the parameters that have a sparse gradient (see above).
-
-    Of an entry that is named for the t-th time the moments and their corrections are those of
-    Adam's t-th step; decay and rate are those of this step. For a parameter without a sparse
-    gradient it is torch's, to the same bits.
-    Raises InputError, and changes nothing, for a sparse gradient under `amsgrad` or `maximize`, one
-    that is sparse in rows only (`nn.Embedding(sparse=True)`), and one of another kind than before.
-    """
+class _ByEntry:
+    """What both optimizers do with parameters that have a sparse gradient; see the module."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -75,36 +62,59 @@ class AdamW(torch.optim.AdamW):
         named = []
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
+                if parameter.grad is not None:
                     self._check(group, parameter)
-                    named.append((group, parameter, parameter.grad))
-                elif parameter.grad is not None and self._by_entry(parameter):
-                    raise InputError("a gradient is whole after sparse ones; " + _ONE_KIND)
+                    if parameter.grad.is_sparse:
+                        named.append((group, parameter, parameter.grad))
         try:
             for group, parameter, gradient in named:
-                self._move(group, parameter, gradient)
+                self._move(group, parameter, _flat(gradient), gradient.values())
                 parameter.grad = None
-            _torch_step(self)
+            self._plain_step(self)
         finally:
             for _, parameter, gradient in named:
                 parameter.grad = gradient
         return loss
 
-    def _by_entry(self, parameter: Tensor) -> bool:
-        """Whether it has a step count for each entry."""
-        state = self.state.get(parameter)
-        return bool(state) and parameter.dim() > 0 and state["step"].shape == parameter.shape
-
     def _check(self, group: dict[str, Any], parameter: Tensor) -> None:
-        for option in ("amsgrad", "maximize"):
+        if not parameter.grad.is_sparse:
+            return
+        for option in self._refused:
             if group[option]:
                 raise InputError(f"{option} is true; it must be false for a sparse gradient")
         if parameter.grad.dense_dim():
             raise InputError("a gradient is sparse in its rows; it must be so in all dimensions")
-        if self.state.get(parameter) and not self._by_entry(parameter):
-            raise InputError("a gradient is sparse after whole ones; " + _ONE_KIND)
 
-    def _move(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
+
+def _undecorated(step: Callable) -> Callable:
+    """torch's step without the wrapper that runs the hooks of a step: ours runs them already."""
+    return step.__wrapped__ if getattr(step, "hooked", False) else step
+
+
+class AdamW(_ByEntry, torch.optim.AdamW):
+    """torch's AdamW, with an Adam of its own for each entry of a sparse gradient.
+
+    Of an entry that is named for the t-th time the moments and their corrections are those of
+    Adam's t-th step; decay and rate are those of this step. For a parameter without a sparse
+    gradient it is torch's, to the same bits.
+    Raises InputError, and changes nothing, for a sparse gradient under `amsgrad` or `maximize`, one
+    that is sparse in rows only (`nn.Embedding(sparse=True)`), and one of another kind than before.
+    """
+
+    _refused = ("amsgrad", "maximize")
+    _plain_step = staticmethod(_undecorated(torch.optim.AdamW.step))
+
+    def _check(self, group: dict[str, Any], parameter: Tensor) -> None:
+        super()._check(group, parameter)
+        state = self.state.get(parameter)
+        if not state or parameter.dim() == 0:
+            return
+        by_entry = state["step"].shape == parameter.shape
+        if parameter.grad.is_sparse != by_entry:
+            now, before = ("sparse", "whole") if parameter.grad.is_sparse else ("whole", "sparse")
+            raise InputError(f"a gradient is {now} after {before} ones; {_ONE_KIND}")
+
+    def _move(self, group: dict[str, Any], parameter: Tensor, index: Tensor, g: Tensor) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros_like(parameter, dtype=torch.int32)
@@ -112,7 +122,6 @@ class AdamW(torch.optim.AdamW):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         # torch's load_state_dict leaves what is called so where it was saved.
         state["step"] = state["step"].to(parameter.device)
-        index, g = _flat(gradient), gradient.values()
         step, mean, square = (state[key].view(-1) for key in ("step", "exp_avg", "exp_avg_sq"))
         beta1, beta2 = group["betas"]
         count = step[index] + 1
@@ -125,6 +134,32 @@ class AdamW(torch.optim.AdamW):
         weights = parameter.view(-1)
         kept = weights[index].mul_(1 - group["lr"] * group["weight_decay"])
         weights[index] = kept.sub_(change.mul_(group["lr"]))
+
+
+class SGD(_ByEntry, torch.optim.SGD):
+    """torch's SGD with momentum; of a sparse gradient the named entries alone move.
+
+    An entry's momentum counts the steps in which it was named: buffer = momentum * buffer + g,
+    with weight decay in g, and the weight moves by lr * buffer. For a parameter without a sparse
+    gradient it is torch's, to the same bits.
+    Raises InputError, and changes nothing, for a sparse gradient under `nesterov` or `maximize`, or
+    with dampening, and for one that is sparse in rows only.
+    """
+
+    _refused = ("nesterov", "maximize", "dampening")
+    _plain_step = staticmethod(_undecorated(torch.optim.SGD.step))
+
+    def _move(self, group: dict[str, Any], parameter: Tensor, index: Tensor, g: Tensor) -> None:
+        state, weights = self.state[parameter], parameter.view(-1)
+        old = weights[index]
+        change = g.add(old, alpha=group["weight_decay"])
+        if group["momentum"]:
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            buffer = state["momentum_buffer"].view(-1)
+            change = buffer[index].mul_(group["momentum"]).add_(change)
+            buffer[index] = change
+        weights[index] = old.sub_(change, alpha=group["lr"])
 
 
 def _flat(gradient: Tensor) -> Tensor:

@@ -62,6 +62,44 @@ def top_k(
     return chosen
 
 
+def top_positive(
+    scores: Mapping[str, Tensor], density: float, *, scope: str = "global"
+) -> dict[str, Tensor]:
+    """As `top_k`, without the entries whose score is not positive: fewer where fewer are."""
+    chosen = top_k(scores, density, scope=scope)
+    return {
+        name: index if scores[name].is_meta else index[_at(scores[name], index) > 0]
+        for name, index in chosen.items()
+    }
+
+
+def most_important(
+    scores: Mapping[str, Tensor], density: float, *, scope: str = "global"
+) -> dict[str, Tensor]:
+    """As `top_k`, for scores of which 0 says that an entry does not matter.
+
+    With scope "per_tensor" a tensor without any positive score, such as the pooler on WSC, which
+    the loss does not reach, has nothing chosen.
+    Raises InputError if fewer scores than are to be chosen are positive: the rest of the choice
+    would go by position.
+    """
+    chosen = top_positive(scores, density, scope=scope)
+    groups = {"": list(scores)} if scope == "global" else {f" of {name}": [name] for name in scores}
+    for where, names in groups.items():
+        count = sum(scores[name].numel() for name in names)
+        k, positive = budget(count, density), sum(chosen[name].numel() for name in names)
+        if positive < k and (positive or scope == "global"):
+            raise InputError(
+                f"{positive:,} of {count:,} scores{where} are positive, but k is {k:,}: the choice "
+                "of the rest would be arbitrary"
+            )
+    return chosen
+
+
+def _at(scores: Tensor, index: Tensor) -> Tensor:
+    return scores.detach().reshape(-1)[index.to(scores.device)].cpu()
+
+
 def largest(weights: Mapping[str, Weights], k: int) -> dict[str, Tensor]:
     """The k entries of the largest positive weights: an index into every tensor, possibly empty.
 
@@ -142,29 +180,30 @@ def check_scope(scope: str) -> None:
         raise InputError(f"scope is {scope!r}; it must be one of {', '.join(SCOPES)}")
 
 
-# What `accumulate` can sum up, by the name of the score.
-SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "signed_sum": lambda total, gradient: total.add_(gradient),
-    "fisher": lambda total, gradient: total.addcmul_(gradient, gradient),
-    "absolute": lambda total, gradient: total.add_(gradient.abs()),
+# What `accumulate` can sum up, by the name of the score: of a batch's gradient and its weight.
+SUMS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "signed_sum": lambda total, gradient, weight: total.add_(gradient, alpha=weight),
+    "fisher": lambda total, gradient, weight: total.addcmul_(gradient, gradient, value=weight),
+    "absolute": lambda total, gradient, weight: total.add_(gradient.abs(), alpha=weight),
 }
 
 
 def accumulate(
     weights: Mapping[str, Tensor],
-    batches: Iterable[None],
-    add: Callable[[Tensor, Tensor], object],
+    batches: Iterable[float],
+    add: Callable[[Tensor, Tensor, float], object],
 ) -> dict[str, Tensor]:
-    """Sums over batches of what `add(total, gradient)` adds in place, by tensor, from zeros.
+    """Sums over batches of what `add(total, gradient, weight)` adds in place, by tensor, from 0.
 
-    batches: leaves a new gradient in the weights' `.grad` each time, as a probe does; a tensor
-    that the loss does not reach (the pooler on WSC) has none and adds nothing.
+    batches: yields each batch's weight, its share of a full batch's examples, and leaves the
+    batch's mean gradient in the weights' `.grad`, as a probe does. A tensor that the loss does not
+    reach (the pooler on WSC) has no gradient and adds nothing.
     """
     totals = {name: torch.zeros_like(weight).detach() for name, weight in weights.items()}
-    for _ in batches:
+    for share in batches:
         for name, weight in weights.items():
             if weight.grad is not None:
-                add(totals[name], weight.grad)
+                add(totals[name], weight.grad, share)
     return totals
 
 

@@ -6,6 +6,7 @@ for tuning. The task head lies outside of it and is never touched. Names are tho
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +14,38 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse import importance, layers, moments
-from jiant_sparse.sparse.edits import Edit, Entries, Gated
+from jiant_sparse.sparse import importance, layers, modules, moments, states
+from jiant_sparse.sparse.claims import Claim, claim, claimed, release
+from jiant_sparse.sparse.edits import Edit, Entries, Gated, Schedule
+
+__all__ = ["Claim", "claim", "release"]
 
 
 def eligible(encoder: nn.Module) -> dict[str, Tensor]:
-    """Every weight tensor of an unedited encoder by name, in registration order."""
+    """Every weight tensor of an unedited encoder by name, in registration order.
+
+    Raises InputError for an encoder that is edited.
+    """
+    if any(map(_holds_edit, encoder.modules())):
+        raise InputError("the encoder is edited already; fold it first, or take a fresh one")
     return dict(encoder.named_parameters())
 
 
 def freeze(encoder: nn.Module) -> None:
     """Take every weight of the encoder out of training."""
     encoder.requires_grad_(False)
+
+
+@contextmanager
+def frozen(encoder: nn.Module) -> Iterator[None]:
+    """Freeze every weight for a while; afterwards each trains, or does not, as before."""
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    encoder.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
@@ -57,6 +78,7 @@ def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
     for module, leaf in _holders(encoder, dense):
         # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
         parametrize.register_parametrization(module, leaf, edit, unsafe=True)
+        states.name_plainly(module, leaf)
         if isinstance(edit, Entries):
             layers.adapt(module)
 
@@ -116,13 +138,33 @@ def narrow(
             moments.replace(optimizer, old, entries and entries.values, kept)
 
 
+def fold(encoder: nn.Module, *, unchecked: bool = False) -> None:
+    """Turn an encoder back into plain modules: trained values under the weights' own names.
+
+    Low-rank updates are merged into the weights that they belong to; nothing of a method stays, and
+    every weight of an encoder that had a method trains again.
+    unchecked: fold weights whose method was not told of the steps that trained them.
+    Raises InputError, and changes nothing, for adapters, which are no change of a weight, and if
+    the training loop has never called a hook of the method.
+    """
+    modules.check_mergeable(encoder)
+    held = claimed(encoder)
+    if held is not None and not unchecked:
+        held.check_hooks(encoder)
+    settle(encoder)
+    modules.merge(encoder)
+    if held is not None:
+        encoder.requires_grad_(True)  # as before the method
+
+
 @torch.no_grad()
-def fold(encoder: nn.Module) -> None:
+def settle(encoder: nn.Module) -> None:
     """Turn every edited tensor into its final plain value, as evaluated, under its own name.
 
-    Nothing of a method stays behind.
+    New modules (LoRA, adapters) stay beside the weights as they are.
     """
     importance.forget(encoder)
+    release(encoder)
     # By the stored tensor: the modules that hold a tied one have a list each.
     for dense, stack in {m.original: m for m in encoder.modules() if _holds_edit(m)}.items():
         value = stack.eval()()
@@ -175,30 +217,33 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Optimiser groups over what trains: decay on entries of matrices, none on those of vectors.
 
     Vectors are the biases and LayerNorm weights of a transformer; this is the usual rule of full
-    tuning, and the entries of a tensor follow the tensor they come from. Parameters with a rate
-    of their own (gates) do not decay; their group has it as `lr`, and `"constant": True`.
+    tuning, and the entries of a tensor follow the tensor they come from. A group of parameters with
+    a learning rate of their own has the `Schedule` as `schedule`, and its rate, if any, as `lr`;
+    parameters of a constant rate (gates) do not decay.
     """
-    groups: dict[tuple[float, float | None], list[Tensor]] = {}
-    for is_matrix, rate, parameter in _trainable(model):
-        decay = weight_decay if is_matrix and rate is None else 0.0
-        groups.setdefault((decay, rate), []).append(parameter)
-    own_rates_last = sorted(groups, key=lambda key: (key[1] is not None, -key[0]))
-    return [
-        {"params": groups[decay, rate], "weight_decay": decay}
-        | ({} if rate is None else {"lr": rate, "constant": True})
-        for decay, rate in own_rates_last
-    ]
+    groups: dict[tuple[float, Schedule | None], list[Tensor]] = {}
+    for is_matrix, own, parameter in _trainable(model):
+        constant = own is not None and own.steps is None
+        decay = weight_decay if is_matrix and not constant else 0.0
+        groups.setdefault((decay, own), []).append(parameter)
+    found = []
+    for decay, own in sorted(groups, key=lambda key: (key[1] is not None, -key[0])):
+        group = {"params": groups[decay, own], "weight_decay": decay}
+        if own is not None:
+            group |= {"schedule": own} | ({} if own.rate is None else {"lr": own.rate})
+        found.append(group)
+    return found
 
 
-def _trainable(model: nn.Module) -> Iterator[tuple[bool, float | None, nn.Parameter]]:
-    """(whether it is, or belongs to, a matrix; rate of its own; parameter), each parameter once."""
+def _trainable(model: nn.Module) -> Iterator[tuple[bool, Schedule | None, nn.Parameter]]:
+    """(whether it is, or belongs to, a matrix; schedule of its own; parameter), each once."""
     seen: set[nn.Parameter] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
                 if isinstance(module, Edit):
-                    yield module.is_matrix, module.rate(parameter), parameter
+                    yield module.is_matrix, module.schedule(parameter), parameter
                 else:
                     yield parameter.dim() >= 2, None, parameter
 
@@ -247,6 +292,7 @@ def _remove(encoder: nn.Module, dense: Tensor) -> None:
         kind = type(module)
         module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
+        states.forget(module, leaf)
 
 
 def _check_entries(encoder: nn.Module, name: str, dense: Tensor, index: Tensor) -> None:

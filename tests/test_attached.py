@@ -1,0 +1,409 @@
+"""What a user does with a model that a method is attached to: right, or one clear error."""
+
+import copy
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support import Trainer, bert, rng, roberta, state
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods import base
+from jiant_sparse.methods.adapter import Adapter
+from jiant_sparse.methods.lora import LoRA
+from jiant_sparse.methods.random import Random
+from jiant_sparse.sparse import surgery
+
+IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))
+HOOKED = {
+    "stochastic_tuning": "before_step",
+    "top_tuning": "before_step",
+    "random_per_step": "before_step",
+    "child_tuning_f": "before_step",
+    "child_pruning": "after_step",
+    "diff_pruning": "after_step and penalty",
+    "mixout": "after_step",
+    "dps_dense": "after_step and before_step",
+    "dps_mix": "after_step and before_step",
+}
+
+
+def attached(name: str, encoder: nn.Module, **fields) -> base.Method:
+    method = base.find(name)(**fields)
+    method.attach(encoder, Trainer(encoder).probe, rng)
+    return method
+
+
+def output(encoder: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return encoder.eval()(input_ids=IDS).pooler_output
+
+
+def plain_loop(encoder: nn.Module, steps: int = 2) -> None:
+    """A training loop that knows nothing of methods."""
+    optimizer = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(steps):
+        encoder.train()(input_ids=IDS).pooler_output.square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+# --- one method, on a fresh model
+
+
+@pytest.mark.parametrize("second", ["random", "sam", "bitfit", "full_tuning", "lora", "adapter"])
+@pytest.mark.parametrize("first", ["random", "mixout", "full_tuning", "lora", "stochastic_tuning"])
+def test_a_second_method_is_refused_until_the_first_is_folded(first, second):
+    encoder = bert()
+    attached(first, encoder)
+    message = f"{second}: the encoder has a method already, {first}; fold the encoder first"
+    with pytest.raises(InputError, match=message):
+        attached(second, encoder)
+    surgery.fold(encoder)
+    attached(second, encoder)
+
+
+def test_an_instance_has_one_model():
+    method = attached("random", bert())
+    with pytest.raises(InputError, match="this random has a model already; make a new instance"):
+        method.attach(bert(), None, rng)
+
+
+def test_a_method_that_could_not_be_attached_leaves_the_model_free():
+    encoder = bert()
+    with pytest.raises(InputError, match="no module's name ends in 'quary'"):
+        LoRA(modules=["quary"]).attach(encoder, None, rng)
+    attached("random", encoder)
+
+
+@pytest.mark.parametrize("name", ["random", "sam", "bitfit", "full_tuning", "diff_pruning", "lora"])
+def test_weights_that_the_user_froze_are_an_error(name):
+    encoder = bert()
+    encoder.embeddings.requires_grad_(False)
+    with pytest.raises(InputError) as caught:
+        attached(name, encoder)
+    assert str(caught.value) == (
+        f"{name}: 5 tensors of the encoder are frozen, first embeddings.word_embeddings.weight; "
+        "the method chooses among all weights, so requires_grad must be True for each"
+    )
+
+
+@pytest.mark.parametrize("name", ["sam", "fish", "child_tuning_d"])
+def test_a_method_that_needs_gradients_says_so(name):
+    with pytest.raises(InputError, match=f"{name} looks at gradients before training, but probe"):
+        base.find(name)().attach(bert(), None, rng)
+
+
+# --- an optimizer from before
+
+
+@pytest.mark.parametrize("name", ["random", "mag_pruning", "lora", "adapter", "diff_pruning"])
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
+def test_an_optimizer_from_before_the_method_is_refused_at_its_first_step(name, kind):
+    encoder, head = bert(), nn.Linear(16, 2)
+    optimizer = kind([*encoder.parameters(), *head.parameters()], lr=1e-2)
+    attached(name, encoder)
+    before = state(head)
+    head(encoder(input_ids=IDS).pooler_output).sum().backward()
+    with pytest.raises(InputError) as caught:
+        optimizer.step()
+    assert str(caught.value) == (
+        f"{name}: the optimizer was made before the method was attached and trains nothing of "
+        "what the method has made; make the optimizer afterwards"
+    )
+    assert all(torch.equal(before[key], value) for key, value in state(head).items())
+
+
+@pytest.mark.parametrize("name", ["bitfit", "multi_head", "frozen", "random"])
+def test_an_optimizer_over_all_parameters_made_afterwards_is_fine(name):
+    encoder, head = bert(), nn.Linear(16, 2)
+    attached(name, encoder)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=1e-2)
+    before = state(encoder)
+    head(encoder(input_ids=IDS).pooler_output).sum().backward()
+    optimizer.step()
+    moved = any(not torch.equal(before[key], value) for key, value in state(encoder).items())
+    assert moved == (name != "frozen")
+
+
+def test_an_optimizer_of_another_model_or_of_the_head_is_nobodys_business():
+    encoder, other, head = bert(), nn.Linear(3, 3), nn.Linear(16, 2)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (other, head)]
+    attached("random", encoder)
+    for optimizer in optimizers:
+        optimizer.step()
+    # Folded, the model's own parameters train again.
+    surgery.fold(encoder)
+    torch.optim.SGD(encoder.parameters(), lr=0.1).step()
+
+
+# --- hooks that nobody calls
+
+
+def test_every_method_with_hooks_is_looked_at():
+    assert {name for name in base.names() if base.find(name)().hooks} == {*HOOKED}
+    assert base.find("mag_pruning")(burn_in=3).hooks == ("after_step",)
+
+
+@pytest.mark.parametrize("name", HOOKED)
+def test_fold_refuses_weights_whose_method_was_never_called(name):
+    encoder = bert()
+    attached(name, encoder)
+    plain_loop(encoder)
+    trained = copy.deepcopy(state(encoder))
+    with pytest.raises(InputError) as caught:
+        surgery.fold(encoder)
+    assert str(caught.value) == (
+        f"{name}: the training loop has never called the method's {HOOKED[name]}, so the weights "
+        "are not what the method makes of them; call the hooks at every step, or fold with "
+        "unchecked=True"
+    )
+    assert all(torch.equal(trained[key], value) for key, value in state(encoder).items())
+    surgery.fold(encoder, unchecked=True)
+    assert state(encoder).keys() == state(bert()).keys()
+
+
+@pytest.mark.parametrize("name", HOOKED)
+def test_fold_takes_weights_of_a_loop_that_calls_the_hooks_and_untrained_ones(name):
+    for steps in (0, 4):
+        encoder = bert()
+        trainer, method = Trainer(encoder), base.find(name)()
+        method.attach(encoder, trainer.probe, rng)
+        trainer.train(method, steps)
+        surgery.fold(encoder)
+
+
+# --- folding
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize(
+    "method",
+    [
+        LoRA(),
+        LoRA(modules=["output.dense", "query"], rank=3, alpha=5.0),
+        *(Adapter(config=name) for name in ("lora", "ia3", "dora")),
+    ],
+    ids=lambda method: getattr(method, "config", f"loralib {getattr(method, 'rank', '')}"),
+)
+def test_low_rank_updates_are_merged_and_saved_models_keep_them(method, make):
+    encoder = make()
+    names = [name for name, _ in encoder.named_parameters()]
+    copy.deepcopy(method).attach(encoder, None, rng)
+    with torch.no_grad():
+        for number, parameter in enumerate(encoder.parameters()):
+            if parameter.requires_grad:
+                torch.manual_seed(number)
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    before = output(encoder)
+    assert (before - output(make())).abs().max() > 1e-4
+    surgery.fold(encoder)
+    assert [name for name, _ in encoder.named_parameters()] == names
+    torch.testing.assert_close(output(encoder), before, rtol=1e-5, atol=1e-6)
+    plain = make(1)
+    # AdapterHub keeps a second name of the embeddings.
+    assert not plain.load_state_dict(encoder.state_dict(), strict=False).missing_keys
+    torch.testing.assert_close(output(plain), before, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", ["seq_bn", "par_bn", "prefix_tuning", "mam", "unipelt"])
+def test_adapters_cannot_be_folded_and_stay_as_they_are(config):
+    encoder = bert()
+    method = Adapter(config=config)
+    trainer = Trainer(encoder)
+    method.attach(encoder, None, rng)
+    trainer.train(method, 2)
+    before, names = output(encoder), state(encoder).keys()
+    with pytest.raises(InputError, match="is no change of weights and cannot be folded into them"):
+        surgery.fold(encoder)
+    assert torch.equal(output(encoder), before) and state(encoder).keys() == names
+    surgery.settle(encoder)
+    assert torch.equal(output(encoder), before)
+
+
+# --- states
+
+
+def trained(name: str, **fields) -> tuple[nn.Module, base.Method]:
+    encoder = bert()
+    trainer, method = Trainer(encoder), base.find(name)(**fields)
+    method.attach(encoder, trainer.probe, rng)
+    trainer.train(method, 3)
+    return encoder, method
+
+
+EDITED = {
+    "random": {"density": 0.05},
+    "sam": {"density": 0.05, "burn_in": 2},
+    "mixout": {"q": 0.5},
+    "diff_pruning": {"burn_in": 2, "density": 0.1},
+    "dps_mix": {},
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_a_saved_model_is_the_tuned_one(name, tmp_path):
+    encoder, _ = trained(name, **EDITED[name])
+    expected = output(encoder)
+    encoder.save_pretrained(tmp_path)
+    assert torch.equal(output(BertModel.from_pretrained(tmp_path)), expected)
+    plain = bert(seed=1)
+    missing, unexpected = plain.load_state_dict(encoder.state_dict(), strict=False)
+    assert torch.equal(output(plain), expected) and not missing
+    assert all("parametrizations" in key for key in unexpected)
+
+
+def test_a_saved_classifier_around_an_encoder_is_the_tuned_one(tmp_path):
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=50, **{**SIZES_OF_BERT, "num_labels": 2})
+    model = BertForSequenceClassification(config)
+    Random(density=0.1).attach(model.bert, None, rng)
+    optimizer = torch.optim.AdamW(surgery.parameter_groups(model, 0.0), lr=1e-2)
+    for _ in range(3):
+        model(input_ids=IDS, labels=torch.tensor([0, 1, 0])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        expected = model.eval()(input_ids=IDS).logits
+        model.save_pretrained(tmp_path)
+        again = BertForSequenceClassification.from_pretrained(tmp_path).eval()
+        assert torch.equal(again(input_ids=IDS).logits, expected)
+
+
+SIZES_OF_BERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_a_state_goes_into_a_model_with_the_same_choice(name):
+    encoder, _ = trained(name, **EDITED[name])
+    other = bert()
+    method = base.find(name)(**EDITED[name])
+    trainer = Trainer(other)
+    method.attach(other, trainer.probe, rng)
+    if name == "diff_pruning":
+        trainer.train(method, 2)
+    other.load_state_dict(encoder.state_dict())
+    assert torch.equal(output(other), output(encoder))
+    surgery.fold(encoder)
+    surgery.fold(other, unchecked=True)
+    one, two = state(encoder), state(other)
+    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("density", [0.05, 0.1])
+@pytest.mark.parametrize("name", ["random", "mixout"])
+def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name, density, strict):
+    fields = [{"density": d} if name == "random" else {"q": 1 - d} for d in (0.05, density)]
+    encoder, _ = trained(name, **fields[0])
+    other = bert()
+    method = base.find(name)(**fields[1])
+    method.attach(other, None, lambda stream: rng(f"another seed {stream}"))
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(RuntimeError, match="embeddings.word_embeddings.weight: the state trains"):
+        other.load_state_dict(encoder.state_dict(), strict=strict)
+    edited = {key.partition(".parametrizations")[0] for key in before if "parametriz" in key}
+    assert "embeddings.word_embeddings" in edited
+    for key, value in other.state_dict().items():
+        if f"{key.rpartition('.')[0]}.parametrizations.{key.rpartition('.')[2]}.0.index" in before:
+            assert torch.equal(before[key], value), key
+
+
+def test_an_attached_model_is_copied_but_not_pickled():
+    encoder, _ = trained("random", density=0.1)
+    twin = copy.deepcopy(encoder)
+    assert torch.equal(output(twin), output(encoder))
+    with pytest.raises(InputError, match="cannot be pickled; save its state_dict"):
+        torch.save(encoder, io.BytesIO())
+    surgery.fold(encoder)
+    torch.save(encoder, io.BytesIO())
+    assert not any(module._state_dict_hooks for module in encoder.modules())
+    assert not any(module._load_state_dict_pre_hooks for module in encoder.modules())
+    # The copy is a model of its own.
+    assert "parametrizations" in "".join(twin.state_dict())
+    surgery.fold(twin)
+    assert torch.equal(output(twin), output(encoder))
+
+
+def test_a_resize_after_attaching_is_an_error():
+    encoder = bert()
+    attached("random", encoder, density=0.5)
+    encoder.resize_token_embeddings(60)
+    with pytest.raises(InputError) as caught:
+        encoder(input_ids=IDS)
+    assert str(caught.value) == (
+        "an embedding of 50 rows was resized to 60 after a method was attached, which has no "
+        "effect; resize it before"
+    )
+
+
+# --- second derivatives
+
+
+@pytest.fixture
+def layer() -> nn.Linear:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    surgery.select(model, {"weight": torch.tensor([0, 5, 7]), "bias": torch.tensor([1])})
+    return model
+
+
+def values(model: nn.Linear) -> list[torch.Tensor]:
+    return [model.parametrizations[leaf][0].values for leaf in ("weight", "bias")]
+
+
+@pytest.mark.parametrize("power", [1, 3])
+def test_every_way_to_a_second_derivative_raises(layer, power):
+    x = torch.randn(5, 4, requires_grad=True)
+    ways = [
+        lambda: torch.autograd.grad(loss(), values(layer), create_graph=True),
+        lambda: torch.autograd.grad(loss(), [x], create_graph=True),
+        lambda: loss().backward(create_graph=True),
+        lambda: torch.autograd.functional.hessian(lambda v: layer(v).pow(power).sum(), x),
+        lambda: torch.autograd.functional.hvp(lambda v: layer(v).pow(power).sum(), x, x),
+    ]
+
+    def loss():
+        return layer(x).pow(power).sum()
+
+    for way in ways:
+        with pytest.raises(RuntimeError, match="has no second derivative: create_graph=True"):
+            way()
+    ways = [
+        lambda: torch.func.hessian(lambda v: layer(v).pow(power).sum())(x.detach()),
+        lambda: torch.func.jacrev(lambda v: layer(v).pow(power).sum())(x.detach()),
+        lambda: torch.func.jvp(lambda v: layer(v).pow(power).sum(), (x.detach(),), (x.detach(),)),
+    ]
+    for way in ways:
+        with pytest.raises(RuntimeError):
+            way()
+    # First derivatives, also repeated ones, are there.
+    torch.autograd.grad(loss(), values(layer), retain_graph=True)
+    surgery.fold(layer)
+    layer.requires_grad_(True)
+    torch.autograd.grad(loss(), [layer.weight], create_graph=True)
+
+
+# --- several processes
+
+
+def test_replicas_under_ddp_draw_the_same_weights(tmp_path):
+    script = Path(__file__).with_name("replicas.py")
+    ends = [
+        subprocess.Popen([sys.executable, str(script), str(tmp_path), str(rank)])
+        for rank in range(2)
+    ]
+    assert [end.wait(timeout=300) for end in ends] == [0, 0]
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
