@@ -7,6 +7,7 @@ import torch
 
 from jiant_sparse.host.train import train
 from jiant_sparse.methods.full_tuning import FullTuning
+from jiant_sparse.sparse import delta
 
 
 @pytest.fixture
@@ -66,14 +67,40 @@ def test_hooks_come_in_order_around_the_clip(make_job, recorded):
     assert len(set(calls[0][1])) == 2, "streams of different names differ"
 
 
-def test_a_penalty_is_added_to_the_loss(make_job, recorded):
+@pytest.mark.parametrize("penalty", [3.0, torch.tensor(3.0)])
+def test_a_penalty_is_logged_beside_the_loss_of_the_task(penalty, make_job, recorded):
     settings = {"max_steps": 2, "gradient_accumulation": 2}
     plain, punished = (make_job(train=settings, output=o) for o in ("plain", "punished"))
     calls = recorded()
     train(plain)
-    calls.penalty = 3.0
+    calls.penalty = penalty
     train(punished)
-    assert losses(punished) == pytest.approx([loss + 3.0 for loss in losses(plain)], rel=1e-5)
+    # A constant has no gradient.
+    assert losses(punished) == losses(plain)
+    lines = map(json.loads, (punished.directory / "log.jsonl").read_text().splitlines())
+    assert [e["penalty"] for e in lines if e["event"] == "train"] == [3.0, 3.0]
+    assert "penalty" not in (plain.directory / "log.jsonl").read_text()
+
+
+def test_a_penalty_trains(make_job, monkeypatch):
+    """It draws the pooler's biases to zero, which are zero at first and leave it otherwise."""
+    sizes = []
+    for factor in (0.0, 100.0):
+        job = make_job(output=f"factor {factor}")
+        biases = []
+
+        def penalty(self, biases=biases, factor=factor):
+            return factor * biases[0].square().sum()
+
+        monkeypatch.setattr(
+            FullTuning,
+            "attach",
+            lambda self, model, *_, biases=biases: biases.append(model.pooler.dense.bias),
+        )
+        monkeypatch.setattr(FullTuning, "penalty", penalty)
+        train(job)
+        sizes.append(biases[0].abs().sum().item())
+    assert sizes[1] < sizes[0]
 
 
 def test_scores_do_not_compete_before_the_method_says_so(make_job, recorded):
@@ -82,6 +109,65 @@ def test_scores_do_not_compete_before_the_method_says_so(make_job, recorded):
     result = train(job)
     assert [step for step, _ in result.history] == [1, 2, 3, 4]
     assert result.best_step >= 3
+
+
+def probed(monkeypatch, job, *calls: tuple) -> list:
+    """What each call of the probe leaves: its weights and gradients. The job is run."""
+    seen = []
+
+    def attach(self, model, probe, rng):
+        for arguments, options in calls:
+            weights, gradients = [], []
+            for weight in probe(*arguments, **options):
+                weights.append(weight)
+                found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+                gradients.append(torch.cat(found))
+            seen.append((weights, gradients))
+
+    monkeypatch.setattr(FullTuning, "attach", attach)
+    train(job)
+    return seen
+
+
+def test_a_pass_takes_every_example_once_and_weighs_a_short_batch(make_job, monkeypatch):
+    """24 examples in batches of 10: their weighted mean is the gradient of the training set."""
+    job = make_job(train={"batch_size": 10})
+    once, many, single, few = probed(
+        monkeypatch,
+        job,
+        ((None,), {}),
+        ((7,), {}),
+        ((1000,), {"repeat": False, "batch_size": 1}),
+        ((2,), {"repeat": False}),
+    )
+    assert once[0] == [1.0, 1.0, 0.4]
+    assert many[0] == [1.0, 1.0, 0.4, 1.0, 1.0, 0.4, 1.0]
+    assert single[0] == [1.0] * 24 and few[0] == [1.0, 1.0]
+    means = [
+        sum(w * g for w, g in zip(*found, strict=True)) / sum(found[0]) for found in (once, single)
+    ]
+    torch.testing.assert_close(means[0], means[1], rtol=1e-3, atol=1e-6)
+    plain = sum(once[1]) / 3
+    assert (plain - means[1]).norm() > 10 * (means[0] - means[1]).norm()
+
+
+def test_a_head_trained_for_the_probe_is_forgotten(make_job, monkeypatch):
+    fields = {"burn_in": 2, "density": 0.02}
+    jobs = [
+        make_job("cb", "sam", fields | {"head_steps": steps}, {"learning_rate": 0.05}, str(steps))
+        for steps in (0, 5)
+    ]
+    plain, trained = (train(job) for job in jobs)
+    # Training begins with the same head, and with weights that are the same wherever they are.
+    assert losses(jobs[0])[0] == losses(jobs[1])[0]
+    indices = [delta.load(job.directory / "delta.safetensors").entries for job in jobs]
+    assert any(
+        not torch.equal(index, indices[1][name][0])
+        for name, (index, _) in indices[0].items()
+        if name in indices[1]
+    )
+    assert "head_steps" not in plain.settings["method"]
+    assert trained.settings["method"]["head_steps"] == 5
 
 
 def test_the_probe_clips_and_drops_out_as_asked_and_leaves_modes_alone(make_job, monkeypatch):

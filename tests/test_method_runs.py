@@ -176,11 +176,35 @@ def test_gates_keep_their_rate_and_the_weights_follow_the_schedule(make_job, mon
         seen.append([group["lr"] for group in optimizer.param_groups])
         plain(self, step, optimizer)
 
-    job = make_job("cb", "diff_pruning", {"burn_in": 3, "gate_learning_rate": 0.07})
+    fields = {"burn_in": 3, "gate_learning_rate": 0.07}
+    job = make_job("cb", "diff_pruning", fields)  # 4 steps, peak 1e-2
     monkeypatch.setattr(kind, "after_step", after_step)
     train(job)
-    assert {rates[-1] for rates in seen} == {0.07}
-    assert len({rates[0] for rates in seen}) == 4
+    # The rates of the step that comes next: head, gates, differences; from the cut on, values.
+    head, gates, own = zip(*[(r[0], r[3], r[2]) for r in seen], strict=True)
+    assert set(gates) == {0.07}
+    assert own == pytest.approx([1e-2 * 2 / 3, 1e-2 / 3, head[2], head[3]])
+    assert len(set(head)) == 4
+    other = make_job("cb", "diff_pruning", fields | {"gated_schedule": "training"}, output="other")
+    seen.clear()
+    train(other)
+    assert [r[0] for r in seen] == list(head) and {r[-1] for r in seen} == {0.07}
+    assert {len(r) for r in seen} == {3}
+
+
+@pytest.mark.parametrize("momentum", ["lazy", "dense"])
+def test_sgd_trains_and_its_record_says_so(momentum, make_job):
+    train_fields = {"optimizer": "sgd", "sgd_momentum": 0.5, "learning_rate": 0.3}
+    job = make_job("cb", "stochastic_tuning", {"momentum": momentum}, train_fields)
+    result = train(job)
+    assert result.settings["train"]["optimizer"] == "sgd"
+    assert result.settings["train"]["sgd_momentum"] == 0.5
+    if momentum == "lazy":
+        assert 0 < result.params.changed <= result.params.selected
+    else:
+        assert result.params.changed > result.params.eligible / 2, "decay moves all"
+    plain = make_job("cb", "stochastic_tuning", {"momentum": momentum}, output="adamw")
+    assert "optimizer" not in plain.cell.settings["train"]
 
 
 def test_lora_can_be_applied_beside_the_base_or_folded_into_it(make_job, tmp_path):

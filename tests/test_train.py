@@ -286,6 +286,18 @@ def test_accumulating_two_halves_is_one_step_on_the_whole(make_job, monkeypatch)
     np.testing.assert_allclose(losses(whole), losses(halves), rtol=2e-4)
 
 
+def test_micro_batches_weigh_by_their_size(make_job, monkeypatch):
+    """24 examples: 16 and 8 of them are one step on all."""
+    monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
+    monkeypatch.setattr(nn.functional, "dropout", lambda x, *a, **k: x)
+    whole = make_job(train={"batch_size": 24, "max_steps": 3}, output="whole")
+    parts = make_job(
+        train={"batch_size": 16, "gradient_accumulation": 2, "max_steps": 3}, output="parts"
+    )
+    train(whole), train(parts)
+    np.testing.assert_allclose(losses(whole), losses(parts), rtol=2e-4)
+
+
 def test_a_loss_that_is_not_finite_ends_the_cell_and_names_the_step(make_job):
     job = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0, "max_steps": 9})
     result = work(job)

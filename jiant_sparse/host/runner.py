@@ -95,9 +95,8 @@ class SparseRunner(jiant_runner.JiantRunner):
                 task=self.task,
                 compute_loss=True,
             )
-        loss = output.loss + penalty
-        (loss / parts).backward()
-        return loss.item()
+        ((output.loss + penalty) / parts).backward()
+        return output.loss.item()
 
     def run_train_step(self, train_dataloader_dict: dict, train_state: Any) -> None:
         """One optimizer step over `gradient_accumulation` micro-batches.
