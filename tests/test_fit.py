@@ -118,6 +118,8 @@ def test_the_count_without_weights_is_the_count_with_them(name, make, request):
 
     method.attach(encoder, probe, rng)
     trained = [p for p in encoder.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.data.add_(0.01)  # what has not moved is not chosen
     for step in range(1, 4):
         method.after_step(step, torch.optim.AdamW([{"params": trained}]))
     if method.moved_per_step is not None:  # of all weights, which train, these move in a step

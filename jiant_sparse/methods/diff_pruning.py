@@ -10,13 +10,19 @@ With `mask_interval` n the differences are also projected every n steps before t
 and all others go back to zero, while all go on training. Fu et al. 2023 change the mask every 600
 steps in Figure 3 (CB); how is not stated, and their program cannot.
 
-Guo et al. train in three runs (gates, cut, fixed mask) with an optimiser and a clipping norm for
-each of w and the gates, and without decay; here the stages share one schedule and one norm, and
-weight decay draws the differences to zero before the cut, afterwards, as in every method, the
+Guo et al. train in three runs: gates, cut, fixed mask. In the first the differences have a learning
+rate of their own, which falls linearly from its peak to 0, and the logits a constant one. So it is
+here (`gated_schedule: own`), the peak being the training's; after the cut the training's schedule
+holds. The penalty alone closes a gate within about 170 steps: where the differences follow a long
+warm-up, all gates close before anything is learnt, and the cut is an error.
+
+Guo et al. have no decay, and a clipping norm for each of w and the gates. Here both share one norm,
+and weight decay draws the differences to zero before the cut, afterwards, as in every method, the
 weights that train. They cut at the last drawn gates, here at the deterministic ones, which are
 scored. The program of Fu et al. stretches to (-3, 3), has no group gate, a mean instead of a sum
-(`l0_weight: 8.02e-9` for RoBERTa-base), logits that begin as sigmoid(N(0, 1)) (`random_gates`) and
-train at the weights' rate (`gate_learning_rate: null`), and cuts by |logit|, per tensor.
+(`l0_weight: 8.02e-9` for RoBERTa-base), logits that begin as sigmoid(N(0, 1)) (`random_gates`),
+one rate and schedule for all (`gate_learning_rate: null`, `gated_schedule: training`), and cuts by
+|logit|, per tensor.
 """
 
 from collections.abc import Mapping
@@ -53,6 +59,8 @@ class DiffPruning(LateChoice):
     gate_init: first value of the logits. random_gates: sigmoid(N(0, 1)) instead.
     gate_learning_rate: of the logits, constant, above 0, without decay; null = rate, schedule and
         decay of the weights.
+    gated_schedule: of the differences: `own`, from the peak rate linearly to 0 at `burn_in`
+        (constant, without decay, if `burn_in` is null), or `training`, the training's.
     """
 
     density: float = 0.005

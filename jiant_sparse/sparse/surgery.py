@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse import importance, layers, modules, moments, states
+from jiant_sparse.sparse import importance, layers, modules, moments, states, tree
 from jiant_sparse.sparse.claims import Claim, claim, claimed, release
 from jiant_sparse.sparse.edits import Edit, Entries, Gated, Schedule
 
@@ -55,8 +55,8 @@ def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
     Raises InputError if there is no such tensor, if it is not contiguous or edited already, if an
     embedding's `max_norm` rewrites it, or if the index is not of that form.
     """
-    dense = _find(encoder, name)[2]
-    _check_entries(encoder, name, dense, index)
+    dense = tree.find(encoder, name)[2]
+    tree.check_entries(encoder, name, dense, index)
     if index.numel():
         edit(encoder, name, Entries(dense, index))
     else:
@@ -65,7 +65,7 @@ def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
 
 def train_tensor(encoder: nn.Module, name: str) -> None:
     """Train the whole tensor `name`. Raises InputError if there is none or it is edited already."""
-    _find(encoder, name)[2].requires_grad_(True)
+    tree.find(encoder, name)[2].requires_grad_(True)
 
 
 def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
@@ -73,9 +73,9 @@ def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
 
     Raises InputError as `train_tensor`.
     """
-    dense = _find(encoder, name)[2]
+    dense = tree.find(encoder, name)[2]
     dense.requires_grad_(edit.trains_original)
-    for module, leaf in _holders(encoder, dense):
+    for module, leaf in tree.holders(encoder, dense):
         # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
         parametrize.register_parametrization(module, leaf, edit, unsafe=True)
         states.name_plainly(module, leaf)
@@ -118,10 +118,10 @@ def narrow(
     """
     check_choice(encoder, chosen)
     for name, index in chosen.items():
-        dense = _find(encoder, name, allow=Gated)[2]
-        _check_entries(encoder, name, dense, index)
+        dense = tree.find(encoder, name, allow=Gated)[2]
+        tree.check_entries(encoder, name, dense, index)
     for name, index in chosen.items():
-        module, leaf, dense = _find(encoder, name, allow=Gated)
+        module, leaf, dense = tree.find(encoder, name, allow=Gated)
         old, values = [dense], dense.detach().flatten()[index.to(dense.device)]
         if parametrize.is_parametrized(module, leaf):
             gated = module.parametrizations[leaf][0].eval()
@@ -248,70 +248,11 @@ def _trainable(model: nn.Module) -> Iterator[tuple[bool, Schedule | None, nn.Par
                     yield parameter.dim() >= 2, None, parameter
 
 
-def _find(
-    encoder: nn.Module, name: str, allow: type[Edit] | None = None
-) -> tuple[nn.Module, str, nn.Parameter]:
-    """The module that owns tensor `name`, the tensor's own name there, and the stored tensor.
-
-    allow: the kind of edit that the tensor may have already.
-    """
-    path, _, leaf = name.rpartition(".")
-    try:
-        module = encoder.get_submodule(path)
-    except AttributeError:
-        module = None
-    dense = module._parameters.get(leaf) if module is not None else None
-    if dense is not None:
-        return module, leaf, dense
-    if module is not None and parametrize.is_parametrized(module, leaf):
-        stack = module.parametrizations[leaf]
-        if allow is not None and isinstance(stack[0], allow):
-            return module, leaf, stack.original
-        raise InputError(f"{name}: this tensor has been given a parametrization already")
-    raise InputError(f"{name}: the encoder has no such weight tensor")
-
-
-def _holders(encoder: nn.Module, dense: Tensor) -> list[tuple[nn.Module, str]]:
-    """Every module that holds the stored tensor, plain or edited, and the tensor's name there.
-
-    More than one for tied weights.
-    """
-    found = []
-    for module in encoder.modules():
-        found += [(module, leaf) for leaf, p in module._parameters.items() if p is dense]
-        if parametrize.is_parametrized(module):
-            stacks = module.parametrizations.items()
-            found += [(module, leaf) for leaf, stack in stacks if stack.original is dense]
-    return [(m, leaf) for m, leaf in found if not isinstance(m, parametrize.ParametrizationList)]
-
-
 def _remove(encoder: nn.Module, dense: Tensor) -> None:
     """Take the edit of the stored tensor out everywhere; the tensor stays as it is stored."""
-    for module, leaf in _holders(encoder, dense):
+    for module, leaf in tree.holders(encoder, dense):
         # A class of its own again: a deep copy shares the original's, from which the tensor goes.
         kind = type(module)
         module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
         states.forget(module, leaf)
-
-
-def _check_entries(encoder: nn.Module, name: str, dense: Tensor, index: Tensor) -> None:
-    for module, _ in _holders(encoder, dense):
-        if getattr(module, "max_norm", None) is not None:
-            raise InputError(
-                f"{name}: the embedding has max_norm {module.max_norm}, which rewrites weights as "
-                "they are looked up, so that frozen ones would change; it must be None"
-            )
-    if not dense.is_contiguous():
-        raise InputError(f"{name}: entries of a non-contiguous tensor cannot be trained")
-    if index.dtype != torch.int64 or index.dim() != 1:
-        raise InputError(
-            f"{name}: the index has dtype {index.dtype} and shape {tuple(index.shape)}; "
-            "it must be a vector of int64"
-        )
-    if index.numel() and not (
-        int(index[0]) >= 0 and int(index[-1]) < dense.numel() and bool((index.diff() > 0).all())
-    ):
-        raise InputError(
-            f"{name}: the index must be strictly increasing within [0, {dense.numel()})"
-        )

@@ -1,0 +1,71 @@
+"""The README's code: a method that is one file, and the loop without jiant."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from support import Trainer, bert, rng, state, trained_masks
+
+import jiant_sparse.methods
+from jiant_sparse.benchmark import config
+from jiant_sparse.host.train import train
+from jiant_sparse.methods import base
+
+BLOCKS = re.findall(
+    r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL
+)
+
+
+@pytest.fixture
+def snip(tmp_path, monkeypatch) -> type[base.Method]:
+    """The README's method, in the folder of methods."""
+    (text,) = (block for block in BLOCKS if "class Snip" in block)
+    (tmp_path / "snip.py").write_text(text)
+    monkeypatch.setattr(
+        jiant_sparse.methods, "__path__", [*jiant_sparse.methods.__path__, str(tmp_path)]
+    )
+    base.names.cache_clear()
+    yield base.find("snip")
+    base.names.cache_clear()
+
+
+def test_the_methods_choice_is_that_of_its_rule(snip):
+    encoder = bert()
+    before = state(encoder)
+    trainer, method = Trainer(encoder), snip(density=0.01, burn_in=3)
+    total = {name: torch.zeros_like(weight) for name, weight in before.items()}
+    for _ in trainer.probe(3):
+        for name, parameter in encoder.named_parameters():
+            total[name] += parameter.grad
+    scores = torch.cat([(total[n] * before[n]).abs().flatten() for n in before])
+    method.attach(encoder, trainer.probe, rng)
+    masks = torch.cat([m.flatten() for m in trained_masks(encoder, list(before)).values()])
+    assert masks.sum() == 76 and scores[masks].min() >= scores[~masks].max()
+    fresh, other = snip(density=0.01, burn_in=3), bert()
+    fresh.restore(other, rng, method.state_dict())
+    again = torch.cat([m.flatten() for m in trained_masks(other, list(before)).values()])
+    assert torch.equal(masks, again)
+
+
+def test_the_method_runs_in_a_benchmark(snip, make_job):
+    job = make_job("cb", "snip", {"density": 0.05, "burn_in": 2})
+    result = train(job)
+    assert result.params.selected == int(result.params.eligible * 5 // 100)
+    with pytest.raises(config.InputError, match="burn_in is 0; it must be at least 1 batch"):
+        make_job("cb", "snip", {"burn_in": 0})
+
+
+def test_the_loop_without_jiant_runs():
+    (text,) = (block for block in BLOCKS if "surgery.fold(model.roberta)" in block)
+    model = torch.nn.ModuleDict({"roberta": bert(), "head": torch.nn.Linear(16, 2)})
+    model.roberta = model["roberta"]
+    loop = (
+        "optimizer.zero_grad(); model.roberta(ids).pooler_output.sum().backward(); optimizer.step()"
+    )
+    scope = {"model": model, "ids": torch.ones(2, 3, dtype=torch.int64)}
+    before = state(model.roberta)
+    exec(compile(text.replace("...  # train", f"{loop}  # train"), "README.md", "exec"), scope)
+    after = state(model.roberta)
+    assert before.keys() == after.keys()
+    assert 0 < sum(int((after[n] != before[n]).sum()) for n in before) <= 38
