@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app
@@ -215,17 +216,23 @@ def test_surplus_layers_are_other_weights(copy):
     )
 
 
-def test_heads_and_position_ids_may_lie_beside_the_encoder(copy):
-    def add(tensors):
-        prefixed = {f"bert.{name}": tensor for name, tensor in tensors.items()}
-        tensors.clear()
-        tensors |= prefixed
+def test_weights_as_the_hub_has_them(copy):
+    """bert-base-uncased: a prefix, old names, a buffer, and the heads of pretraining."""
+    good = load_file(copy / "model.safetensors")
+
+    def older(tensors):
+        for name in list(tensors):
+            old = f"bert.{name}".replace("LayerNorm.weight", "LayerNorm.gamma")
+            tensors[old.replace("LayerNorm.bias", "LayerNorm.beta")] = tensors.pop(name)
         tensors["bert.embeddings.position_ids"] = torch.arange(130).view(1, -1)
         tensors["cls.predictions.bias"] = torch.full((3,), float("nan"))
         tensors["classifier.weight"] = torch.ones(2, 16, dtype=torch.int8)
 
-    change_weights(copy, add)
+    change_weights(copy, older)
     assert model.resolve(str(copy)).initialised == ()
+    with model.seen(copy) as directory:
+        loaded = AutoModel.from_pretrained(directory).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in good.items())
 
 
 BIAS = "encoder.layer.0.output.dense.bias"
@@ -276,6 +283,8 @@ def test_one_tensor_under_two_names(copy):
 
     change_weights(copy, both)
     assert "has tensors with and without the prefix bert., such as " in failure(copy)
+    change_weights(copy, lambda tensors: tensors.update(berthead=tensors.pop(f"bert.{BIAS}")))
+    assert "has tensors with and without the prefix bert., such as berthead" in failure(copy)
 
 
 def test_one_tensor_under_an_old_and_a_new_name(copy):

@@ -52,7 +52,7 @@ def plan(
     source = model.resolve(benchmark.model)
     prepared, problems = _prepare_all(cells, output_dir)
     problems |= _misfits(cells, source)
-    problems |= tokenizer.unread(source.path, prepared.values())
+    problems |= tokenizer.unknown_texts(source.path, prepared.values())
     data = [(c, prepared[_data_key(c)]) for c in cells if _data_key(c) in prepared]
     problems |= evidence.foreign(benchmark.evidence, source.sha256, data)
     if problems:

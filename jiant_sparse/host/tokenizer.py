@@ -121,7 +121,7 @@ def load(path: Path, kind: str) -> Any:
 def check(path: Path, kind: str, size: int) -> None:
     """Raise InputError unless a directory's tokenizer fits an encoder of `size` token embeddings.
 
-    Up to 127 of these, and a tenth, may be unused.
+    Of these at most 127, and at most a tenth, may lack a token.
     """
     file = path / VOCABULARY[kind][0]
     if kind == "roberta" and (problems := _wrong_ids(file, read_object(file))):
@@ -135,7 +135,7 @@ def check(path: Path, kind: str, size: int) -> None:
     unused = min(_MOST_UNUSED, size // 10)
     if len({*vocabulary.values(), *added.values()}) < size - unused or len(vocabulary) > size:
         raise InputError(
-            f"{file}: has {len(vocabulary)} tokens; {says}, of which {unused} may be unused"
+            f"{file}: has {len(vocabulary)} tokens; {says}, of which {unused} may lack one"
         )
     _check_special(file, kind, tokenizer, vocabulary)
     _check_ids(file, added, vocabulary, size, says)
@@ -143,8 +143,8 @@ def check(path: Path, kind: str, size: int) -> None:
         _check_merges(path / "merges.txt", tokenizer.bpe_ranks, vocabulary)
 
 
-def unread(path: Path, data: Iterable[TaskData]) -> dict[str, None]:
-    """What keeps a directory's tokenizer from reading tasks: most of a sample is unknown to it."""
+def unknown_texts(path: Path, data: Iterable[TaskData]) -> dict[str, None]:
+    """A line for each task of whose texts, by a sample, a tokenizer knows less than half."""
     tokenizer = load(path, encoder_config.read(path)["model_type"])
     problems: dict[str, None] = {}
     for file, task in {found.paths["test"]: found.task for found in data}.items():

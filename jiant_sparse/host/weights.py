@@ -1,7 +1,7 @@
 """The weights of an encoder in a safetensors file: all there, nothing else, all of them numbers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,12 @@ def _check_format(file: Path, metadata: dict[str, str] | None) -> None:
         raise InputError(f"{file}: its metadata say format {found!r}; it must be 'pt'")
 
 
-def _encoder_keys(file: Path, keys: Iterable[str], expected: Any) -> dict[str, str]:
+def _encoder_keys(file: Path, keys: Sequence[str], expected: Any) -> dict[str, str]:
     """Encoder tensor -> key in the file, whose names may be older or have a prefix."""
     prefix = f"{expected.config.model_type}."
     parts = tuple(f"{name}." for name, _ in expected.named_children())
-    prefixed = [key for key in keys if key.startswith(prefix)]
+    # Without the point: one such name, and transformers looks for no plain ones.
+    prefixed = [key for key in keys if key.startswith(expected.config.model_type)]
     plain = [key for key in keys if key.startswith(parts)]
     if prefixed and plain:
         raise InputError(
