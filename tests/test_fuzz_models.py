@@ -74,8 +74,14 @@ def build(data_dir):
     """build(source): jiant's model of it, put to use once."""
     paths = {phase: data_dir / "cb" / f"{phase}.jsonl" for phase in ("train", "val", "test")}
     task = features.make_task("cb", paths)
+    done = set()
 
     def call(source):
+        with model.seen(source.path) as directory:
+            seen = model.digest(directory)
+        if seen in done:  # most wrong values never reach transformers
+            return
+        done.add(seen)
         made = model.build(source, task, "pooler")
         ids = made.tokenizer.convert_tokens_to_ids(made.tokenizer.tokenize("the end [UNK] <s> ."))
         made.encoder(input_ids=torch.tensor([ids]))
@@ -107,7 +113,7 @@ def resolve(path, build):
 
 def mutated(content, data):
     """Bytes with one stretch of them replaced, left out or doubled."""
-    start = data.draw(st.integers(0, max(len(content) - 1, 0)))
+    start = data.draw(st.just(0) | st.integers(0, max(len(content) - 1, 0)))
     length = data.draw(st.sampled_from([0, 1, 2, 7, len(content)]))
     new = data.draw(
         st.one_of(
@@ -121,7 +127,7 @@ def mutated(content, data):
     return content[:start] + new + content[start + length :]
 
 
-@fuzz(50)
+@fuzz(110)
 @given(data=st.data())
 def test_values_of_json_files(data, directories, build):
     path = directories[data.draw(st.sampled_from(["bert", "roberta"]))]
@@ -134,7 +140,7 @@ def test_values_of_json_files(data, directories, build):
         resolve(path, build)
 
 
-@fuzz(25)
+@fuzz(40)
 @given(data=st.data())
 def test_vocabularies_and_ids(data, directories, build):
     kind, name = data.draw(
@@ -148,7 +154,7 @@ def test_vocabularies_and_ids(data, directories, build):
         resolve(directories[kind], build)
 
 
-@fuzz(50)
+@fuzz(100)
 @given(data=st.data())
 def test_bytes_of_models(data, directories, build):
     path = directories[data.draw(st.sampled_from(["bert", "roberta"]))]
@@ -157,7 +163,7 @@ def test_bytes_of_models(data, directories, build):
         resolve(path, build)
 
 
-@fuzz(25)
+@fuzz(40)
 @given(data=st.data())
 def test_headers_of_weights(data, directories, build):
     file = directories["bert"] / "model.safetensors"
@@ -207,14 +213,14 @@ def use(path, bert_dir, directory):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@fuzz(40)
+@fuzz(60)
 @given(data=st.data())
 def test_bytes_of_deltas(data, delta_file, bert_dir, tmp_path_factory):
     with spoiled(delta_file, mutated(delta_file.read_bytes(), data)):
         use(delta_file, bert_dir, tmp_path_factory.getbasetemp() / "fuzz-made")
 
 
-@fuzz(30)
+@fuzz(40)
 @given(data=st.data())
 def test_headers_and_tensors_of_deltas(data, delta_file, bert_dir, tmp_path_factory):
     """With digests that are right."""
