@@ -29,3 +29,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = [*known]
     close = difflib.get_close_matches(str(name), names, n=1)
     return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(names)}"
+
+
+def printable(text: object) -> str:
+    """`text` on one line, with escapes for what a terminal would obey or cannot show.
+
+    For whatever comes from a file: control characters, line ends, lone surrogates.
+    """
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in str(text)
+    )

@@ -3,12 +3,15 @@
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from jiant_sparse.errors import InputError
 
@@ -32,13 +35,32 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        # mkstemp gives 0600; a result is as readable as any other file its owner makes.
-        temporary.chmod(0o666 & ~_UMASK)
+        make_readable(temporary)
         os.replace(temporary, path)
         sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_readable(path: Path) -> None:
+    """Give a file, which mkstemp and safetensors leave 0600, the mode of its owner's others."""
+    path.chmod(0o666 & ~_UMASK)
+
+
+@contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Raise the OSError that safetensors, writing below `path`, has met with: of a full disk, say.
+
+    Its own error has only the system's number in its words.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:

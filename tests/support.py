@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import json
+import resource
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +204,17 @@ def attach_watched(method: Method, encoder: nn.Module, *, pooled: bool = True) -
 def end_to_end(parts: Iterable[np.ndarray]) -> np.ndarray:
     """All entries in one vector."""
     return np.concatenate([part.ravel() for part in parts])
+
+
+@contextmanager
+def file_sizes_up_to(size: int) -> Iterator[None]:
+    """What a full disk does to a write, as a limit of this process."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def write_bert(path: Path, texts: list[str]) -> Path:

@@ -1,7 +1,10 @@
 """A delta gives back the tuned model bit for bit, or says why it cannot."""
 
 import json
+import os
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support import file_sizes_up_to
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import delta as module
+from jiant_sparse.sparse import delta_header
 from jiant_sparse.sparse.delta import (
     Delta,
     apply,
@@ -206,9 +211,10 @@ def test_the_file_is_as_documented(base, tuned, tmp_path):
     assert stored["layer.weight.value"].dtype == torch.bfloat16
     header = header_of(path)
     assert list(header) == [
-        "format_version", "values", "changed", "codes", "rounded", "base", "meta", "stored"
+        "format_version", "values", "changed", "codes", "rounded", "base", "meta", "stored",
+        "digest",
     ]  # fmt: skip
-    assert (header["format_version"], header["values"], header["rounded"]) == (2, "exact", {})
+    assert (header["format_version"], header["values"], header["rounded"]) == (3, "exact", {})
     assert header["changed"] == {"embed.weight": "embed.weight", "layer.weight": "layer.weight"}
     assert header["codes"] == {"embed.weight": "bits", "layer.weight": "bits"}
 
@@ -360,7 +366,8 @@ def test_round_on_the_command_line(base, tuned, tmp_path):
     done = cli("round", exact, lossy, "--values", "bfloat16")
     assert (done.exit_code, done.stdout) == (0, f"{lossy}\n")
     assert load(lossy).values == "bfloat16"
-    assert cli("inspect", exact).stdout.splitlines()[:2] == ["method: SAM", "values: exact"]
+    assert cli("inspect", exact).stdout.splitlines()[0] == "values: exact"
+    assert cli("inspect", exact).stdout.splitlines()[-2:] == ["meta:", "  method: SAM"]
     assert "values: bfloat16" in cli("inspect", lossy).stdout.splitlines()
     message = f"error: {lossy}: exists already; give a new file"
     assert refused("round", exact, lossy, "--values", "float16") == message
@@ -369,7 +376,7 @@ def test_round_on_the_command_line(base, tuned, tmp_path):
     message = f"error: {exact}: values are to be 'int8'; they must be one of bfloat16, float16"
     assert refused("round", exact, other, "--values", "int8") == message
     assert refused("round", tmp_path / "absent", other, "--values", "float16").startswith(
-        f"error: {tmp_path / 'absent'}: not a readable safetensors file: "
+        f"error: {tmp_path / 'absent'}: cannot be read: No such file"
     )
     assert "--values" in refused("round", exact, other)
     assert not other.exists()
@@ -470,10 +477,15 @@ def test_save_refuses_names_and_texts_that_do_not_fit(base, tmp_path):
     assert not path.exists()
 
 
-def rewrite(path, change):
-    """Save the file again after `change` had its way with the tensors and the header."""
+def rewrite(path, change, digest=delta_header.digest):
+    """Save the file again after `change` had its way with the tensors and the header.
+
+    digest: of the changed header; None leaves the old one.
+    """
     tensors, header = load_file(path), header_of(path)
     header = change(tensors, header) or header
+    if digest is not None and isinstance(header, dict) and "digest" in header:
+        header["digest"] = digest(header)
     save_file(tensors, path, metadata={module._HEADER: json.dumps(header)})
 
 
@@ -493,12 +505,24 @@ def add_a_tensor(tensors, header):
     tensors["spy"] = torch.ones(1)
 
 
-def last_version(tensors, header):
+def old_version(tensors, header):
     header["format_version"] = 1
 
 
+def last_version_with_a_digest(tensors, header):
+    header["format_version"] = 2
+
+
 def next_version(tensors, header):
-    header["format_version"] = 3
+    header["format_version"] = 4
+
+
+def no_plain_version(tensors, header):
+    header["format_version"] = [[0] * 100]
+
+
+def no_digest(tensors, header):
+    del header["digest"]
 
 
 def unknown_code(tensors, header):
@@ -572,13 +596,21 @@ def list_for_header(tensors, header):
     return [header]
 
 
+def complex_values(tensors, header):
+    tensors["embed.weight.value"] = torch.ones(3, dtype=torch.complex64)
+    header["stored"] = fingerprint(tensors)
+
+
 DAMAGES = {
     flip_a_value: "embed.weight.value is missing, foreign or damaged: its digest does not match",
     drop_a_tensor: "layer.weight.value is missing, foreign or damaged: its digest does not match",
     drop_a_tensor_everywhere: "'layer.weight.value' is missing, though the header names it",
     add_a_tensor: "spy is missing, foreign or damaged: its digest does not match",
-    last_version: "format version is 1; it must be 2",
-    next_version: "format version is 3; it must be 2",
+    old_version: "format version is 1; it must be 3 or 2",
+    last_version_with_a_digest: "the header is damaged: its digest does not match",
+    next_version: "format version is 4; it must be 3 or 2",
+    no_plain_version: "format version is [[0, 0, 0, 0, 0, 0, ...]]; it must be 3 or 2",
+    no_digest: "the header is damaged: its digest does not match",
     unknown_code: "index of embed.weight: code is 'zip'; it must be one of bits, gaps8, gaps16, "
     "int32, int64",
     no_code: "index of embed.weight: code is None; it must be one of bits, gaps8, gaps16, "
@@ -597,7 +629,8 @@ DAMAGES = {
     float_index: "index of embed.weight: bits are float32 [3]; they must be uint8 [n], n >= 1",
     forget_the_base: "header field 'base' is None; it must map names to texts",
     number_for_text: "header field 'meta' is {'seed': 3}; it must map names to texts",
-    list_for_header: "format version is None; it must be 2",
+    list_for_header: "format version is None; it must be 3 or 2",
+    complex_values: "values of embed.weight are complex64 [3]; they must be real",
 }
 
 
@@ -609,7 +642,50 @@ def test_load_says_what_is_wrong_with_a_changed_file(damage, base, tuned, tmp_pa
     assert refusal(load, path) == f"{path}: {DAMAGES[damage]}"
 
 
-@pytest.mark.parametrize("header", ["", "{", "[" * 100_000, "1", '{"format_version": "1"}'])
+def another_meta(tensors, header):
+    header["meta"]["settings"] = header["meta"]["settings"].replace("16", "96")
+
+
+def another_base(tensors, header):
+    header["base"]["layer.bias"] = header["base"]["embed.weight"]
+
+
+def another_field(tensors, header):
+    header["more"] = 1
+
+
+@pytest.mark.parametrize("damage", [another_meta, another_base, another_field])
+def test_the_header_has_a_digest_too(damage, base, tuned, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    save(extract(base, tuned, {"settings": '{"alpha": 16}'}), path)
+    rewrite(path, damage, digest=None)
+    assert refusal(load, path) == f"{path}: the header is damaged: its digest does not match"
+
+
+def test_files_of_version_2_are_read(base, tuned, tmp_path):
+    def older(tensors, header):
+        header["format_version"] = 2
+        del header["digest"]
+
+    delta = extract(base, tuned, {"method": "SAM"})
+    path = tmp_path / "delta.safetensors"
+    save(delta, path)
+    rewrite(path, older)
+    assert load(path).meta == delta.meta
+    assert_bit_equal(apply(load(path), base), tuned)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "1",
+        '{"format_version": "1"}',
+        '{"format_version": ' + "1" * 9999 + "}",
+    ],
+)
 def test_load_refuses_any_other_header(header, tmp_path):
     path = tmp_path / "delta.safetensors"
     save_file({"w": torch.ones(1)}, path, metadata={module._HEADER: header})
@@ -625,8 +701,17 @@ def test_load_refuses_files_that_are_not_deltas(tmp_path):
     for content in (b"", b"{}", b"PK\x03\x04" + bytes(100), b"\xff" * 64):
         path.write_bytes(content)
         assert refusal(load, path).startswith(f"{path}: not a readable safetensors file: ")
-    for other in (tmp_path / "absent", tmp_path):
-        assert refusal(load, other).startswith(f"{other}: not a readable safetensors file: ")
+
+
+def test_load_opens_regular_files_only(tmp_path):
+    path = tmp_path / "delta.safetensors"
+    assert refusal(load, path) == f"{path}: cannot be read: No such file or directory"
+    path.symlink_to(path)
+    assert refusal(load, path) == f"{path}: cannot be read: Too many levels of symbolic links"
+    path.unlink()
+    os.mkfifo(path)
+    for other in (path, tmp_path, Path("/dev/zero")):
+        assert refusal(load, other) == f"{other}: is not a regular file"
 
 
 def test_load_notices_every_truncation(base, tuned, tmp_path):
@@ -640,19 +725,56 @@ def test_load_notices_every_truncation(base, tuned, tmp_path):
     refusal(load, path)
 
 
-def test_no_flipped_byte_gives_another_model(base, tuned, tmp_path):
+def test_no_flipped_bit_gives_another_delta(base, tuned, tmp_path):
     path = tmp_path / "delta.safetensors"
-    save(extract(base, tuned), path)
+    delta = extract(base, tuned, {"settings": '{"alpha": 16, "größe": 1}'})
+    save(delta, path)
     whole = path.read_bytes()
     refused = 0
     for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        flipped = whole[position] ^ 1 << position % 8
+        path.write_bytes(whole[:position] + bytes([flipped]) + whole[position + 1 :])
         try:
-            assert_bit_equal(apply(load(path), base), tuned)
-        except InputError:
+            loaded = load(path)
+        except InputError as error:
+            assert str(error).startswith(f"{path}: ")
             refused += 1
-    # Only white space between header fields and free text may change unnoticed.
-    assert refused > 0.95 * len(whole)
+        else:
+            assert (loaded.meta, loaded.base) == (delta.meta, delta.base)
+            assert_bit_equal(apply(loaded, base), tuned)
+    # Another way to write the same JSON, as \u00F6 for \u00f6, is no damage.
+    assert refused > len(whole) - 10
+
+
+def test_what_a_file_says_is_shown_on_one_line_without_escapes(base, tuned, tmp_path):
+    path = tmp_path / "delta.safetensors"
+    evil = {"method\x1b[2J": "SAM\nvalues: bfloat16\r", "low": "\ud800", "values": "\u202eexact"}
+    save(extract(base, tuned | {"head\n\x1b[31mred": torch.ones(1)}, evil), path)
+    result = CliRunner().invoke(app, ["delta", "inspect", str(path)])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "values: exact",
+        "changed: 4 entries of 2 tensors",
+        "  embed.weight: 3",
+        "  layer.weight: 1",
+        "new: 5 weights",
+        "  head.weight: 2x2",
+        "  head\\n\\x1b[31mred: 1",
+        "meta:",
+        "  method\\x1b[2J: SAM\\nvalues: bfloat16\\r",
+        "  low: \\ud800",
+        "  values: \\u202eexact",
+    ]
+    result = CliRunner().invoke(app, ["delta", "diff", str(path), str(path)])
+    assert result.stdout.splitlines()[-1] == "0\t0\t1\t1\t0\thead\\n\\x1b[31mred"
+    other = tmp_path / "other"
+    more = {"\x1b]0;title\x07": torch.ones(1)}
+    save(extract(base | more, tuned | more), other)
+    result = CliRunner().invoke(app, ["delta", "diff", str(path), str(other)])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: the deltas belong to different bases: \\x1b]0;title\\x07 differs\n",
+    )
 
 
 def test_a_failed_save_keeps_the_old_file(base, tuned, tmp_path, monkeypatch):
@@ -668,6 +790,19 @@ def test_a_failed_save_keeps_the_old_file(base, tuned, tmp_path, monkeypatch):
         save(extract(base, base), path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["delta.safetensors"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    base = {"w": torch.randn(20_000, generator=generator)}
+    exact, lossy = tmp_path / "exact", tmp_path / "lossy"
+    save(extract(base, {"w": base["w"] + 1}), exact)
+    with file_sizes_up_to(10_000):
+        arguments = ["delta", "round", str(exact), str(lossy), "--values", "bfloat16"]
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert re.fullmatch(r"error: \[Errno 27\] File too large: '.*'\n", result.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["exact"]
 
 
 # --- diff

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jiant_sparse import files
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, printable
 from jiant_sparse.seeds import derive
 
 
@@ -29,6 +29,13 @@ def test_results_are_as_readable_as_other_files(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert files.sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert printable("größe 長 'a' \\ b") == "größe 長 'a' \\ b"
+    assert printable("a\n\x1b[2J\t\x9b\x00") == r"a\n\x1b[2J\t\x9b\x00"
+    assert printable("\ud800 \u202e \u2028") == r"\ud800 \u202e \u2028"
+    assert printable(Path("a\rb")) == r"a\rb"
 
 
 def test_streams_of_different_names_or_seeds_differ():

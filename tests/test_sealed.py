@@ -2,12 +2,11 @@
 
 import errno
 import os
-import resource
-from contextlib import contextmanager
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from support import file_sizes_up_to
 
 from jiant_sparse.files import sha256
 from jiant_sparse.host import sealed
@@ -127,17 +126,6 @@ def test_what_is_read_outlives_the_file(tmp_path):
     tensors, _ = sealed.read(path)
     path.write_bytes(bytes(path.stat().st_size))
     assert torch.equal(tensors["whole"], SHARED)
-
-
-@contextmanager
-def file_sizes_up_to(size):
-    """What a full disk does to a write, as a limit of this process."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_write_that_fails_is_an_os_error_and_leaves_nothing(tmp_path):

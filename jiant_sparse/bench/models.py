@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import jiant_sparse.host
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import device as devices
-from jiant_sparse.host import model
+from jiant_sparse.host import encoder_config
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import selection
 
@@ -52,7 +52,7 @@ class Setting:
         for name, allowed in (("precision", PRECISIONS), ("device", DEVICES)):
             if (got := getattr(self, name)) not in allowed:
                 raise InputError(f"{name} is {got!r}; it must be one of {', '.join(allowed)}")
-        longest = model.longest_sequence(configuration(self.model))
+        longest = encoder_config.longest_sequence(configuration(self.model))
         if self.sequence_length > longest:
             raise InputError(
                 f"sequence_length is {self.sequence_length}; {self.model} takes at most {longest}"
@@ -100,19 +100,9 @@ def shape(name: str) -> Path:
 def configuration(name: str) -> Any:
     """The configuration that `shape` finds.
 
-    Raises InputError as `shape`, and for a model that is neither BERT's nor RoBERTa's.
+    Raises InputError as `shape`, and for a configuration that `run` would not take.
     """
-    path = shape(name)
-    try:
-        config = transformers.AutoConfig.from_pretrained(path)
-    except Exception as error:  # whatever a wrong file sets off inside transformers
-        raise InputError(f"{path}: no configuration of a model: {error}") from error
-    if config.model_type not in model.VOCABULARY_FILES:
-        allowed = ", ".join(model.VOCABULARY_FILES)
-        raise InputError(
-            f"{path}: model_type is {config.model_type!r}; it must be one of {allowed}"
-        )
-    return config
+    return encoder_config.load(shape(name))
 
 
 class Classifier(nn.Module):

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import transformers
-
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.data.store import phase_path
 from jiant_sparse.data.tasks import Task, find, read_rows
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, features
 from jiant_sparse.host.model import ModelSource, empty_encoder, resolve
+from jiant_sparse.host.tokenizer import load
 
 SHORTEST_WIDTH = 8  # as Train.max_seq_length
 # In batches. At 16 rows a batch the ratio is 1.03 to 1.06 on CoLA, MRPC and RTE. A window of 8
@@ -78,8 +77,8 @@ def _measured(
     sizes: Mapping[str, int],
     epochs: int,
 ) -> Iterator[dict[str, object]]:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, use_fast=False)
     encoder = empty_encoder(source.path)
+    tokenizer = load(source.path, encoder.config.model_type)
     for task in tasks:
         path = phase_path(data_dir, task, "train").resolve()
         # Closed before the yield: what the caller does meanwhile must not run under the shims.

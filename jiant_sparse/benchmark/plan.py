@@ -12,7 +12,7 @@ from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.benchmark.record import CellKey
 from jiant_sparse.data.prepare import TaskData, prepare
 from jiant_sparse.errors import InputError
-from jiant_sparse.host import checkpoint, compat, device, fit, model
+from jiant_sparse.host import checkpoint, compat, device, fit, model, tokenizer
 from jiant_sparse.host.job import Job
 
 _ONLY = ("task", "method", "seed")
@@ -52,6 +52,7 @@ def plan(
     source = model.resolve(benchmark.model)
     prepared, problems = _prepare_all(cells, output_dir)
     problems |= _misfits(cells, source)
+    problems |= tokenizer.unknown_texts(source.path, prepared.values())
     data = [(c, prepared[_data_key(c)]) for c in cells if _data_key(c) in prepared]
     problems |= evidence.foreign(benchmark.evidence, source.sha256, data)
     if problems:

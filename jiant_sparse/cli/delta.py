@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jiant_sparse.cli.shared import input_errors
+from jiant_sparse.errors import InputError, printable
 
 app = typer.Typer(help="Look into and use what a training changed.", no_args_is_help=True)
 
@@ -17,15 +18,16 @@ def inspect(file: Annotated[Path, typer.Argument()]) -> None:
 
     with input_errors():
         found = delta.load(file)
-    for key, value in found.meta.items():
-        typer.echo(f"{key}: {value}")
     typer.echo(f"values: {found.values}")
     typer.echo(f"changed: {delta.changed(found):,} entries of {len(found.entries)} tensors")
     for name, (index, _) in found.entries.items():
-        typer.echo(f"  {name}: {index.numel():,}")
+        typer.echo(f"  {printable(name)}: {index.numel():,}")
     typer.echo(f"new: {sum(t.numel() for t in found.new.values()):,} weights")
     for name, tensor in found.new.items():
-        typer.echo(f"  {name}: {'x'.join(map(str, tensor.shape))}")
+        typer.echo(f"  {printable(name)}: {'x'.join(map(str, tensor.shape))}")
+    typer.echo("meta:")
+    for key, value in found.meta.items():
+        typer.echo(f"  {printable(key)}: {printable(value)}")
 
 
 @app.command()
@@ -55,7 +57,6 @@ def round_values(
 
     New tensors (head, LoRA's A and B, adapters) stay exact.
     """
-    from jiant_sparse.errors import InputError
     from jiant_sparse.sparse import delta
 
     with input_errors():
@@ -82,5 +83,5 @@ def diff(a: Annotated[Path, typer.Argument()], b: Annotated[Path, typer.Argument
     for row in rows:
         typer.echo(
             f"{row.only_a}\t{row.only_b}\t{row.both}\t{row.equal}\t"
-            f"{row.max_difference:.3g}\t{row.name}"
+            f"{row.max_difference:.3g}\t{printable(row.name)}"
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import typer
 
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, printable
 
 
 @contextlib.contextmanager
@@ -15,8 +15,8 @@ def input_errors() -> Iterator[None]:
         yield
     except InputError as error:
         for problem in error.problems:
-            typer.echo(f"error: {problem}", err=True)
+            typer.echo(printable(f"error: {problem}"), err=True)
         raise typer.Exit(2) from None
     except OSError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(printable(f"error: {error}"), err=True)
         raise typer.Exit(1) from None

@@ -1,37 +1,25 @@
 """The pretrained encoder: found, checked before anything runs, and built as a jiant model."""
 
 import dataclasses
-import hashlib
 import importlib.util
-import json
+import os
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError, safe_open
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.files import sha256
+from jiant_sparse.host import encoder_config, tokenizer, weights
+from jiant_sparse.host.encoder_config import empty_encoder, longest_sequence
+from jiant_sparse.host.model_files import CONFIG, FILES, VOCABULARY, WEIGHTS, digest, present, view
 
-# jiant builds these two from their slow tokenizers; its other architectures are not tested here.
-VOCABULARY_FILES = {"bert": ("vocab.txt",), "roberta": ("vocab.json", "merges.txt")}
-_WEIGHTS = "model.safetensors"
-_FILES = (
-    "config.json",
-    _WEIGHTS,
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_ADAPTER = "adapter_config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,31 +40,37 @@ class ModelSource:
 def resolve(name: str) -> ModelSource:
     """Find and check a model by hub name, local directory or `pkg://package/folder`.
 
-    Raises InputError if it cannot be found, is not a BERT or RoBERTa encoder, or lacks its
-    weights (safetensors), its slow tokenizer's files, or any tensor but the pooler's.
+    Raises InputError if it cannot be found, is not a BERT or RoBERTa encoder, or if its
+    configuration, its weights (safetensors) or its slow tokenizer's files are missing, damaged or
+    do not fit each other. Of the encoder's tensors only the pooler's may be missing.
     """
     path = _locate(name)
-    config = _read_config(path)
-    kind = config["model_type"]
-    for file in (_WEIGHTS, *VOCABULARY_FILES[kind]):
-        if not (path / file).is_file():
-            raise InputError(f"model {name}: {path} has no {file}{_hint(path, file)}")
+    if os.path.lexists(path / _ADAPTER):
+        raise InputError(
+            f"{path / _ADAPTER}: the directory holds an adapter; it must hold a whole model: merge "
+            f"the adapter and save it without {_ADAPTER}"
+        )
+    found = present(path)
     expected = empty_encoder(path)
-    _check_vocabulary(path, kind, expected.config.vocab_size)
-    initialised = _check_weights(path, expected)
-    return ModelSource(path, digest(path), initialised, longest_sequence(expected.config))
+    config = expected.config
+    for file in (WEIGHTS, *VOCABULARY[config.model_type]):
+        if file not in found:
+            raise InputError(f"model {name}: {path} has no {file}{_hint(path, file)}")
+    tokenizer.check(path, config.model_type, config.vocab_size)
+    initialised = weights.check(path / WEIGHTS, expected, path / CONFIG)
+    return ModelSource(path, digest(path), initialised, longest_sequence(config))
 
 
-def longest_sequence(config: Any) -> int:
-    """Tokens that an encoder of this configuration takes at most."""
-    # RoBERTa counts positions from padding_idx + 1 = 2.
-    return config.max_position_embeddings - (2 if config.model_type == "roberta" else 0)
+@contextmanager
+def seen(path: Path) -> Iterator[Path]:
+    """A model directory as transformers and jiant may see it: what was checked, and nothing else.
 
-
-def digest(path: Path) -> str:
-    """SHA-256 over names and bytes of the files that decide a model: weights and tokenizer."""
-    found = [file for file in _FILES if (path / file).is_file()]
-    return hashlib.sha256(repr([(f, sha256(path / f)) for f in found]).encode()).hexdigest()
+    It is temporary. Raises InputError if the configuration or the tokenizer's settings are wrong.
+    """
+    config = encoder_config.read(path)
+    written = {CONFIG: config, **tokenizer.settings(path, config["model_type"])}
+    with view(path, written) as made:
+        yield made
 
 
 def build(source: ModelSource, task: Any, pooling: str) -> Any:
@@ -89,12 +83,13 @@ def build(source: ModelSource, task: Any, pooling: str) -> Any:
     from jiant.proj.main.components.container_setup import TaskmodelsConfig
 
     transformers.logging.set_verbosity_error()
-    model = model_setup.setup_jiant_model(
-        hf_pretrained_model_name_or_path=str(source.path),
-        model_config_path=str(source.path / "config.json"),
-        task_dict={task.name: task},
-        taskmodels_config=TaskmodelsConfig(task_to_taskmodel_map={task.name: task.name}),
-    )
+    with seen(source.path) as directory:
+        model = model_setup.setup_jiant_model(
+            hf_pretrained_model_name_or_path=str(directory),
+            model_config_path=str(directory / CONFIG),
+            task_dict={task.name: task},
+            taskmodels_config=TaskmodelsConfig(task_to_taskmodel_map={task.name: task.name}),
+        )
     if pooling != "pooler":
         _pool(model.encoder, pooling)
     return model
@@ -127,7 +122,7 @@ def _locate(name: str) -> Path:
         if not path.is_dir():
             raise InputError(f"model {name}: the package {package} has no folder {folder!r}")
         return path
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return Path(name).resolve()
     if not _HUB_NAME.fullmatch(name) or name.startswith("."):
         raise InputError(f"model {name}: there is no such directory, and it is no hub name")
@@ -136,7 +131,7 @@ def _locate(name: str) -> Path:
 
 def _download(name: str) -> Path:
     try:
-        return Path(snapshot_download(name, allow_patterns=[*_FILES]))
+        return Path(snapshot_download(name, allow_patterns=[*FILES]))
     except Exception as error:  # the hub client's own errors, requests' and the system's
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -145,93 +140,12 @@ def _download(name: str) -> Path:
         ) from error
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    file = path / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{file}: not JSON: {error}") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in VOCABULARY_FILES:
-        allowed = ", ".join(VOCABULARY_FILES)
-        raise InputError(f"{file}: model_type is {kind!r}; it must be one of {allowed}")
-    return config
-
-
 def _hint(path: Path, file: str) -> str:
-    if file == _WEIGHTS and (path / "pytorch_model.bin").exists():
+    if file == WEIGHTS and (path / "pytorch_model.bin").exists():
         return (
             "; its pytorch_model.bin is a pickle, which is not read: "
             "load it with transformers once and save_pretrained(..., safe_serialization=True)"
         )
-    if file != _WEIGHTS and (path / "tokenizer.json").exists():
+    if file != WEIGHTS and (path / "tokenizer.json").exists():
         return "; jiant reads the slow tokenizer's files, tokenizer.json alone does not do"
     return ""
-
-
-def empty_encoder(path: Path) -> Any:
-    """The encoder of a model directory, on the meta device: without its weights.
-
-    Raises InputError if transformers cannot build it.
-    """
-    try:
-        with torch.device("meta"):
-            return transformers.AutoModel.from_config(transformers.AutoConfig.from_pretrained(path))
-    except Exception as error:  # whatever a wrong value sets off inside transformers
-        raise InputError(
-            f"{path / 'config.json'}: transformers cannot build a model of it: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _check_vocabulary(path: Path, kind: str, size: int) -> None:
-    file = path / VOCABULARY_FILES[kind][0]
-    try:
-        text = file.read_text(encoding="utf-8")
-        tokens = json.loads(text) if kind == "roberta" else text.splitlines()
-    except ValueError as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
-    if kind == "roberta" and not isinstance(tokens, dict):
-        raise InputError(f"{file}: holds {type(tokens).__name__}; it must map tokens to ids")
-    if len(tokens) > size:
-        raise InputError(f"{file}: has {len(tokens)} tokens; config.json says vocab_size {size}")
-    if kind == "roberta" and tokens.get("<pad>") != 1:
-        pad = tokens.get("<pad>")
-        raise InputError(f"{file}: <pad> has id {pad}; jiant pads RoBERTa's input with 1")
-
-
-def _check_weights(path: Path, expected: Any) -> tuple[str, ...]:
-    """The pooler's tensors if the file lacks them; InputError if any other tensor is amiss."""
-    file = path / _WEIGHTS
-    try:
-        with safe_open(file, "pt") as weights:
-            keys = _encoder_keys(weights.keys(), expected.config.model_type)
-            shapes = {name: weights.get_slice(key).get_shape() for name, key in keys.items()}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: not a readable safetensors file: {error}") from error
-    missing = [name for name, _ in expected.named_parameters() if name not in shapes]
-    absent = [name for name in missing if not name.startswith("pooler.")]
-    if absent:
-        raise InputError(
-            f"{file}: lacks {len(absent)} of the encoder's tensors, first {absent[0]}: "
-            f"these are not the weights of {path / 'config.json'}"
-        )
-    for name, tensor in expected.named_parameters():
-        if name in shapes and list(tensor.shape) != shapes[name]:
-            raise InputError(
-                f"{file}: {name} has shape {shapes[name]}; "
-                f"{path / 'config.json'} says {list(tensor.shape)}"
-            )
-    return tuple(missing)
-
-
-def _encoder_keys(keys: Iterable[str], kind: str) -> dict[str, str]:
-    """Encoder tensor -> key in the file, whose names may be older or have a prefix."""
-    return {
-        key.removeprefix(f"{kind}.")
-        .replace("LayerNorm.gamma", "LayerNorm.weight")
-        .replace("LayerNorm.beta", "LayerNorm.bias"): key
-        for key in keys
-    }

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from jiant_sparse.files import sha256, sync_directory
+from jiant_sparse.files import make_readable, sha256, sync_directory, system_errors
 
 # One key holds everything: safetensors writes several in an order that differs from run to run.
 _META = "jiant_sparse"
@@ -39,11 +39,9 @@ def write(directory: Path, stem: str, tensors: Mapping[str, Tensor], meta: Any) 
     directory.mkdir(parents=True, exist_ok=True)
     temporary = directory / f".{stem}.{secrets.token_hex(8)}.partial"
     try:
-        with open(temporary, "xb") as made:
-            # safetensors leaves 0600; a result is as readable as any other file its owner makes.
-            mode = os.fstat(made.fileno()).st_mode
-        _save(_plain(tensors), temporary, text)
-        temporary.chmod(mode)
+        with system_errors(temporary):
+            save_file(_plain(tensors), temporary, metadata={_META: text})
+        make_readable(temporary)
         path = directory / f"{stem}.{sha256(temporary)}{_SUFFIX}"
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
@@ -112,14 +110,3 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         taken.add(own.untyped_storage().data_ptr())
         plain[name] = own
     return plain
-
-
-def _save(tensors: dict[str, Tensor], path: Path, text: str) -> None:
-    try:
-        save_file(tensors, path, metadata={_META: text})
-    except SafetensorError as error:
-        # A full disk is safetensors' own error there, with the system's number in its words.
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error

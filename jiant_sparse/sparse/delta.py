@@ -5,11 +5,11 @@ gives back the tuned tensors bit for bit; any other base is refused.
 
 On disk a delta is a safetensors file with `<param>.index` (in the smallest code of `index_codes`)
 and `<param>.value` for each changed tensor, each new tensor under its own name, and a JSON header
-that says which is which. A delta that was rounded says so, and its file has values of 16 bits.
+that says which is which. Every tensor and the header itself have a digest. A delta that was rounded
+says so, and its file has values of 16 bits.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,12 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.files import replacing
-from jiant_sparse.sparse import index_codes, rounding
+from jiant_sparse.files import check_regular, replacing, system_errors
+from jiant_sparse.sparse import delta_header, index_codes, rounding
 from jiant_sparse.sparse.bits import bits, differing, flat, form
 from jiant_sparse.sparse.rounding import EXACT, ROUNDINGS
 
-FORMAT_VERSION = 2
+# Of a file: 16 billion values of 32 bits.
+_MOST_BYTES = 2**36
 
 # One key holds the whole header: safetensors writes several in an order that differs from run to
 # run, and equal deltas should be equal files.
@@ -121,7 +122,7 @@ def changed(delta: Delta) -> int:
 def save(delta: Delta, path: Path) -> int:
     """Write the delta to `path`, all or nothing, bit for bit. Returns the file's size in bytes.
 
-    Raises InputError for a delta that `load` would refuse.
+    Raises InputError for a delta that `load` would refuse, OSError for a full disk or the like.
     """
     _check(delta)
     stems = _stems(delta)
@@ -134,7 +135,6 @@ def save(delta: Delta, path: Path) -> int:
     # safetensors takes neither views of shared memory nor other layouts.
     tensors = {key: flat(tensor).clone().view(tensor.shape) for key, tensor in tensors.items()}
     header = {
-        "format_version": FORMAT_VERSION,
         "values": delta.values,
         "changed": stems,
         "codes": codes,
@@ -143,16 +143,17 @@ def save(delta: Delta, path: Path) -> int:
         "meta": delta.meta,
         "stored": fingerprint(tensors),
     }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={_HEADER: json.dumps(header)})
+    with system_errors(path), replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={_HEADER: delta_header.write(header)})
         return temporary.stat().st_size
 
 
 def load(path: Path) -> Delta:
-    """Read a delta, complete and undamaged: every stored tensor is checked against its digest.
+    """Read a delta, complete and undamaged: header and tensors are checked against their digests.
 
-    Raises InputError, naming the file, for anything else.
+    A header of version 2 has none. Raises InputError, naming the file, for anything else.
     """
+    check_regular(path, _MOST_BYTES)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -163,7 +164,7 @@ def load(path: Path) -> Delta:
     if _HEADER not in metadata:
         raise InputError(f"{path}: a safetensors file, but not a delta of jiant_sparse")
     with _about(path):
-        return _decode(_parse_header(metadata[_HEADER]), stored)
+        return _decode(delta_header.parse(metadata[_HEADER]), stored)
 
 
 def _digest(tensor: Tensor) -> str:
@@ -207,6 +208,8 @@ def _check(delta: Delta) -> None:
             raise InputError(f"{name} has {form(values)} values for {index.numel()} positions")
         if int(index[0]) < 0 or bool((index[1:] <= index[:-1]).any()):
             raise InputError(f"index of {name} is not ascending from 0 or later")
+        if values.is_complex():
+            raise InputError(f"values of {name} are {form(values)}; they must be real")
         with _about(f"values of {name}"):
             rounding.check_values(values, delta.values)
     for name in delta.new:
@@ -229,22 +232,6 @@ def _stems(delta: Delta) -> dict[str, str]:
             stem += "+"
         stems[name] = stem
     return stems
-
-
-def _parse_header(text: str) -> dict:
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the header is not JSON: {error}") from error
-    version = header.get("format_version") if isinstance(header, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(f"format version is {version!r}; it must be {FORMAT_VERSION}")
-    for field in ("changed", "codes", "rounded", "base", "meta", "stored"):
-        value = header.get(field)
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            raise InputError(f"header field {field!r} is {value!r:.40}; it must map names to texts")
-    rounding.check_name(header.get("values"))
-    return header
 
 
 def _decode(header: dict, stored: Mapping[str, Tensor]) -> Delta:

@@ -85,13 +85,14 @@ def add_low_rank(
 
 
 def fold_low_rank(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """W + scale B A in the place of every W that has `lora_A` and `lora_B` beside it."""
+    """W + scale B A, rounded once, in the place of every W that has `lora_A` and `lora_B`."""
     folded = {name: t for name, t in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
     for name, a in tensors.items():
         if name.endswith(".lora_A"):
             path = name.removesuffix(".lora_A")
-            update = tensors[f"{path}.lora_B"] @ a
-            folded[f"{path}.weight"] = folded[f"{path}.weight"] + scale * update
+            weight = folded[f"{path}.weight"]
+            update = scale * (tensors[f"{path}.lora_B"].double() @ a.double())
+            folded[f"{path}.weight"] = (weight.double() + update).to(weight.dtype)
     return folded
 
 

@@ -3,6 +3,8 @@
 Only float32 and float64 are rounded; tensors of other dtypes stay exact.
 """
 
+import reprlib
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,8 @@ def widen(stored: Tensor, rounding: str, dtype: str) -> Tensor:
 def check_name(rounding: object) -> None:
     """Raise InputError unless it is "exact" or the name of a rounding."""
     if rounding not in (allowed := (EXACT, *ROUNDINGS)):
-        raise InputError(f"values are {rounding!r:.40}; they must be one of {', '.join(allowed)}")
+        got = reprlib.repr(rounding)
+        raise InputError(f"values are {got}; they must be one of {', '.join(allowed)}")
 
 
 def check_values(values: Tensor, rounding: str) -> None:

@@ -1,0 +1,107 @@
+"""The weights of an encoder in a safetensors file: all there, nothing else, all of them numbers."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from jiant_sparse.errors import InputError
+
+# transformers makes float32 of them, which loses no bit of these.
+_DTYPES = ("F32", "F16", "BF16")
+_OLD_ENDS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+def check(file: Path, expected: Any, config: Path) -> tuple[str, ...]:
+    """The pooler's tensors if the file lacks them; InputError if any other tensor is amiss.
+
+    expected: the encoder of the configuration file `config`, without weights. Tensors of heads may
+    be in the file, and are not looked at.
+    """
+    try:
+        with safe_open(file, "pt") as weights:
+            _check_format(file, weights.metadata())
+            keys = _encoder_keys(file, weights.keys(), expected)
+            missing = _check_names(file, set(keys), expected, config)
+            for name, parameter in expected.named_parameters():
+                if name in keys:
+                    _check_tensor(file, name, weights, keys[name], parameter, config)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: not a readable safetensors file: {error}") from error
+    return missing
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of at least one entry holds neither NaN nor infinity."""
+    # NaN is both the smallest and the largest. One pass; isfinite takes eight times as long.
+    return all(math.isfinite(extreme) for extreme in tensor.aminmax())
+
+
+def _check_format(file: Path, metadata: dict[str, str] | None) -> None:
+    found = "pt" if metadata is None else metadata.get("format")
+    if found != "pt":
+        raise InputError(f"{file}: its metadata say format {found!r}; it must be 'pt'")
+
+
+def _encoder_keys(file: Path, keys: Sequence[str], expected: Any) -> dict[str, str]:
+    """Encoder tensor -> key in the file, whose names may be older or have a prefix."""
+    prefix = f"{expected.config.model_type}."
+    parts = tuple(f"{name}." for name, _ in expected.named_children())
+    # Without the point: one such name, and transformers looks for no plain ones.
+    prefixed = [key for key in keys if key.startswith(expected.config.model_type)]
+    plain = [key for key in keys if key.startswith(parts)]
+    if prefixed and plain:
+        raise InputError(
+            f"{file}: has tensors with and without the prefix {prefix}, such as {prefixed[0]} and "
+            f"{plain[0]}; all or none must have it"
+        )
+    found: dict[str, str] = {}
+    for key in prefixed or plain:
+        name = key.removeprefix(prefix)
+        for old, new in _OLD_ENDS.items():
+            if name.endswith(old):
+                name = name.removesuffix(old) + new
+        if name in found:
+            raise InputError(f"{file}: {name} has two names: {found[name]} and {key}")
+        found[name] = key
+    return found
+
+
+def _check_names(file: Path, names: set[str], expected: Any, config: Path) -> tuple[str, ...]:
+    """The tensors that are missing, if they may be."""
+    parameters = [name for name, _ in expected.named_parameters()]
+    missing = [name for name in parameters if name not in names]
+    absent = [name for name in missing if not name.startswith("pooler.")]
+    if absent:
+        raise InputError(
+            f"{file}: lacks {len(absent)} of the encoder's tensors, first {absent[0]}: "
+            f"these are not the weights of {config}"
+        )
+    # Older versions of transformers saved buffers, such as position_ids.
+    surplus = sorted(names - {*parameters} - {name for name, _ in expected.named_buffers()})
+    if surplus:
+        raise InputError(
+            f"{file}: has {len(surplus)} tensors that an encoder of {config} has not, "
+            f"first {surplus[0]}"
+        )
+    return tuple(missing)
+
+
+def _check_tensor(
+    file: Path, name: str, weights: Any, key: str, parameter: Any, config: Path
+) -> None:
+    about = weights.get_slice(key)
+    if about.get_shape() != list(parameter.shape):
+        raise InputError(
+            f"{file}: {name} has shape {about.get_shape()}; {config} says {list(parameter.shape)}"
+        )
+    if about.get_dtype() not in _DTYPES:
+        allowed = ", ".join(_DTYPES)
+        raise InputError(
+            f"{file}: {name} is of type {about.get_dtype()}; it must be one of {allowed}"
+        )
+    if not is_finite(weights.get_tensor(key)):
+        raise InputError(f"{file}: {name} holds NaN or infinity; every weight must be a number")
