@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_, restrict, zero_others
+from jiant_sparse.sparse.optimizer import SGD, AdamW, clip_grad_norm_, restrict, zero_others
 
 SHAPES = {"matrix": (5, 7), "vector": (9,), "cube": (2, 3, 4)}
 
@@ -347,3 +347,70 @@ def test_a_state_dict_from_the_cpu_goes_on_where_the_weights_are():
     again.load_state_dict(optimizer.state_dict())
     assert again.state[weight]["step"].tolist() == [0, 1, 0, 0]
     assert again.state[weight]["step"].dtype == torch.int32
+
+
+@pytest.mark.parametrize(("drawn_at", "dense"), [(1, 6.0), (200, 13.8)])
+def test_how_far_a_weight_moves_that_is_drawn_once(drawn_at, dense):
+    """In units of the rate: the two readings of docs/methods.md."""
+    moved = []
+    for reading in (restrict, zero_others):
+        weight = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        optimizer = AdamW([weight], lr=1.0, eps=1e-12, weight_decay=0.0)
+        for step in range(1, drawn_at + 400):
+            weight.grad = torch.full_like(weight, 1e-3)
+            # The other weight is drawn at all other steps.
+            reading(weight, torch.tensor([0 if step == drawn_at else 1]))
+            optimizer.step()
+        moved.append(-weight[0].item())
+    assert moved == pytest.approx([1.0, dense], abs=0.05)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_moves_the_named_entries_as_torchs_moves_each_alone(momentum):
+    generator = torch.Generator().manual_seed(4)
+    start = torch.randn(3, 4, generator=generator)
+    weight, options = nn.Parameter(start.clone()), {"lr": 0.1, "momentum": momentum}
+    optimizer = SGD([weight], weight_decay=0.05, **options)
+    alone = [nn.Parameter(value.clone()) for value in start.view(-1)]
+    optimizers = [torch.optim.SGD([p], weight_decay=0.05, **options) for p in alone]
+    for _ in range(6):
+        gradient = torch.randn(3, 4, generator=generator)
+        index = torch.randperm(12, generator=generator)[:5].sort().values
+        weight.grad = gradient.clone()
+        restrict(weight, index)
+        optimizer.step()
+        for position in index.tolist():
+            alone[position].grad = gradient.view(-1)[position].clone()
+            optimizers[position].step()
+    expected = torch.stack([p.detach() for p in alone]).view(3, 4)
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_sgd_of_whole_gradients_is_torchs():
+    ours, theirs = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimizers = [
+        SGD([ours], lr=0.1, momentum=0.9),
+        torch.optim.SGD([theirs], lr=0.1, momentum=0.9),
+    ]
+    for step in range(3):
+        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
+            parameter.grad = torch.arange(3.0) + step
+            optimizer.step()
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"momentum": 0.9, "nesterov": True}, "nesterov is true; it must be false"),
+        ({"maximize": True}, "maximize is true; it must be false"),
+        ({"momentum": 0.9, "dampening": 0.1}, "dampening is set; it must be 0"),
+    ],
+)
+def test_sgd_refuses_what_has_no_meaning_by_entry(options, message):
+    weight = nn.Parameter(torch.ones(4))
+    weight.grad = torch.ones(4)
+    restrict(weight, torch.tensor([1]))
+    with pytest.raises(InputError, match=message):
+        SGD([weight], lr=0.1, **options).step()
+    assert torch.equal(weight.detach(), torch.ones(4))

@@ -81,7 +81,8 @@ class _ByEntry:
             return
         for option in self._refused:
             if group[option]:
-                raise InputError(f"{option} is true; it must be false for a sparse gradient")
+                got, allowed = ("true", "false") if group[option] is True else ("set", "0")
+                raise InputError(f"{option} is {got}; it must be {allowed} for a sparse gradient")
         if parameter.grad.dense_dim():
             raise InputError("a gradient is sparse in its rows; it must be so in all dimensions")
 
