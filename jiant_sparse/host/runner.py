@@ -194,8 +194,9 @@ class ModelProbe:
         with torch.random.fork_rng(devices):
             torch.manual_seed(derive(self.runner.seed, "probe"))
             try:
-                for _ in range(batches):
+                for done in range(batches):
                     self.runner.control.check()
+                    self.runner.control.tell_batch(done, batches)
                     model.train(dropout)
                     model.zero_grad()
                     self._backward(epochs.pop()[0], max_grad_norm)
