@@ -1,8 +1,11 @@
 """The command line as a user meets it: output, exit codes, errors."""
 
 import dataclasses
+import importlib.metadata
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from jiant_sparse.benchmark import grid, lock, work
 from jiant_sparse.benchmark.executors.choose import Choice
-from jiant_sparse.cli import app
-from jiant_sparse.host import train
+from jiant_sparse.cli import app, progress
+from jiant_sparse.errors import NotFinite
+from jiant_sparse.host import device, train
 from jiant_sparse.host.control import Control, Stopped
 
 
@@ -62,10 +67,11 @@ def test_grid_then_report_then_nothing_left_to_do(cli, config):
     first = cli("grid", config, "--workers", 1)
     assert first.exit_code == 0, first.output
     assert first.stdout == "results/small\n"
+    assert first.stderr.splitlines()[:3] == plan.stdout.splitlines()[4:]
     assert "[4/4] rte/sam/seed-0: acc test " in first.stderr
     assert "small: 4 cells, 0 ended before, 4 ended now, 0 failed" in first.stderr
     again = cli("grid", config)
-    assert "4 ended before, 0 ended now" in again.stderr
+    assert again.stderr == ("small: 4 cells, 4 ended before, 0 ended now, 0 failed\n")
     shown = cli("report", "results/small")
     assert shown.exit_code == 0
     assert "sam" in shown.stdout
@@ -126,8 +132,9 @@ def test_a_grid_with_failures_lists_them_and_goes_on(cli, config, monkeypatch):
         executor.said.append(number)
         stopped = cli(*arguments, "--retry-failed")
         assert stopped.exit_code == 1
-        assert stopped.stderr.splitlines() == [
-            "stopped with 0 of 1 cells ended, 0 have a checkpoint; the same command goes on"
+        assert stopped.stderr.splitlines()[2:] == [
+            "2 cells, 1 to run, 1 at a time",
+            "stopped with 0 of 1 cells ended, 0 have a checkpoint; the same command goes on",
         ]
         assert signal.getsignal(number) == before
 
@@ -205,13 +212,15 @@ def test_a_run_that_is_stopped_or_anothers_says_so(cli, config, monkeypatch):
     monkeypatch.setattr(train, "train", stop)
     stopped = cli(*arguments)
     assert (stopped.exit_code, stopped.stdout) == (1, "")
-    assert stopped.stderr == (
-        "stopped by SIGINT; it goes on from step 7; the same command goes on\n"
+    assert stopped.stderr.splitlines()[-1] == (
+        "stopped by SIGINT; it goes on from step 7; the same command goes on"
     )
     with lock.acquire(Path("results/small/cb/bitfit/seed-0"), Control()):
         held = cli(*arguments)
     assert held.exit_code == 1
-    assert held.stderr.startswith("not run: results/small/cb/bitfit/seed-0: is held by ")
+    assert held.stderr.splitlines()[-1].startswith(
+        "not run: results/small/cb/bitfit/seed-0: is held by "
+    )
 
 
 def test_run_prints_the_cell_and_takes_settings(cli, config, data_dir, bert_dir):
@@ -231,6 +240,87 @@ def test_run_prints_the_cell_and_takes_settings(cli, config, data_dir, bert_dir)
         "draw": "exact",
     }
     assert "done before; nothing was run" in cli(*arguments).stderr
+
+
+def test_run_says_first_what_it_will_do_and_a_dry_run_only_that(cli, data_dir, bert_dir):
+    """Without a length of training: the protocol's 10,000 epochs."""
+    arguments = ["run", "--task", "cb", "--method", "sam", "--model", bert_dir]
+    arguments += ["--data-dir", data_dir, "--set", "split=files"]
+    arguments += ["--set", "train.max_seq_length=64"]
+    weights = sum(t.numel() for t in load_file(bert_dir / "model.safetensors").values())
+    tuned = weights * 5 // 1000
+    dry = cli(*arguments, "--dry-run")
+    assert (dry.exit_code, dry.stderr) == (0, "")
+    assert dry.stdout.splitlines() == [
+        "cell: results/run/cb/sam/seed-0: not run yet",
+        f"model: {bert_dir}, pooling pooler",
+        f"device: {device.name(device.pick('auto'))}, CPU threads: 1",
+        f"data: {data_dir}, split files: cb with 24 train, 10 dev and 12 test rows",
+        "method: sam: density 0.005, burn_in 600, score signed_sum, scope global, dropout False, "
+        "clip None",
+        "selection: SAM: the weights of largest squared gradient at the pretrained point train; "
+        "Fu et al. 2023. Before step 1 it takes the gradients of 600 batches of 16.",
+        f"weights: tunes {tuned:,} of the encoder's {weights:,} ({100 * tuned / weights:.4f} %); "
+        "the task head trains as well",
+        "steps: 20,000 of 16 examples, 10,000 epochs",
+        "rate: 0.0001 after 2,000 steps of warm-up, then falling to 0",
+        "dev: scored every 500 steps; no early stopping",
+        "time: not measured",
+        "disk: not measured",
+    ]
+    assert not Path("results").exists()
+
+
+def test_a_dry_run_says_whether_the_cell_is_done_has_failed_or_goes_on(cli, config, monkeypatch):
+    arguments = ["run", "--task", "cb", "--method", "bitfit", "--config", config]
+    dry = cli(*arguments, "--dry-run")
+    ran = cli(*arguments)
+    assert ran.stderr == dry.stdout
+    done = cli(*arguments, "--dry-run")
+    assert done.exit_code == 0
+    first, *_, last = done.stdout.splitlines()
+    assert first == "cell: results/small/cb/bitfit/seed-0: done before, nothing will run"
+    assert last == "nothing to run"
+    arguments[4] = "sam"
+
+    def stop(job, control, *, verbose):
+        folder = job.directory / "checkpoint"
+        folder.mkdir(parents=True)
+        (folder / "step-000000001.ab.safetensors").touch()
+        raise Stopped("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train", stop)
+        cli(*arguments)
+    first, *_, time, _ = cli(*arguments, "--dry-run").stdout.splitlines()
+    assert first == "cell: results/small/cb/sam/seed-0: goes on from the checkpoint of step 1"
+    assert time.startswith("time: about ")
+    assert time.endswith(" s (1 cell by records of other methods)")
+    shutil.rmtree("results/small/cb/sam")
+
+    def fail(job, control, *, verbose):
+        raise NotFinite("nan")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train", fail)
+        cli(*arguments)
+    first, *_ = cli(*arguments, "--dry-run").stdout.splitlines()
+    assert first == "cell: results/small/cb/sam/seed-0: failed before, runs again"
+
+
+def test_lines_of_progress_change_no_byte_of_the_results(cli, config, monkeypatch):
+    for name in ("POLL_SECONDS", "LINE_SECONDS", "FIRST_SECONDS"):
+        monkeypatch.setattr(progress, name, 1e-4)
+    arguments = ["run", "--task", "cb", "--method", "sam", "--config", config]
+    told = cli(*arguments, "--set", "methods.sam.burn_in=20")
+    assert "selecting, batch " in told.stderr
+    assert "training, step 1 of 2" in told.stderr
+    monkeypatch.setattr(progress, "POLL_SECONDS", 60)
+    silent = cli(*arguments, "--set", "methods.sam.burn_in=20", "--output-dir", "silent")
+    assert "selecting, batch " not in silent.stderr
+    for name in ("delta.safetensors", "log.jsonl"):
+        a, b = (Path(out, "small/cb/sam/seed-0", name) for out in ("results", "silent"))
+        assert a.read_bytes() == b.read_bytes()
 
 
 def test_delta_commands(cli, config, bert_dir):
@@ -324,6 +414,14 @@ def test_data_commands(cli, data_dir):
             "and at none of the run's evaluations (every",
         ),
         (
+            ["run", "--task", "cb", "--method", "dps_dense", "--config", "epochs.yaml"],
+            "dps_dense with these fields needs 51 steps; the run has 12",
+        ),
+        (
+            ["run", "--task", "cb", "--method", "sam", "--config", "f.yaml", "--log", "board"],
+            "--log is board; it must be tensorboard",
+        ),
+        (
             ["methods", "--model", "roberta-bass-config"],
             "model roberta-bass-config: is no local directory and cannot be had from the hub",
         ),
@@ -333,12 +431,17 @@ def test_bad_input_is_a_line_and_exit_code_2(
     cli, config, tmp_path, monkeypatch, arguments, expected
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    epochs = config.read_text().replace("max_steps", "max_epochs").replace("bitfit", "dps_dense")
+    Path("epochs.yaml").write_text(epochs)
     before = sorted(tmp_path.rglob("*"))
     result = cli(*arguments)
     assert result.exit_code == 2, result.output
     assert any(
         line.startswith("error: ") and expected in line for line in result.stderr.splitlines()
     ), result.stderr
+    if arguments[0] == "run":
+        dry = cli(*arguments, "--dry-run")
+        assert (dry.exit_code, dry.output) == (result.exit_code, result.output)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -348,7 +451,7 @@ def test_an_output_directory_that_cannot_be_written_is_a_line(cli, config, comma
     arguments += [] if command == "grid" else ["--task", "cb", "--method", "bitfit"]
     result = cli(*arguments, "--output-dir", config)
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: [Errno 20] Not a directory")
+    assert result.stderr.splitlines()[-1].startswith("error: [Errno 20] Not a directory")
 
 
 def test_check_and_methods(cli, config):
@@ -395,10 +498,71 @@ def test_methods_counts_for_a_model_beside_the_paper(cli, config):
     assert "needs --model" in alone.stderr
 
 
-def test_help_does_not_load_torch():
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_do_not_load_torch(option):
     code = (
         "import sys; from jiant_sparse.cli import main\n"
         "try: main()\nexcept SystemExit: print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done
+
+
+def test_the_version_is_that_of_the_package(cli):
+    shown = cli("--version")
+    version = importlib.metadata.version("jiant-sparse")
+    assert (shown.exit_code, shown.stdout) == (0, f"jiant-sparse {version}\n")
+
+
+def test_a_narrow_terminal_shows_options_whole_and_an_error_is_a_line(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    shown = cli("grid", "--help").stdout
+    for option in ("--gpus-per-cell", "--output-dir", "--retry-failed"):
+        assert option in shown
+    wrong = cli("run", "--task", "cb", "--method", "sam", "--datadir", "d")
+    assert wrong.exit_code == 2
+    assert wrong.stderr.splitlines()[-1].startswith("Error: No such option: --datadir")
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
+    """A command of bash in which $CLI is ours; its exit code is the CLI's, of a pipe too."""
+    program = f"{sys.executable} -m jiant_sparse"
+    variables = {"CLI": program, "PYTHONPATH": os.pathsep.join(sys.path)} | environment
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_output_into_a_closed_pipe_ends_without_a_word(data_dir):
+    for command in ("$CLI methods", f"$CLI data verify {data_dir}"):
+        done = shell(f"{command} | true")
+        assert (done.returncode, done.stderr) == (1, ""), done
+
+
+def test_a_full_disk_behind_stdout_is_a_line():
+    done = shell("$CLI methods > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_closed_streams_are_the_null_device(tmp_path):
+    """Else a file that is opened would have the number of stdout, and get what is printed there."""
+    assert shell("$CLI methods >&- 2>&- <&-").returncode == 0
+    code = (
+        "import os; from jiant_sparse.cli.shared import open_streams; open_streams()\n"
+        "with open('f', 'w') as f: os.write(1, b'x'); os.system('echo x; echo x >&2'); print('x')\n"
+        "assert os.path.getsize('f') == 0"
+    )
+    closed = f"cd {tmp_path}; {sys.executable} -c {shlex.quote(code)}"
+    for streams in (">&-", "<&- >&- 2>&-"):
+        done = shell(f"{closed} {streams}")
+        assert done.returncode == 0, done
+
+
+def test_what_stdout_cannot_encode_is_escaped():
+    code = "from jiant_sparse.cli.shared import open_streams; open_streams(); print('a\u2013b')"
+    done = shell(f"{sys.executable} -c {shlex.quote(code)}", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "a\\u2013b\n"), done

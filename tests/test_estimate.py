@@ -2,8 +2,8 @@
 
 import pytest
 
-from jiant_sparse.benchmark.estimate import Estimate, describe, estimate
-from jiant_sparse.benchmark.record import Cost, Params, Provenance, Record
+from jiant_sparse.benchmark.estimate import Estimate, Past, brief, describe, estimate
+from jiant_sparse.benchmark.record import Cost, Params, Provenance, Record, read
 from jiant_sparse.host.device import pick
 
 TRAIN = {"max_steps": 100, "eval_every": 20, "batch_size": 4}
@@ -75,9 +75,9 @@ def test_a_cell_of_the_same_kind_takes_as_long(make_job, past, tmp_path):
     # 50 + 12 + 3 seconds, and 70 - 65 for the rest.
     assert found.seconds == pytest.approx(70)
     assert (found.bytes, found.timed, found.sized) == (1000, 1, 1)
-    assert found.basis == "1 cells by records of the same task and method"
+    assert found.basis == "1 cell by records of the same task and method"
     assert describe(found) == (
-        "time: about 70 s (1 cells by records of the same task and method)\n"
+        "time: about 70 s (1 cell by records of the same task and method)\n"
         "disk: about 1.0 kB of deltas"
     )
 
@@ -100,13 +100,13 @@ def test_the_nearest_records_count_and_their_median(make_job, past, tmp_path):
     past(other, cost={"train_seconds": 950.0}, end="16:10")
     found = estimate([own], tmp_path / "out", 1)
     assert found.seconds == pytest.approx(950 + 15 + 5)
-    assert found.basis == "1 cells by records of other methods"
+    assert found.basis == "1 cell by records of other methods"
     assert (found.bytes, found.sized) == (None, 0)  # another method's delta says nothing
     past(rte, cost={"train_seconds": 150.0}, end="02:50")
     found = estimate([own, other], tmp_path / "out", 1)
     assert found.seconds == pytest.approx(170 + 970)
     assert found.basis == (
-        "1 cells by records of the same method, 1 cells by records of the same task and method"
+        "1 cell by records of the same method, 1 cell by records of the same task and method"
     )
     for seconds, end in ((30.0, "59:00"), (40.0, "00:59"), (99.0, "59:00")):
         past(own, cost={"train_seconds": seconds}, end=end)
@@ -141,8 +141,8 @@ def test_steps_are_those_of_runs_that_patience_ended(make_job, past, tmp_path):
     assert found.seconds == pytest.approx(70)
     assert found.bounded == 1
     assert describe(found).startswith(
-        "time: at most 70 s (1 cells by records of the same task and method; "
-        "1 with all their steps, though patience may end them)\n"
+        "time: at most 70 s (1 cell by records of the same task and method; "
+        "1 cell to the last step, early stopping may end sooner)\n"
     )
     # The same training elsewhere is better than none.
     past(rte, steps=60, stopped_by="patience", cost={"train_seconds": 30.0}, end="00:50")
@@ -155,6 +155,44 @@ def test_steps_are_those_of_runs_that_patience_ended(make_job, past, tmp_path):
     # Median of 40, 80 and 100 steps of half a second, for the same task and method.
     own = 40 + 12 * 5 / 6 + 3
     assert estimate([job], tmp_path / "out", 1).seconds == pytest.approx(own)
+
+
+def test_what_lies_behind_a_cell_that_has_begun_is_left_out(make_job, past, tmp_path):
+    job = make_job("cb", "sam", {"density": 0.1}, TRAIN)
+    past(job)
+    # 60 of 100 steps, 3 of 5 evaluations and the final one; the choice is made.
+    left = 50 * 0.6 + 12 * 4 / 6 + 5
+    found = Past(tmp_path / "out").estimate([job], 1, {job.directory: 40})
+    assert (found.seconds, found.timed) == (pytest.approx(left), 1)
+    assert brief(found) == "about 43 s"
+    folder = job.directory / "checkpoint"
+    folder.mkdir(parents=True)
+    (folder / "step-000000040.ab.safetensors").touch()
+    assert estimate([job], tmp_path / "out", 1).seconds == pytest.approx(left)
+    further = Past(tmp_path / "out").estimate([job], 1, {job.directory: 80})
+    assert further.seconds == pytest.approx(50 * 0.2 + 12 * 2 / 6 + 5)
+
+
+def test_a_record_of_fewer_steps_does_not_say_where_a_cell_ends(make_job, past, tmp_path):
+    job = make_job("cb", "sam", {"density": 0.1}, TRAIN | {"patience": 2, "min_steps": 0})
+    past(job, steps=60, stopped_by="patience", cost={"train_seconds": 30.0}, end="00:50")
+    found = Past(tmp_path / "out")
+    assert found.estimate([job], 1, {job.directory: 59}).bounded == 0
+    beyond = found.estimate([job], 1, {job.directory: 60})
+    # 40 steps of half a second, 2 evaluations and the final one of 2 s each, and 5 s.
+    assert (beyond.seconds, beyond.bounded) == (pytest.approx(20 + 6 + 5), 1)
+
+
+def test_a_record_that_comes_later_counts_unless_it_measured_nothing(make_job, past, tmp_path):
+    job = make_job("cb", "sam", {"density": 0.1}, TRAIN)
+    known = Past(tmp_path / "out")
+    past(job)
+    past(job, status="failed", error="no")
+    good, failed = (read(path) for path in sorted((tmp_path / "out").rglob("record.json")))
+    known.add(failed)
+    assert brief(known.estimate([job], 1)) == "not measured"
+    known.add(good)
+    assert known.estimate([job], 1) == estimate([job], tmp_path / "out", 1)
 
 
 @pytest.mark.parametrize(("patience", "min_steps", "bounded"), [(2, 99, 1), (2, 100, 0), (0, 0, 0)])

@@ -323,6 +323,9 @@ def test_ctrl_c_while_a_worker_starts_and_a_second_one_that_does_not_wait_for_it
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (1, "")
     assert stderr.splitlines() == [
-        "stopped with 0 of 2 cells ended, 0 have a checkpoint; the same command goes on"
+        "time: not measured",
+        "disk: not measured",
+        "2 cells, 2 to run, 1 at a time",
+        "stopped with 0 of 2 cells ended, 0 have a checkpoint; the same command goes on",
     ], "no worker complains"
     assert not processes.alive(worker)

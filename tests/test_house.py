@@ -34,6 +34,7 @@ FLOORS = [
     (
         "benchmark.plan",
         "benchmark.estimate",
+        "benchmark.outline",
         "benchmark.work",
         "benchmark.executors",
         "benchmark.grid",

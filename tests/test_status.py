@@ -332,7 +332,7 @@ def test_a_real_checkpoint_is_seen(folder):
     checkpoint.save(folder.path / "cb/sam/seed-0", 12, identity, {"a": 1})
     found = folder.look()
     assert found.with_checkpoint == 1
-    assert status._checkpoint_step(folder.path / "cb/sam/seed-0") == 12
+    assert status.checkpoint_step(folder.path / "cb/sam/seed-0") == 12
 
 
 def test_a_record_in_a_wrong_place_is_broken_and_its_time_does_not_count(folder):

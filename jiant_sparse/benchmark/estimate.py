@@ -9,7 +9,8 @@ method, else of any (time only), with the same model on the same kind of device.
 
 and the median counts, plus what a run takes beside these (loading: the least of all records, for
 a run that was stopped and went on has the pause in it, and most may have been).
-Bytes are those of the delta: the head's stay, the others go with the density.
+Of a cell that has begun, what lies behind it is left out. Bytes are those of the delta: the head's
+stay, the others go with the density.
 """
 
 import datetime
@@ -19,9 +20,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from jiant_sparse.benchmark import record
+from jiant_sparse.benchmark import record, status
 from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.benchmark.record import Record
 from jiant_sparse.benchmark.times import counted, duration, together
@@ -39,7 +41,8 @@ class Estimate:
     """seconds: wall-clock with so many workers. bytes: of the deltas. None = not measured.
 
     cells: to be run. timed, sized: how many of them the two figures cover. bounded: how many are
-    counted with all their steps, though patience may end them. basis: what the time rests on.
+    counted to their last step, though early stopping may end them sooner. basis: what the time
+    rests on.
     """
 
     seconds: float | None
@@ -53,46 +56,33 @@ class Estimate:
 
 def estimate(jobs: Sequence[Job], output_dir: Path, workers: int) -> Estimate:
     """What `jobs` will take, `workers` at a time, by the good records below `output_dir`."""
-    past = _Past(output_dir)
-    times, sizes, bounded = [], [], 0
-    basis: Counter[str] = Counter()
-    for job in jobs:
-        steps, bound = past.steps(job)
-        near, seconds = past.seconds(job, steps)
-        size = past.bytes(job)
-        sizes += [] if size is None else [size]
-        if seconds is not None:
-            times.append(seconds)
-            basis[near] += 1
-            bounded += bound
-    return Estimate(
-        seconds=together(times, workers) if times else None,
-        bytes=round(sum(sizes)) if sizes else None,
-        cells=len(jobs),
-        timed=len(times),
-        sized=len(sizes),
-        bounded=bounded,
-        basis=", ".join(f"{n} cells by records {near}" for near, n in basis.items()),
-    )
+    return Past(output_dir).estimate(jobs, workers)
 
 
 def describe(estimate: Estimate) -> str:
     """Two lines for people, or one if there is nothing to run."""
     if not estimate.cells:
         return "nothing to run"
-    time = size = "not measured"
+    time, size = brief(estimate), "not measured"
     if estimate.seconds is not None:
-        time = f"{'at most' if estimate.bounded else 'about'} {duration(estimate.seconds)}"
-        time += _part(estimate.timed, estimate.cells) + f" ({estimate.basis}"
+        time += f" ({estimate.basis}"
         if estimate.bounded:
-            time += f"; {estimate.bounded} with all their steps, though patience may end them"
+            time += f"; {_cells(estimate.bounded)} to the last step, early stopping may end sooner"
         time += ")"
     if estimate.bytes is not None:
         size = f"about {_amount(estimate.bytes)} of deltas" + _part(estimate.sized, estimate.cells)
     return f"time: {time}\ndisk: {size}"
 
 
-class _Past:
+def brief(estimate: Estimate) -> str:
+    """The time alone, and how many of the cells it covers if not all."""
+    if estimate.seconds is None:
+        return "not measured"
+    bound = "at most" if estimate.bounded else "about"
+    return f"{bound} {duration(estimate.seconds)}" + _part(estimate.timed, estimate.cells)
+
+
+class Past:
     """Good records, by all that a job may look for them by."""
 
     def __init__(self, output_dir: Path) -> None:
@@ -102,10 +92,12 @@ class _Past:
                 found = record.read(path)
             except InputError:
                 continue  # `states` names it, if its cell is asked for
-            if found.status == "ok" and found.steps and found.cost.train_seconds is not None:
-                self._add(found)
+            self.add(found)
 
-    def _add(self, found: Record) -> None:
+    def add(self, found: Record) -> None:
+        """Learn from one more record, unless it measured nothing."""
+        if found.status != "ok" or not found.steps or found.cost.train_seconds is None:
+            return
         model, settings = found.inputs.get("model"), found.settings
         keys = _time_keys(model, found.provenance.device != "cpu", settings)
         keys += _step_keys(settings)
@@ -114,6 +106,35 @@ class _Past:
         for key in keys:
             self.found.setdefault(key, []).append(found)
 
+    def estimate(
+        self, jobs: Sequence[Job], workers: int, begun: Mapping[Path, int] = MappingProxyType({})
+    ) -> Estimate:
+        """What is left of `jobs`, `workers` at a time.
+
+        begun: steps done by directory of a job, where more are done than its checkpoint has.
+        """
+        times, sizes, bounded = [], [], 0
+        basis: Counter[str] = Counter()
+        for job in jobs:
+            done = begun.get(job.directory) or status.checkpoint_step(job.directory) or 0
+            steps, bound = self.steps(job, done)
+            near, seconds = self.seconds(job, steps, done)
+            size = self.bytes(job)
+            sizes += [] if size is None else [size]
+            if seconds is not None:
+                times.append(seconds)
+                basis[near] += 1
+                bounded += bound
+        return Estimate(
+            seconds=together(times, workers) if times else None,
+            bytes=round(sum(sizes)) if sizes else None,
+            cells=len(jobs),
+            timed=len(times),
+            sized=len(sizes),
+            bounded=bounded,
+            basis=", ".join(f"{_cells(n)} by records {near}" for near, n in basis.items()),
+        )
+
     def _nearest(self, keys: Sequence[str]) -> tuple[int, list[Record]]:
         """Which of the keys is the first that has records, and these."""
         for number, key in enumerate(keys):
@@ -121,24 +142,32 @@ class _Past:
                 return number, self.found[key]
         return len(keys), []
 
-    def steps(self, job: Job) -> tuple[float, bool]:
-        """Steps that the job will run; whether that is an upper bound for want of a record."""
+    def steps(self, job: Job, done: int) -> tuple[float, bool]:
+        """Steps that the job will run in all; whether that is a bound for want of a record.
+
+        done: steps that it has run. A record of fewer says nothing of where it will end.
+        """
         train = job.cell.train
         total = container.total_steps(train, job.data.examples["train"])
         _, alike = self._nearest(_step_keys(job.cell.settings))
-        if not alike:
-            return total, train.patience > 0 and total > train.min_steps
         ends = [found.steps if found.stopped_by == "patience" else total for found in alike]
-        return min(statistics.median(ends), total), False
+        further = [end for end in ends if end > done]
+        if further:
+            return min(statistics.median(further), total), False
+        counts = job.cell.make_method().scores_at
+        return total, container.first_stop(train, total, counts) is not None
 
-    def seconds(self, job: Job, steps: float) -> tuple[str, float | None]:
-        """How near the nearest records are, and what they say; None without any."""
+    def seconds(self, job: Job, steps: float, done: int) -> tuple[str, float | None]:
+        """How near the nearest records are, and what they say of the steps after `done`.
+
+        None without any.
+        """
         on_cuda = device.pick(job.cell.setup.device).type == "cuda"
         keys = _time_keys(job.source.sha256, on_cuda, job.cell.settings)
         number, near = self._nearest(keys)
         if not near:
             return "", None
-        own = statistics.median(_scaled(found, job.cell.train, steps) for found in near)
+        own = statistics.median(_scaled(found, job.cell.train, steps, done) for found in near)
         return NEAR[number], own + min(map(_rest, self.found[keys[-1]]))
 
     def bytes(self, job: Job) -> float | None:
@@ -170,17 +199,18 @@ def _key(*parts: Any) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
-def _scaled(found: Record, train: Train, steps: float) -> float:
-    """Seconds of training, evaluating and selecting, were it this training for `steps`."""
+def _scaled(found: Record, train: Train, steps: float, done: int) -> float:
+    """Seconds of training, evaluating and selecting, were it this training after `done` steps."""
     old = found.settings["train"]
     cost = found.cost
     ratio = train.batch_size * train.gradient_accumulation
     ratio /= old["batch_size"] * old["gradient_accumulation"]
-    due = len({*container.evaluations(train, round(steps)), round(steps)})
+    last = round(steps)
+    due = sum(step > done for step in {*container.evaluations(train, last), last})
     return (
-        cost.train_seconds * ratio * steps / found.steps
+        cost.train_seconds * ratio * (steps - done) / found.steps
         + (cost.eval_seconds or 0.0) * (due + 1) / (len(found.history) + 1)
-        + (cost.select_seconds or 0.0)
+        + (0.0 if done else cost.select_seconds or 0.0)
     )
 
 
@@ -197,6 +227,10 @@ def _sized(found: Record, settings: Mapping[str, Any]) -> float:
     old, new = (s["method"].get("density") for s in (found.settings, settings))
     head = min(BYTES_PER_WEIGHT * found.params.head, found.cost.delta_bytes)
     return head + (found.cost.delta_bytes - head) * (new / old if old and new else 1)
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell" if count == 1 else f"{count} cells"
 
 
 def _part(covered: int, cells: int) -> str:

@@ -173,7 +173,7 @@ def _state(directory: Path, benchmark: str, planned: PlannedCell) -> _State:
             return _running(place, cell, holder)
         if found:
             return Failed(place, (found.error or "no reason given").splitlines()[0])
-        return _Waiting(_checkpoint_step(cell))
+        return _Waiting(checkpoint_step(cell))
     except InputError as error:
         return Broken(path, error.problems[0].removeprefix(f"{directory / path}: "))
     except OSError as error:
@@ -184,8 +184,8 @@ def _running(place: str, cell: Path, holder: Holder) -> Running:
     owner = str(holder.owner) if holder.owner else None
     age, at = max(0.0, holder.age_seconds), holder.progress
     if at is None:
-        return Running(place, owner, None, _checkpoint_step(cell) or 0, None, None, age)
-    step = at.step or _checkpoint_step(cell) or 0
+        return Running(place, owner, None, checkpoint_step(cell) or 0, None, None, age)
+    step = at.step or checkpoint_step(cell) or 0
     score = None if at.score is None or math.isnan(at.score) else at.score
     # Before its first step the log may be an earlier run's.
     if at.phase == "training":
@@ -193,7 +193,7 @@ def _running(place: str, cell: Path, holder: Holder) -> Running:
     return Running(place, owner, at.phase, step, at.steps, score, age)
 
 
-def _checkpoint_step(cell: Path) -> int | None:
+def checkpoint_step(cell: Path) -> int | None:
     """The step of the newest checkpoint, by the files' names; None if there is none."""
     names = (path.name for path in (cell / CHECKPOINTS).glob("step-*"))
     matches = filter(None, map(_CHECKPOINT.fullmatch, names))

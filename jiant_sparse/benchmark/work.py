@@ -48,9 +48,19 @@ def work(job: Job, *, retry: Record | None = None) -> Outcome:
         return attempt.failed(told(error))
 
 
-def work_here(job: Job, *, retry: Record | None = None, verbose: bool = False) -> Outcome:
-    """As `work`, for a user who waits: bad input and a directory of no use are raised."""
-    return _Attempt(job, retry, passing=(InputError,), verbose=verbose).run()
+def work_here(
+    job: Job,
+    control: Control | None = None,
+    *,
+    retry: Record | None = None,
+    verbose: bool = False,
+) -> Outcome:
+    """As `work`, for a user who waits: bad input and a directory of no use are raised.
+
+    control: through which the caller reads the progress.
+    """
+    control = control or Control()
+    return _Attempt(job, retry, passing=(InputError,), verbose=verbose, control=control).run()
 
 
 def record_death(job: Job, error: str, *, retry: Record | None = None) -> Outcome:

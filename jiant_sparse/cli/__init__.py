@@ -9,24 +9,43 @@ from typing import Annotated
 
 import typer
 
-from jiant_sparse.cli import bench, data, delta, methods, report, run, status
-from jiant_sparse.cli.shared import input_errors
+from jiant_sparse.cli import bench, data, delta, grid, methods, report, run, status
+from jiant_sparse.cli.shared import Commands, open_streams
 from jiant_sparse.errors import InputError
 
 app = typer.Typer(
-    help="Sparse fine-tuning of pretrained encoders: run, compare, report.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Plain text: an error is one line, and a narrow terminal shows whole names of options.
+    rich_markup_mode=None,
 )
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.add_typer(delta.app, name="delta")
 app.command("methods")(methods.methods)
 app.command("run")(run.run)
-app.command("grid")(run.grid)
+app.command("grid")(grid.grid)
 app.command("status")(status.status)
 app.command("report")(report.report)
+
+
+def _version(wanted: bool) -> None:
+    from jiant_sparse.benchmark import provenance
+
+    if wanted:
+        typer.echo(f"jiant-sparse {provenance.versions().get('jiant-sparse', 'not installed')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Sparse fine-tuning of pretrained encoders: run, compare, report."""
 
 
 @app.command()
@@ -40,13 +59,13 @@ def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) ->
             typer.echo(f"{path}: ok, {config.check(path)}")
         except InputError as error:
             problems += error.problems
-    with input_errors():
-        if problems:
-            raise InputError(*problems)
+    if problems:
+        raise InputError(*problems)
 
 
 def main() -> None:
     """Entry point of `jiant-sparse`."""
+    open_streams()
     app()
 
 

@@ -1,15 +1,18 @@
-"""Options of `jiant-sparse run` and `jiant-sparse grid`."""
+"""Options of `jiant-sparse run` and `jiant-sparse grid`, and what two of them stand for."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jiant_sparse.errors import InputError
+
 Output = Annotated[Path, typer.Option("--output-dir", help="Where results go.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one key of the file: train.learning_rate=3e-4."),
+    typer.Option("--set", help="Change one key: train.learning_rate=3e-4. Repeat it for others."),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")]
 Log = Annotated[
     str | None, typer.Option("--log", help="tensorboard: scalars for TensorBoard beside the log.")
 ]
@@ -33,3 +36,21 @@ GpusPerCell = Annotated[
     float | None, typer.Option(help="Share of a GPU, 0.25 for four cells on each; default: 1.")
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Instead of the file's model.")]
+
+
+def given(model: str | None, data_dir: str | None) -> dict[str, str]:
+    """The keys of the file that --model and --data-dir replace."""
+    keys = {"model": model, "data_dir": data_dir}
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def tensorboard(log: str | None) -> bool:
+    """Whether cells write for TensorBoard. Raises InputError for another --log, or without it."""
+    from jiant_sparse.host.log import check_tensorboard
+
+    if log is None:
+        return False
+    if log != "tensorboard":
+        raise InputError(f"--log is {log}; it must be tensorboard")
+    check_tensorboard()
+    return True

@@ -1,41 +1,143 @@
-"""A bar on a terminal for the cells of a grid, and which step the running ones are at."""
+"""How far a run or a grid is, on stderr: a bar on a terminal, elsewhere a line a minute.
 
+Who trains is only looked at, from a thread that sleeps in between.
+"""
+
+import contextlib
 import sys
 import threading
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from jiant_sparse.benchmark import lock_file
+from jiant_sparse.benchmark.times import duration
 
+if TYPE_CHECKING:
+    from jiant_sparse.benchmark.lock_file import Progress as Told
+    from jiant_sparse.host.control import Control, Progress
+
+LINE_SECONDS = 60.0
+"""Between two lines."""
 LOOK_SECONDS = 5.0
+"""Between two looks at the running cells for a grid's bar."""
+POLL_SECONDS = 1.0
+"""Between two looks at the run of this process."""
+FIRST_SECONDS = 10.0
+"""Of training, after which the time left is told for the first time."""
+SHOWN = 8
+"""Running cells that a line names."""
+
+
+@contextlib.contextmanager
+def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
+    """Make the call every so many seconds until the block's end; a closed stderr ends the calls."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        with contextlib.suppress(OSError):
+            while not ended.wait(seconds):
+                call()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def told(control: "Control", *, bounded: bool, bar: bool) -> Iterator[None]:
+    """Print the lines of one run. bar: jiant shows one while it trains, so there are none then."""
+    lines = RunLines(time.monotonic(), bounded=bounded)
+
+    def look() -> None:
+        text = lines.due(time.monotonic(), control.progress)
+        if text and not (bar and control.progress.phase == "training"):
+            tqdm.write(text, file=sys.stderr)
+
+    with every(POLL_SECONDS, look):
+        yield
+
+
+class RunLines:
+    """What to print of one run, and when: see `due`.
+
+    begun: when it began, in seconds of a clock that never goes back. bounded: whether early
+    stopping may end it before its last step.
+    """
+
+    def __init__(self, begun: float, *, bounded: bool) -> None:
+        self._begun = self._printed = begun
+        self._bound = "at most" if bounded else "about"
+        # Of the phase: its name, when it was first seen, and how many steps or batches were done.
+        self._phase, self._since, self._from = "", begun, 0
+        self._measured = False
+
+    def due(self, now: float, progress: "Progress") -> str | None:
+        """The line to print at `now`: one a minute, and one with the first time left of training.
+
+        A rate is that of the phase so far; evaluations and checkpoints are in it.
+        """
+        unit, done, total = "step", progress.step, progress.steps
+        if progress.batches:
+            unit, done, total = "batch", progress.batch, progress.batches
+        if progress.phase != self._phase:
+            self._phase, self._since, self._from = progress.phase, now, done
+        elapsed, count = now - self._since, done - self._from
+        rate = elapsed / count if count and elapsed >= FIRST_SECONDS else None
+        first = rate is not None and progress.phase == "training" and not self._measured
+        if not first and now - self._printed < LINE_SECONDS:
+            return None
+        self._printed, self._measured = now, self._measured or first
+        parts: list[str] = [progress.phase]
+        if total and progress.phase != "scoring":
+            parts.append(f"{unit} {done:,} of {total:,}")
+        if progress.score is not None:
+            parts.append(f"best dev {100 * progress.score:.1f} %")
+        if rate is not None:
+            left = duration(rate * (total - done))
+            left = f"{self._bound} {left} left" if unit == "step" else f"about {left} to training"
+            parts.append(f"{rate:.3g} s a {unit}, at this rate {left}")
+        return f"{duration(now - self._begun)}: {', '.join(parts)}"
 
 
 class Bar:
-    """Counts ended cells. Without a terminal there is no bar, and lines are plain.
+    """Counts ended cells: a bar on a terminal, elsewhere a line a minute; plain lines on both.
 
     open_cells: directories of the cells that have not ended, in their order; it may shrink.
-    at_once: how many of them run at a time, and so are looked for.
+    at_once: how many of them run at a time, and so are looked for. left: the time left in words,
+    by the steps that running cells have done.
     """
 
-    def __init__(self, open_cells: Collection[Path], at_once: int) -> None:
+    def __init__(
+        self,
+        open_cells: Collection[Path],
+        at_once: int,
+        left: Callable[[Mapping[Path, int]], str],
+    ) -> None:
         self._open_cells = open_cells
         self._at_once = at_once
+        self._left = left
         # None: only on a terminal.
         self._bar = tqdm(total=len(open_cells), unit="cell", disable=None, dynamic_ncols=True)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._ended = 0
+        plain = self._bar.disable
+        self._looks = every(
+            LINE_SECONDS if plain else LOOK_SECONDS, self._print if plain else self._show_running
+        )
 
     def __enter__(self) -> "Bar":
-        if not self._bar.disable:
-            self._thread.start()
+        self._looks.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._looks.__exit__(*error)
         self._bar.close()
 
     def line(self, text: str) -> None:
@@ -44,25 +146,42 @@ class Bar:
 
     def show(self, ended: int) -> None:
         """So many cells have ended."""
+        self._ended = ended
         self._bar.update(ended - self._bar.n)
 
-    def _look(self) -> None:
-        while not self._ended.wait(LOOK_SECONDS):
-            self._bar.set_postfix_str(", ".join(_shown(self._open_cells, self._at_once)))
+    def _show_running(self) -> None:
+        running = _running(self._open_cells, self._at_once)
+        self._bar.set_postfix_str(_listed(running))
+
+    def _print(self) -> None:
+        running = _running(self._open_cells, self._at_once)
+        steps = {directory: told.step if told else 0 for directory, told in running.items()}
+        shown = f": {_listed(running)}" if running else ""
+        self.line(
+            f"[{self._ended}/{self._bar.total}] {len(running)} running{shown}; "
+            f"time left: {self._left(steps)}"
+        )
 
 
-def _shown(directories: Collection[Path], most: int) -> list[str]:
-    """The first cells that somebody runs, with phase or step, by their last heartbeats."""
-    shown: list[str] = []
+def _running(directories: Collection[Path], most: int) -> "dict[Path, Told | None]":
+    """The first cells that somebody runs, with what their last heartbeats told."""
+    running: dict[Path, Told | None] = {}
     for directory in [*directories]:
-        if len(shown) == most:
+        if len(running) == most:
             break  # to look at hundreds of directories of a network file system takes its time
         try:
             holder = lock_file.holder(directory)
         except OSError:
             continue  # a bar is no place to complain
-        if holder is not None and holder.progress is not None:
-            progress = holder.progress
-            at = f"{progress.step}/{progress.steps}" if progress.steps else progress.phase
-            shown.append(f"{'/'.join(directory.parts[-3:])} {at}")
-    return shown
+        if holder is not None:
+            running[directory] = holder.progress
+    return running
+
+
+def _listed(running: "Mapping[Path, Told | None]") -> str:
+    """The first SHOWN cells with their steps or phases."""
+    texts = []
+    for directory, told in [*running.items()][:SHOWN]:
+        at = "" if told is None else f"{told.step}/{told.steps}" if told.steps else told.phase
+        texts.append(f"{'/'.join(directory.parts[-3:])} {at}".rstrip())
+    return ", ".join(texts) + (", ..." if len(running) > SHOWN else "")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,27 @@ def total_steps(train: Train, examples: int) -> int:
     return train.max_epochs * math.ceil(batches / train.gradient_accumulation)
 
 
+def warmup_steps(train: Train, steps: int) -> int:
+    """Steps of a run of `steps` in which the learning rate rises."""
+    return int(steps * train.warmup_fraction)
+
+
 def evaluations(train: Train, steps: int) -> range:
     """The steps of a run of `steps` after which dev is scored when due; the last is in any case."""
     return range(train.eval_every - train.eval_offset, steps + 1, train.eval_every)
+
+
+def first_stop(train: Train, steps: int, counts: Callable[[int], bool]) -> int | None:
+    """The first of `steps` steps after which early stopping can end a run; None if none can be.
+
+    counts: whether a dev score after that step competes for the best checkpoint.
+    """
+    scored = [step for step in evaluations(train, steps) if counts(step)]
+    # The first score is the best so far; `patience` more have to follow.
+    if not 0 < train.patience < len(scored):
+        return None
+    first = max(scored[train.patience], train.min_steps + 1)
+    return first if first <= steps else None
 
 
 def container_config(cell: Cell, data: TaskData, directory: Path, examples: int) -> dict[str, Any]:
@@ -45,7 +64,7 @@ def container_config(cell: Cell, data: TaskData, directory: Path, examples: int)
         "sampler_config": {"sampler_type": "ProportionalMultiTaskSampler"},
         "global_train_config": {
             "max_steps": steps,
-            "warmup_steps": int(steps * train.warmup_fraction),
+            "warmup_steps": warmup_steps(train, steps),
         },
         "task_specific_configs_dict": {
             name: {

@@ -1,4 +1,4 @@
-"""What the outside can ask of a running cell, and what the cell tells it."""
+"""How a caller stops a running cell, and reads how far it is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +13,21 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is. step: optimiser steps done, of at most `steps`. score: the best on dev."""
+    """Where a run is. step: optimiser steps done, of at most `steps`. score: the best on dev.
+
+    batch: batches done of the `batches` by which a method chooses before step 1.
+    """
 
     phase: Phase = "loading"
     step: int = 0
     steps: int | None = None
     score: float | None = None
+    batch: int = 0
+    batches: int | None = None
 
 
 class Control:
-    """One run's ear and mouth. Any thread, or a signal handler, may ask; the run looks often.
+    """Lets a caller stop one run and read its progress, from any thread or signal handler.
 
     confirm: raises if the cell has become somebody else's; asked before anything is written that
     stays.
@@ -47,3 +52,7 @@ class Control:
     ) -> None:
         """Say where the run is."""
         self.progress = Progress(phase, step, steps, score)
+
+    def tell_batch(self, batch: int, batches: int) -> None:
+        """Say how much of a choice by batches is done."""
+        self.progress = Progress("selecting", batch=batch, batches=batches)

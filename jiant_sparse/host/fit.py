@@ -5,8 +5,8 @@ attached to its real modules, with a probe whose gradients have no values.
 """
 
 import itertools
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,14 @@ SHAPES = Path(__file__).parent / "shapes"
 class Counts:
     """Weights by kind: `eligible` the encoder's, `tuned` of these, `added` new ones.
 
-    Of a method that chooses anew at every step `tuned` is what moves in one.
+    Of a method that chooses anew at every step `tuned` is what moves in one. probed: the arguments
+    with which the method asks for gradients before step 1; empty if it does not.
     """
 
     eligible: int
     tuned: int
     added: int
+    probed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def percent(self) -> float:
@@ -64,8 +66,10 @@ def count(method: Method, encoder: nn.Module) -> Counts:
     not fit the encoder, NeedsWeights if it cannot be told.
     """
     sizes = {name: weight.numel() for name, weight in surgery.eligible(encoder).items()}
+    asked: dict[str, Any] = {}
 
     def probe(batches: int | None, **options: Any) -> Iterator[float]:
+        asked.update(options, batches=batches)
         for weight in encoder.parameters():
             weight.grad = torch.zeros_like(weight)
         yield 1.0
@@ -74,14 +78,14 @@ def count(method: Method, encoder: nn.Module) -> Counts:
     try:
         method.attach(encoder, probe, _rng)
         trained = [p for p in encoder.parameters() if p.requires_grad]
-        method.after_step(_first_score(method), torch.optim.AdamW([{"params": trained}]))
+        method.after_step(first_score(method), torch.optim.AdamW([{"params": trained}]))
     except InputError:
         raise
     except Exception as error:  # whatever a method comes to without values, and with one batch
         raise NeedsWeights(f"cannot be counted without weights: {error}") from error
     if method.moved_per_step is not None:
-        return Counts(sum(sizes.values()), round(method.moved_per_step), 0)
-    return Counts(sum(sizes.values()), *tuned(method, encoder, sizes.keys()))
+        return Counts(sum(sizes.values()), round(method.moved_per_step), 0, asked)
+    return Counts(sum(sizes.values()), *tuned(method, encoder, sizes.keys()), asked)
 
 
 def tuned(method: Method, encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
@@ -97,7 +101,7 @@ def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
             f"{name} with these fields needs {method.least_steps} steps; the run has {steps}"
         )
     if not any(map(method.scores_at, (*container.evaluations(train, steps), steps))):
-        first = _first_score(method)
+        first = first_score(method)
         raise InputError(
             f"{name} can be scored after step {first} for the first time, and at none of the run's "
             f"evaluations (every {train.eval_every} of {steps} steps); change its burn_in or "
@@ -114,7 +118,8 @@ def check_trains(encoder: nn.Module, train: Train) -> None:
         )
 
 
-def _first_score(method: Method) -> int:
+def first_score(method: Method) -> int:
+    """The first step after which a dev score competes for the best checkpoint."""
     return next(step for step in itertools.count(1) if method.scores_at(step))
 
 

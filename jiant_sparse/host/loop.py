@@ -74,6 +74,7 @@ class SparseMetarunner(JiantMetarunner):
     def run_train_loop(self) -> None:
         """Train to the end, from wherever the run is; then the model holds its best state."""
         self.begin_training()
+        self._tell()
         self._save_if_due()  # the choice may have taken long
         # A run that was stopped may have left an evaluation undone.
         if not (self.runner.step and self._ended()):

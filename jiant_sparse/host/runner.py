@@ -202,7 +202,8 @@ class ModelProbe:
         with torch.random.fork_rng(devices), self._trained_head(head_steps, dropout):
             torch.manual_seed(derive(self.runner.seed, "probe"))
             try:
-                for _ in range(batches):
+                for done in range(batches):
+                    self.runner.control.tell_batch(done, batches)
                     model.train(dropout)
                     model.zero_grad()
                     batch, _ = epochs.pop()
