@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jiant_sparse.benchmark.record import CellKey, Record, settings_hash
+from jiant_sparse.data.split import default_split
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
@@ -67,8 +68,10 @@ class Setup(Block):
         "pooler", description="what the head reads; `pooler` is random in RoBERTa's hub weights"
     )
     data_dir: str = Field(min_length=1)
-    split: Literal["published", "random", "files", "dev_as_test"] = Field(
-        "published", description="dev_as_test trains on train and val, and dev is test"
+    split: Literal["published", "random", "files", "dev_as_test"] | None = Field(
+        None,
+        description="dev_as_test trains on train and val, and dev is test; null = published for "
+        "the seven tasks of Fu et al., files for all others",
     )
     split_seed: int = Field(0, ge=0)
     drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
@@ -78,6 +81,10 @@ class Setup(Block):
         ge=1,
         description="CPU threads of a cell, which decide its last bits; null = cores / workers",
     )
+
+    def of(self, task: Task) -> "Setup":
+        """These settings with the way of splitting that `task` gets by default, if none is set."""
+        return self if self.split else self.model_copy(update={"split": default_split(task)})
 
 
 @dataclasses.dataclass(frozen=True)
