@@ -122,8 +122,7 @@ class Cell:
 
     @property
     def settings_hash(self) -> str:
-        """Hash of all settings but the model's name or path: its content counts as an input."""
-        return settings_hash({k: v for k, v in self.settings.items() if k != "model"})
+        return settings_hash(self.settings)
 
 
 @dataclasses.dataclass(frozen=True)

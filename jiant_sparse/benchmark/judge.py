@@ -136,7 +136,7 @@ class Records:
         if not path.exists():
             return "missing", None
         try:
-            found = record.read(path)
+            found = record.read(path, cell.key)
         except InputError:
             return "unreadable", None
         if found.settings_hash != cell.settings_hash:
