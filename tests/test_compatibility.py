@@ -119,8 +119,8 @@ def test_what_is_not_recorded_is_not_comparable(
     ("data", "reason"),
     [
         (None, "data is unknown"),
-        (published_data(test=False), "data is not the authors'"),
-        (published_data(train_val=False), "data is not the authors'"),
+        (published_data(published_test=False), "data is not the authors'"),
+        (published_data(published_train_val=False), "data is not the authors'"),
     ],
 )
 def test_other_rows_than_the_authors_are_not_comparable(

@@ -51,6 +51,9 @@ class Train(Block):
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)
+    allow_dropped: bool = Field(
+        False, description="score even if over 1 % of dev or test do not fit max_seq_length"
+    )
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every: int | None = Field(
         None, ge=1, description="steps between checkpoints; null = by the clock alone"
@@ -110,14 +113,18 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """All that decides the result; the place of the data does not, its content is hashed.
 
-        Nor do checkpoints: a run that went on from one is the run that was never stopped.
+        Nor do checkpoints: a run that went on from one is the run that was never stopped. What
+        allows rows to be dropped is there only if it does, so that older records stay the cell's.
         """
+        idle = {"checkpoint_every", "checkpoint_minutes"}
+        if not self.train.allow_dropped:
+            idle.add("allow_dropped")
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
             "task": {"name": self.task.name, "like": self.task.reader, "metric": self.task.metric},
             "method": {"name": self.method_name, **self.method_fields},
-            "train": self.train.model_dump(exclude={"checkpoint_every", "checkpoint_minutes"}),
+            "train": self.train.model_dump(exclude=idle),
         }
 
     @property

@@ -55,12 +55,13 @@ class Primary(_Part):
 class Data(_Part):
     """The rows that the cell was given."""
 
-    examples: dict[str, int] = Field(
-        description="rows per phase, those left out for their length included"
+    train: int = Field(description="of each phase, those left out for their length included")
+    dev: int
+    test: int
+    published_train_val: bool = Field(
+        description="whether train and val together are the rows of Fu et al."
     )
-    published: dict[str, bool] = Field(
-        description="whether train and val together, and test, hold the rows of Fu et al."
-    )
+    published_test: bool
 
 
 class Params(_Part):
@@ -198,6 +199,7 @@ def _impossible(record: Record) -> Iterator[str]:
     counts: list[tuple[str, Any]] = [("steps", record.steps), ("best_step", record.best_step)]
     counts += [(f"cost.{name}", value) for name, value in record.cost]
     counts += [(f"params.{name}", value) for name, value in record.params or ()]
+    counts += [(f"data.{name}", value) for name, value in record.data or ()]
     counts += [("history: step", step) for step, _ in record.history]
     for name, value in counts:
         if value is not None and not 0 <= value < LARGEST_NUMBER:

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.seeds import derive
 
+# Percent of the rows of dev and of test that may be left out without being asked for.
+MOST_DROPPED = 1
 _PADDED = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -103,6 +105,22 @@ def load_phase(task: Task, path: Path, tokenizer: Any, encoder: Any, max_seq_len
         task=task, cache=caching.InMemoryDataCache(dataset.data), examples=examples
     )
     return Phase(dataset.data, labels, dropped=len(examples) - len(rows))
+
+
+def check_dropped(phases: Mapping[str, Phase], paths: Mapping[str, Path], train: Train) -> None:
+    """Raise InputError if a score would be of clearly fewer rows than val or test has."""
+    problems = []
+    for name in () if train.allow_dropped else ("val", "test"):
+        dropped = phases[name].dropped
+        total = len(phases[name].rows) + dropped
+        if 100 * dropped > MOST_DROPPED * total:
+            problems.append(
+                f"{paths[name]}: {dropped} of {total} rows do not fit train.max_seq_length "
+                f"{train.max_seq_length} and would be left out; at most {MOST_DROPPED} % may be; "
+                "raise it, or set train.allow_dropped to true"
+            )
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
 
 
 def _fit(tokenized: Any, max_seq_length: int) -> Any:

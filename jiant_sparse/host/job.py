@@ -49,8 +49,9 @@ class Job:
     @property
     def rows(self) -> Data:
         """What a record says of the rows that the cell was given."""
-        examples = {name: self.data.examples[phase] for name, phase in PHASES.items()}
-        return Data(examples=examples, published=self.data.published)
+        rows = {name: self.data.examples[phase] for name, phase in PHASES.items()}
+        whose = {f"published_{part}": is_so for part, is_so in self.data.published.items()}
+        return Data(**rows, **whose)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -182,6 +182,7 @@ class _Run:
             )
             for phase in PHASES.values()
         }
+        features.check_dropped(phases, data.paths, cell.train)
         examples = len(phases["train"].rows)
         directory = self.job.directory / "jiant"
         config = container.container_config(cell, data, directory, examples)

@@ -1,5 +1,6 @@
 """What a reader must know of scores and shares that are not what such numbers usually are."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from jiant_sparse.benchmark.record import Record
@@ -55,6 +56,31 @@ def _number(records: Iterable[Record], *, chosen: bool) -> int:
         test_percent(record) is not None and (not chosen or is_chosen_on(record))
         for record in records
     )
+
+
+def left_out(summary: Summary) -> list[str]:
+    """For each task, which rows of dev and test were not scored, and in how many cells if not all;
+    none where all were."""
+    notes = []
+    for task in summary.tasks:
+        records = [r for group in summary.groups if group.task is task for r in group.ok]
+        told = Counter(filter(None, map(_unscored, records)))
+        notes += [
+            f"{task.title}: {rows} rows do not fit max_seq_length and were not scored"
+            + (f" ({number} of {len(records)} cells)." if number < len(records) else ".")
+            for rows, number in told.items()
+        ]
+    return notes
+
+
+def _unscored(record: Record) -> str:
+    """ "4 of 10 dev and 15 of 20 test", or without the totals where they are not recorded."""
+    found = []
+    for phase in ("dev", "test"):
+        number = record.provenance.dropped_examples.get(phase, 0)
+        total = f" of {getattr(record.data, phase)}" if record.data else ""
+        found += [f"{number}{total} {phase}"] if number else []
+    return " and ".join(found)
 
 
 def per_step(rows: Sequence[Row]) -> str:

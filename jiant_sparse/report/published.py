@@ -206,7 +206,8 @@ def other_data(data: Data | None) -> str | None:
     """Why these are not the rows of the published experiment, as `departures`; None if they are."""
     if data is None:
         return f"data is {shown(None)}"
-    return None if all(data.published.values()) else "data is not the authors'"
+    is_theirs = data.published_train_val and data.published_test
+    return None if is_theirs else "data is not the authors'"
 
 
 def is_published_size(settings: Mapping[str, Any], method: str | None) -> bool:
