@@ -77,6 +77,28 @@ def test_a_record_is_of_the_cell_that_is_asked_for(tmp_path):
     assert str(caught.value) == f"{path}: is the record of another cell: b/cb/sam/seed-3"
 
 
+@pytest.mark.parametrize(
+    ("left_out", "rows", "said"),
+    [
+        ({}, 100, ""),
+        ({"dev": 1, "test": 1, "train": 99}, 100, ""),
+        ({"test": 2, "dev": 1}, 100, "2 of 100 test"),
+        ({"test": 3, "dev": 2}, 100, "2 of 100 dev and 3 of 100 test"),
+        ({"dev": 1}, None, "1 dev"),
+    ],
+)
+def test_more_than_one_in_a_hundred_rows_left_out_is_told(left_out, rows, said):
+    data = rows and record.Data(
+        train=rows, dev=rows, test=rows, published_train_val=False, published_test=False
+    )
+    origin = RECORD.provenance.model_copy(update={"dropped_examples": left_out})
+    changes = {"data": data, "provenance": origin}
+    found = RECORD.model_copy(update=changes)
+    assert record.unscored(found, record.MOST_DROPPED) == said
+    named = {phase for phase in ("dev", "test") if left_out.get(phase)}
+    assert {phase for phase in ("dev", "test") if phase in record.unscored(found)} == named
+
+
 def test_a_good_record_wants_its_delta(tmp_path):
     good = RECORD.model_copy(
         update={"status": "ok", "error": None, "cost": record.Cost(delta_bytes=3)}

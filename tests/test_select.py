@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from selecting import BASE, MAIN, SEARCH, burn_ins, load, problems, run, table, write
+from selecting import BASE, MAIN, PROVENANCE, SEARCH, burn_ins, load, problems, run, table, write
 
 from jiant_sparse.benchmark import config
 from jiant_sparse.benchmark.record import settings_hash
@@ -146,6 +146,15 @@ def test_one_task_that_lacks_nothing_is_not_told(folder):
     Path("out/s/cb/sam_burn_in_5/seed-0/record.json").unlink()
     (problem,) = problems()
     assert "cannot choose yet: cb: 1 missing of 3 cells; run:" in problem
+
+
+def test_scores_without_many_rows_choose_nothing_unless_that_is_allowed(folder):
+    origin = PROVENANCE.model_copy(update={"dropped_examples": {"dev": 9}})
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]), provenance=origin)
+    (problem,) = problems()
+    assert "cb, rte: 3 short of rows of 3 cells; run: jiant-sparse grid search.yaml" in problem
+    write("search.yaml", SEARCH | {"train": {"allow_dropped": True}})
+    assert burn_ins(load()) == {"cb": 6, "rte": 5}
 
 
 def test_given_keys_hold_for_the_selection_too_and_set_does_not(folder):

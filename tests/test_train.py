@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertTokenizer
 
-from jiant_sparse.benchmark import record
+from jiant_sparse.benchmark import plan, record
 from jiant_sparse.benchmark.work import work
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import features, runner
@@ -151,6 +151,12 @@ def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_pat
     assert losses(job)[6:] != losses(replayed)[6:]
 
 
+def refused(call, *arguments) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return caught.value.problems
+
+
 def test_rows_left_out_end_the_cell_before_training_unless_that_is_allowed(
     make_job, data_dir, tmp_path
 ):
@@ -162,9 +168,8 @@ def test_rows_left_out_end_the_cell_before_training_unless_that_is_allowed(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     make = functools.partial(make_job, "wsc", data_dir=str(tmp_path / "data"))
     job = make(train={"max_seq_length": 24})
-    with pytest.raises(InputError) as caught:
-        train(job)
-    assert str(caught.value) == (
+    (problem,) = refused(train, job)
+    assert problem == (
         f"{path}: 1 of 12 rows do not fit train.max_seq_length 24 and would be left out; at most "
         "1 % may be; raise it, or set train.allow_dropped to true"
     )
@@ -175,7 +180,12 @@ def test_rows_left_out_end_the_cell_before_training_unless_that_is_allowed(
     assert result.data == record.Data(
         train=24, dev=10, test=12, published_train_val=False, published_test=False
     )
-    assert result.settings["train"]["allow_dropped"] is True
+    (problem,) = refused(plan.states, [job])
+    assert problem == (
+        f"{job.directory}/record.json: 1 of 12 test rows do not fit max_seq_length and were not "
+        "scored; that counts only if train.allow_dropped is true"
+    )
+    assert plan.states([make(train={"max_seq_length": 24, "allow_dropped": True})]) == ["ok"]
 
 
 def test_same_settings_and_seed_give_the_same_bytes(make_job):

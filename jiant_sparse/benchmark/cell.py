@@ -113,12 +113,10 @@ class Cell:
     def settings(self) -> dict[str, Any]:
         """All that decides the result; the place of the data does not, its content is hashed.
 
-        Nor do checkpoints: a run that went on from one is the run that was never stopped. What
-        allows rows to be dropped is there only if it does, so that older records stay the cell's.
+        Nor do checkpoints: a run that went on from one is the run that was never stopped. Nor does
+        `allow_dropped`, which decides whether there is a result.
         """
-        idle = {"checkpoint_every", "checkpoint_minutes"}
-        if not self.train.allow_dropped:
-            idle.add("allow_dropped")
+        idle = {"checkpoint_every", "checkpoint_minutes", "allow_dropped"}
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,

@@ -141,6 +141,8 @@ class Records:
             return "unreadable", None
         if found.settings_hash != cell.settings_hash:
             return "made with other settings", None
+        if record.unscored(found, record.MOST_DROPPED) and not cell.train.allow_dropped:
+            return "short of rows", None
         return ("ok", found) if found.status == "ok" or _diverged(found) else ("failed", None)
 
     def _unready(self, selection: Selection, states: Mapping[str, Counter[str]]) -> str:

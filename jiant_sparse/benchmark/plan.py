@@ -135,6 +135,12 @@ def records(jobs: Sequence[Job]) -> list[record.Record | None]:
             if problem := record.lost_delta(job.directory, result):
                 problems.append(f"{problem}; put it back, or remove {path} to run the cell again")
                 continue
+            few = record.unscored(result, record.MOST_DROPPED)
+            if few and not job.cell.train.allow_dropped:
+                problems.append(
+                    f"{path}: {few} rows do not fit max_seq_length and were not scored; that "
+                    "counts only if train.allow_dropped is true"
+                )
             found.append(result)
             made_of = result.model_dump(include={"settings", "settings_hash", "inputs"})
         else:

@@ -18,6 +18,8 @@ FILE_NAME = "record.json"
 # Beside the record of a cell that ended well, and written before it.
 DELTA = "delta.safetensors"
 LARGEST_NUMBER = 2.0**63
+# Percent of the rows of dev, and of test, that may be left out as too long without being asked.
+MOST_DROPPED = 1
 
 
 class _Part(BaseModel):
@@ -217,6 +219,18 @@ def _numbers(value: Any) -> Iterator[float]:
             yield from _numbers(item)
     elif isinstance(value, int | float):
         yield value
+
+
+def unscored(record: Record, most: float = 0) -> str:
+    """ "4 of 10 dev and 15 of 20 test": of these rows more than `most` percent did not fit
+    max_seq_length; empty if of neither. A total that is not recorded counts as 0."""
+    found = []
+    for phase in ("dev", "test"):
+        number = record.provenance.dropped_examples.get(phase, 0)
+        total = getattr(record.data, phase) if record.data else 0
+        if 100 * number > most * total:
+            found.append(f"{number} of {total} {phase}" if total else f"{number} {phase}")
+    return " and ".join(found)
 
 
 def lost_delta(directory: Path, record: Record) -> str | None:

@@ -20,11 +20,10 @@ from jiant.tasks.retrieval import create_task_from_config
 from jiant.utils.torch_utils import ListDataset
 
 from jiant_sparse.benchmark.cell import Train
+from jiant_sparse.benchmark.record import MOST_DROPPED
 from jiant_sparse.errors import InputError
 from jiant_sparse.seeds import derive
 
-# Percent of the rows of dev and of test that may be left out without being asked for.
-MOST_DROPPED = 1
 _PADDED = ("input_ids", "input_mask", "segment_ids")
 
 

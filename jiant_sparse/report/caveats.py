@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from jiant_sparse.benchmark.record import Record
+from jiant_sparse.benchmark.record import Record, unscored
 from jiant_sparse.report import stochastic
 from jiant_sparse.report.numbers import percent
 from jiant_sparse.report.summary import Row, Summary, by_step, share_percent, test_percent
@@ -64,23 +64,13 @@ def left_out(summary: Summary) -> list[str]:
     notes = []
     for task in summary.tasks:
         records = [r for group in summary.groups if group.task is task for r in group.ok]
-        told = Counter(filter(None, map(_unscored, records)))
+        told = Counter(filter(None, map(unscored, records)))
         notes += [
             f"{task.title}: {rows} rows do not fit max_seq_length and were not scored"
             + (f" ({number} of {len(records)} cells)." if number < len(records) else ".")
             for rows, number in told.items()
         ]
     return notes
-
-
-def _unscored(record: Record) -> str:
-    """ "4 of 10 dev and 15 of 20 test", or without the totals where they are not recorded."""
-    found = []
-    for phase in ("dev", "test"):
-        number = record.provenance.dropped_examples.get(phase, 0)
-        total = f" of {getattr(record.data, phase)}" if record.data else ""
-        found += [f"{number}{total} {phase}"] if number else []
-    return " and ".join(found)
 
 
 def per_step(rows: Sequence[Row]) -> str:
