@@ -127,6 +127,7 @@ class Cell:
 
     @property
     def settings_hash(self) -> str:
+        """The hash of `settings`, as in a record."""
         return settings_hash(self.settings)
 
 

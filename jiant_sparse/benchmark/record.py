@@ -57,7 +57,7 @@ class Primary(_Part):
 class Data(_Part):
     """The rows that the cell was given."""
 
-    train: int = Field(description="of each phase, those left out for their length included")
+    train: int = Field(description="rows of the phase, with those left out for their length")
     dev: int
     test: int
     published_train_val: bool = Field(

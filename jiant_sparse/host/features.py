@@ -107,7 +107,7 @@ def load_phase(task: Task, path: Path, tokenizer: Any, encoder: Any, max_seq_len
 
 
 def check_dropped(phases: Mapping[str, Phase], paths: Mapping[str, Path], train: Train) -> None:
-    """Raise InputError if a score would be of clearly fewer rows than val or test has."""
+    """Raise InputError if more than MOST_DROPPED percent of val or test would not be scored."""
     problems = []
     for name in () if train.allow_dropped else ("val", "test"):
         dropped = phases[name].dropped
