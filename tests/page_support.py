@@ -86,7 +86,6 @@ def hostile(output_dir: Path) -> Path:
     changes = {
         "provenance": origin,
         "inputs": {ATTACK: ATTACK},
-        "settings_hash": ATTACK,
         "metrics": {"test": {ATTACK: 0.5}, "dev": {ATTACK: 0.4}},
         "primary": Primary(name=ATTACK, dev=0.4, test=0.5),
     }
@@ -106,7 +105,9 @@ def hostile_page(output_dir: Path) -> str:
     cell = replace(table.rows[0][1], text=ATTACK, spread=ATTACK, note=ATTACK, tone="quiet")
     rows = ((table.rows[0][0], cell, *table.rows[0][2:]),)
     odd = replace(table, name="step_time", title=ATTACK, caption=ATTACK, notes=(ATTACK,), rows=rows)
-    verdict = replace(parts.verdicts[0], reason=ATTACK, published=ATTACK)
+    # No claim is about the task of the attack.
+    plain = write(output_dir / "plain", record("rte", "sam", 0, 0.5))
+    verdict = replace(claims.judge(summary_of(plain))[0], reason=ATTACK, published=ATTACK)
     return render(
         summary,
         replace(

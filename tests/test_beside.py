@@ -72,7 +72,7 @@ def test_comparability_stands_beside_the_published_values(tmp_path: Path) -> Non
     assert "76.79 ±1.72" in text and "| 76.79 ± 1.72<br>" in markdown
 
     same, _ = told(write(tmp_path / "b", record("rte", "sam", 0)))
-    assert "Comparable: same model, split and training as published." in same
+    assert "Comparable: same model, data, split and training as published." in same
     assert "Published beside measured\n" in same and "−6.79 too few runs" in same
 
     mixed, _ = told(

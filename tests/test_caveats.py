@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from page_support import page_of
-from test_report_support import cells, failure, lines, record, write
+from test_report_support import cells, failure, lines, provenance, record, write
 
 from jiant_sparse.benchmark.record import Params, Record
 from jiant_sparse.report import build, caveats, rendering, words
@@ -54,6 +54,38 @@ def test_scores_of_the_set_that_chose(tmp_path: Path) -> None:
     # A failed cell and one without a value have no score that could be of another set.
     others = [failure("rte", "sam", 1, "no"), record("rte", "sam", 2, None)]
     assert caveats.chosen_on_test(summary(tmp_path, chosen(), *others)) == ALL
+
+
+def short(task: str, seed: int, left_out: dict[str, int], **changes: Any) -> Record:
+    origin = provenance(dropped_examples=left_out)
+    return record(task, "sam", seed, 0.6, provenance=origin, inputs={"test": "c" * 64}, **changes)
+
+
+def test_rows_that_were_left_out_are_told_with_the_results(tmp_path: Path) -> None:
+    records = [short("wsc", seed, {"test": 15, "dev": 4, "train": 30}) for seed in range(3)]
+    records += [short("rte", 0, {}), short("rte", 1, {"train": 5})]
+    records += [short("cb", 0, {}), short("cb", 1, {"test": 1}, data=None)]
+    found = summary(tmp_path, *records)
+    said = [
+        "CB: 1 test rows do not fit max_seq_length and were not scored (1 of 2 cells).",
+        "WSC: 4 of 10 dev and 15 of 20 test rows do not fit max_seq_length and were not scored.",
+    ]
+    assert caveats.left_out(found) == said
+    table = results(found)
+    assert set(said) <= {*table.notes}
+    assert said[1] in " ".join(rendering.as_text(found, [table]).split())
+    assert said[1] in page_of(found.directory)
+    assert caveats.left_out(summary(tmp_path / "none", short("wsc", 0, {}))) == []
+
+
+def test_scores_of_fewer_rows_are_not_compared(tmp_path: Path) -> None:
+    sets = [
+        Set(name, summary(tmp_path / name, *(short("wsc", k, left_out) for k in range(3))))
+        for name, left_out in (("a", {"train": 3}), ("b", {"test": 2}))
+    ]
+    (line,) = compare(sets[0], sets[1:])
+    assert line.pairs[0].word == "not comparable"
+    assert line.pairs[0].reasons == ("other test rows were left out",)
 
 
 def test_other_splits_say_nothing(tmp_path: Path) -> None:

@@ -263,8 +263,8 @@ def test_stability_and_performance_correlate_or_do_not(step, state):
     found = verdict("5", *records)
     sign = "" if state == "supported" else "−"
     assert (found.state, found.estimate, found.runs) == (state, 1.0 if not sign else -1.0, 120)
-    assert f"Over 8 methods, rho = {sign}1.000 (p = 0, 32 pairs)" in found.reason
-    assert f"without the AVG column rho = {sign}1.000 (p = 0, 24 pairs)" in found.reason
+    assert f"Over 8 methods, rho = {sign}1.000 (p = 8.4e-25, 32 pairs)" in found.reason
+    assert f"without the AVG column rho = {sign}1.000 (p = 5.4e-18, 24 pairs)" in found.reason
 
 
 def test_no_correlation_without_three_methods_or_without_spread():
@@ -456,7 +456,24 @@ def test_a_verdict_on_other_tasks_than_the_papers_says_so():
     assert three.reason.endswith("; SST-2 is not among the tasks of Fu et al. 2023.")
     like = {"task": {"name": "my_rte", "like": "rte", "metric": "acc"}}
     own = [r for m in LEVELS for r in runs(m, LEVELS[m], tasks=("my_rte",), setting=like)]
-    assert "not among" not in verdict("7", *own).reason
+    mixed = [r for m in LEVELS for r in runs(m, LEVELS[m], tasks=("rte",))]
+    assert verdict("7", *own, *mixed).reason.endswith(
+        "; my_rte is not among the tasks of Akbar-Tajari and Pilehvar 2024."
+    )
+
+
+def test_the_claims_of_a_paper_are_left_out_where_none_of_its_tasks_is_there():
+    like = {"task": {"name": "my_rte", "like": "rte", "metric": "acc"}}
+    own = [r for m in LEVELS for r in runs(m, LEVELS[m], tasks=("my_rte",), setting=like)]
+    assert judge(summary_of(*own)) == ()
+
+    def numbers(*tasks):
+        found = judge(summary_of(*own, *runs("sam", 0.6, tasks=tasks)))
+        return [verdict.claim.number for verdict in found]
+
+    assert numbers("cb") == ["1", "2", "3", "4", "5", "6a", "6b"]
+    assert numbers("sst") == ["7", "8"]
+    assert numbers("rte") == numbers("cb", "qnli") == [*numbers("cb"), *numbers("sst")]
 
 
 # What the papers' own tables say.

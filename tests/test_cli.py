@@ -106,6 +106,38 @@ class Here:
     close = stop
 
 
+def test_another_grid_of_other_settings_in_the_same_place(cli, config, monkeypatch):
+    """It gets there first, or has been there: either way another --output-dir is what helps."""
+
+    class Late(Here):
+        def submit(self, job, retry):
+            train = job.cell.train.model_copy(update={"weight_decay": 0.3})
+            other = dataclasses.replace(job.cell, train=train)
+            work.work(dataclasses.replace(job, cell=other))
+            return super().submit(job, retry)
+
+    monkeypatch.setattr(Choice, "make", lambda self, jobs: (jobs, Late()))
+    other = "was made with other settings: train.weight_decay was 0.3, is 0.01"
+    advice = "use another --output-dir or remove it"
+    late = cli("grid", config, "--only", "method=bitfit,task=cb")
+    assert late.exit_code == 1 and f"record.json: {other}; {advice}" in late.stderr
+    last = "small: 1 cells, 0 ended before, 1 ended now, 1 failed"
+    assert late.stderr.splitlines()[-1] == last, "--retry-failed would not help"
+
+
+def test_other_settings_are_told_before_cells_that_are_lacking(cli, config, monkeypatch):
+    """A part of the plan, which would be the advice for these, is not what helps."""
+    monkeypatch.setattr(Choice, "make", lambda self, jobs: (jobs, Here()))
+    arguments = ["--only", "method=bitfit"]
+    assert cli("grid", config, *arguments, "--set", "train.weight_decay=0.3").exit_code == 0
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"tasks": {"cb": {}}}))
+    fewer = cli("grid", config, *arguments)
+    assert fewer.exit_code == 2
+    assert "other settings: train.weight_decay was 0.3, is 0.01; use another" in fewer.stderr
+    fewer = cli("grid", config, *arguments, "--set", "train.weight_decay=0.3")
+    assert fewer.exit_code == 2 and "lists 1 cells that were begun" in fewer.stderr
+
+
 def test_a_grid_with_failures_lists_them_and_goes_on(cli, config, monkeypatch):
     executor = Here(work.Waiting("somebody"))
     monkeypatch.setattr(grid, "LOOK_SECONDS", 0.05)
@@ -120,7 +152,7 @@ def test_a_grid_with_failures_lists_them_and_goes_on(cli, config, monkeypatch):
     assert lines.count("waiting for somebody") == 1
     assert lines[-2].startswith("cb/wild/seed-0: failed: NotFinite: ")
     assert lines[-1] == (
-        "small: 2 cells, 0 ended before, 2 ended now, 1 failed; --retry-failed runs these again"
+        "small: 2 cells, 0 ended before, 2 ended now, 1 failed; --retry-failed runs 1 again"
     )
     again = cli(*arguments)
     assert again.exit_code == 1

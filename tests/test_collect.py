@@ -76,10 +76,10 @@ def test_a_file_that_is_no_record_is_named(bench: Path, content: bytes, problem:
         ({"history": [(-1, 0.5)]}, "history: step is -1; it must be from 0 to 2^63"),
         ({"steps": -3}, "steps is -3; it must be from 0 to 2^63"),
         ({"cost": Cost(train_seconds=1e300)}, "cost.train_seconds is 1e+300; it must be from 0 to"),
-        ({"setting": {"x": [{"y": 10**400}]}}, "settings hold a number that is not finite or bey"),
+        ({"setting": {"x": [{"y": 10**400}]}}, "settings hold a number that is not finite or too"),
         (
             {"setting": {"x": -(10**400)}},
-            "settings hold a number that is not finite or beyond 2^63",
+            "settings hold a number that is not finite or too large for a float",
         ),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_number_that_no_run_can_have_is_named(
 def test_nan_in_the_settings_is_named(bench: Path) -> None:
     spoil(bench, valid(settings={"density": float("nan")}))
     (problems,) = told(collect(bench)).values()
-    assert problems == ("settings hold a number that is not finite or beyond 2^63",)
+    assert problems == ("settings hold a number that is not finite or too large for a float",)
 
 
 def test_usual_extremes_count(tmp_path: Path) -> None:

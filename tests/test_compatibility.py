@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from test_report_support import failure, record, write
+from test_report_support import failure, published_data, record, write
 
-from jiant_sparse.report import compatibility, published
+from jiant_sparse.benchmark.record import Data
+from jiant_sparse.report import compatibility, published, words
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.compatibility import Compatibility
@@ -112,6 +113,33 @@ def test_what_is_not_recorded_is_not_comparable(
 ) -> None:
     found = judged(tmp_path, around(76.79, 1.72), **setting)
     assert found == Compatibility("not comparable", None, (reason,))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (None, "data is unknown"),
+        (published_data(published_test=False), "data is not the authors'"),
+        (published_data(published_train_val=False), "data is not the authors'"),
+    ],
+)
+def test_other_rows_than_the_authors_are_not_comparable(
+    tmp_path: Path, data: Data | None, reason: str
+) -> None:
+    records = [record("rte", "sam", seed, 0.76 + seed / 100, data=data) for seed in range(4)]
+    summary = summarise(collect(write(tmp_path, *records)))
+    found = compatibility.of(summary.rows[0].groups[0])
+    assert found == Compatibility("not comparable", None, (reason,))
+    assert words.comparability(summary) == (False, f"not comparable: {reason}")
+
+
+def test_a_variant_is_never_the_papers_task(tmp_path: Path) -> None:
+    """Whatever its rows: the authors' own, even."""
+    like = {"task": {"name": "mine", "like": "rte", "metric": "acc"}}
+    records = [record("mine", "sam", seed, 0.84 + seed / 100, setting=like) for seed in range(4)]
+    (found,) = summarise(collect(write(tmp_path, *records))).rows
+    assert found.groups[0].published is None
+    assert compatibility.of(found.groups[0]) is compatibility.of_average(found) is None
 
 
 def test_the_table_is_that_of_the_data(tmp_path: Path) -> None:

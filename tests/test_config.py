@@ -3,6 +3,7 @@
 import pytest
 
 from jiant_sparse.benchmark import config
+from jiant_sparse.data.split import KINDS
 from jiant_sparse.errors import InputError
 
 BASE = {
@@ -62,6 +63,22 @@ def test_a_variant_of_a_known_task_needs_no_code():
     raw = BASE | {"tasks": {"my_nli": {"like": "cb", "metric": "avg_f1"}}}
     cell = config.parse(raw, "f").cells[0]
     assert (cell.task.name, cell.task.reader, cell.task.metric) == ("my_nli", "cb", "avg_f1")
+
+
+def test_the_papers_split_is_the_default_of_the_papers_tasks_alone():
+    tasks = {"cb": {"metric": "avg_f1"}, "mine": {"like": "cb"}, "sst": {}}
+    raw = BASE | {"seeds": [0], "tasks": tasks, "methods": {"sam": {}}}
+
+    def splits(**changes):
+        cells = config.parse(raw | changes, "f").cells
+        assert all(cell.settings["split"] == cell.setup.split for cell in cells)
+        return [cell.setup.split for cell in cells]
+
+    assert splits() == splits(split=None) == ["published", "files", "files"]
+    for kind in KINDS:
+        assert splits(split=kind) == [kind] * 3, "asked for, it holds for all"
+    plain, said = (config.parse(raw | more, "f").cells[0] for more in ({}, {"split": "published"}))
+    assert plain.settings_hash == said.settings_hash
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
@@ -164,7 +181,7 @@ def test_what_decides_nothing_is_not_in_the_settings():
         config.parse(BASE | change, "f").cells[0]
         for change in (
             {},
-            {"train": {"checkpoint_every": 3, "checkpoint_minutes": 0.5}},
+            {"train": {"checkpoint_every": 3, "checkpoint_minutes": 0.5, "allow_dropped": True}},
             {"threads": 2},
         )
     )

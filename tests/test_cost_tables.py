@@ -209,7 +209,8 @@ def test_hours_of_another_experiment_are_said_to_be(tmp_path: Path) -> None:
         "settings are"
     )
     same = time_to_stop(summary(tmp_path / "a", timed(1.0)))
-    assert same.notes[-1] == f"{hours} comparable: same model, split and training as published."
+    said = "comparable: same model, data, split and training as published."
+    assert same.notes[-1] == f"{hours} {said}"
     other = summary(tmp_path / "b", timed(1.0, setting={"model": "tiny"}))
     assert time_to_stop(other).notes[-1] == f"{hours} not comparable: model is tiny."
     assert not any("paper" in note for note in step_time(other).notes)

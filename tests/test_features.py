@@ -1,6 +1,7 @@
 """jiant's rows and batches: true labels, nothing lost unseen, padding without effect."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,6 +97,36 @@ def test_wsc_is_cut_to_length_and_examples_that_lose_a_span_are_counted(
     assert [int(label) for label in phase.labels] == [1]
     wsc_file(path, length=40, span2=29)
     assert load(task, jiant_model, path, 32).dropped == 0
+
+
+def phases(**dropped):
+    """Of each phase 100 rows, so many of them left out."""
+    names = ("train", "val", "test")
+    left_out = {name: dropped.get(name, 0) for name in names}
+    return {
+        name: features.Phase([{}] * (100 - number), [], dropped=number)
+        for name, number in left_out.items()
+    }
+
+
+def test_more_than_one_in_a_hundred_rows_left_out_is_an_error():
+    paths = {name: Path(f"wsc/{name}.jsonl") for name in ("train", "val", "test")}
+    train = Train(max_seq_length=16)
+    features.check_dropped(phases(train=99, val=1, test=1), paths, train)
+    with pytest.raises(InputError) as caught:
+        features.check_dropped(phases(val=2, test=86), paths, train)
+    would = "rows do not fit train.max_seq_length 16 and would be left out; at most 1 % may be"
+    advice = "raise it, or set train.allow_dropped to true"
+    assert caught.value.problems == (
+        f"wsc/val.jsonl: 2 of 100 {would}; {advice}",
+        f"wsc/test.jsonl: 86 of 100 {would}; {advice}",
+    )
+    both = paths | {"val": paths["test"]}
+    with pytest.raises(InputError) as caught:
+        features.check_dropped(phases(val=86, test=86), both, train)
+    assert len(caught.value.problems) == 1
+    allowed = Train(max_seq_length=16, allow_dropped=True)
+    features.check_dropped(phases(val=2, test=86), paths, allowed)
 
 
 def test_an_example_that_jiant_cannot_read_is_named(tmp_path, data_dir, bert_dir, monkeypatch):

@@ -161,8 +161,15 @@ def test_fields_and_labels_are_those_of_jiants_own_download(name, hub, tmp_path,
         assert row["label"] == labels[row["idx"] % 2]
 
 
-def test_published_split(hub, tmp_path):
+def test_published_split(hub, tmp_path, as_published):
     hub("cb", train=250)
+    with pytest.raises(InputError, match="task cb: split is published, but the 250 rows of train"):
+        fetch(tmp_path, [TASKS["cb"]], split="published", seed=0)
+    assert list(tmp_path.iterdir()) == []
+    fetch(tmp_path / "random", [TASKS["cb"]], split="random", seed=0)
+    as_published(
+        TASKS["cb"], [row for p in PHASES[:2] for row in rows_of(tmp_path / "random", "cb")[p]]
+    )
     fetch(tmp_path, [TASKS["cb"]], split="published", seed=0)
     rows = rows_of(tmp_path, "cb")
     assert [row["idx"] for row in rows["val"]] == list(published_dev_split()["cb"])

@@ -6,7 +6,7 @@ import pytest
 
 from jiant_sparse.benchmark import config, lock, plan
 from jiant_sparse.benchmark.manifest import FILE_NAME, Manifest
-from jiant_sparse.benchmark.record import Provenance, Record
+from jiant_sparse.benchmark.record import DELTA, Provenance, Record, settings_hash
 from jiant_sparse.data.tasks import PHASES
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import sha256
@@ -48,9 +48,9 @@ def rows_of(path) -> list[str]:
 
 
 def write(job, **changes) -> None:
-    Record(**job.identity | {"status": "ok", "provenance": PROVENANCE} | changes).write(
-        job.directory
-    )
+    found = Record(**job.identity | {"status": "ok", "provenance": PROVENANCE} | changes)
+    found.model_copy(update={"settings_hash": settings_hash(found.settings)}).write(job.directory)
+    (job.directory / DELTA).touch()
 
 
 def test_only_is_some_of_the_cells_and_nothing_that_is_not_there(raw, tmp_path):
@@ -97,7 +97,7 @@ def test_every_record_that_is_of_no_use_is_named_at_once(raw, tmp_path):
     first, second, third = (job.directory / "record.json" for job in jobs[:3])
     first.write_text("{")
     settings = jobs[1].cell.settings | {"threads": 2}
-    write(jobs[1], settings=settings, settings_hash="0")
+    write(jobs[1], settings=settings)
     third.write_text(third.read_text().replace('"status": "ok"', '"status": "fine", "x": 1'))
     one, two, *three = problems(plan.states, jobs)
     assert one.startswith(f"{first}: file: Invalid JSON: EOF")
@@ -115,12 +115,52 @@ def test_a_setting_that_was_not_there_is_told(raw, tmp_path):
     settings = job.cell.settings
     assert settings["train"].pop("dev_examples") is None
     settings["train"]["patience"] = 40.0
-    write(job, settings=settings, settings_hash="0")
+    write(job, settings=settings)
     (problem,) = problems(plan.states, [job])
     assert "train.dev_examples was absent, is null; train.patience was 40.0, is 40; use" in problem
-    write(job, settings_hash="0")
-    (problem,) = problems(plan.states, [job])
-    assert "other settings: settings_hash is not that of its settings; use" in problem
+
+
+def test_a_record_without_its_delta_is_not_done(raw, tmp_path):
+    job, *_ = jobs_of(raw, tmp_path)
+    write(job)
+    assert plan.states([job]) == ["ok"]
+    (job.directory / DELTA).unlink()
+    assert problems(plan.missing, [job]) == [
+        f"{job.directory / DELTA}: is missing, but the record is there; put it back, or remove "
+        f"{job.directory / 'record.json'} to run the cell again"
+    ]
+    write(job, status="failed")
+    (job.directory / DELTA).unlink()
+    assert plan.states([job]) == ["failed"]
+
+
+def test_a_record_of_another_cell_is_not_done(raw, tmp_path):
+    """Two methods of equal settings: only the place tells them apart."""
+    twice = {"sam": {"burn_in": 1}, "again": {"method": "sam", "burn_in": 1}}
+    one, two = jobs_of(raw | {"methods": twice, "tasks": {"cb": {}}, "seeds": [0]}, tmp_path)
+    assert one.cell.settings_hash == two.cell.settings_hash
+    write(one)
+    two.directory.parent.mkdir()
+    one.directory.rename(two.directory)
+    assert problems(plan.states, [one, two]) == [
+        f"{two.directory / 'record.json'}: is the record of another cell: a/b/cb/sam/seed-0; "
+        "remove it to run the cell again"
+    ]
+
+
+def test_a_checkpoint_of_other_settings_that_somebody_runs_is_not_to_be_removed(raw, tmp_path):
+    job, *_ = jobs_of(raw, tmp_path)
+    checkpoint.save(job.directory, 1, job.identity, {})
+    (other, *_) = jobs_of(raw | {"train": {"max_steps": 3, "max_seq_length": 64}}, tmp_path)
+    folder = job.directory / checkpoint.FOLDER
+    changed = "was made with other settings: train.max_steps was 2, is 3"
+    assert problems(plan.states, [other]) == [
+        f"{folder}: {changed}; use another --output-dir or remove it"
+    ]
+    with lock.acquire(job.directory, Control()) as held:
+        (problem,) = problems(plan.states, [other])
+        assert problem == f"{folder}: {changed}; use another --output-dir"
+        held.check()
 
 
 def test_cells_that_were_begun_stay_in_the_plan(raw, tmp_path):
@@ -142,8 +182,8 @@ def test_cells_that_were_begun_stay_in_the_plan(raw, tmp_path):
     (problem,) = problems(lambda: plan_again(seeds=[0]))
     assert problem == (
         f"{path}: lists 2 cells that were begun and are not in this plan, such as "
-        f"{jobs[1].directory}; use --only to run a part of a plan, another --output-dir for "
-        "another plan, or remove these cells"
+        f"{jobs[1].directory}; to run a part of a plan, leave its file as it was and use --only; "
+        "for another plan, use another --output-dir or `benchmark`; or remove these cells"
     )
     assert path.read_bytes() == before
     assert plan_again(tasks={"cb": {}}) == 4

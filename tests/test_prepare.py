@@ -5,7 +5,7 @@ import pytest
 
 from jiant_sparse import files
 from jiant_sparse.data.prepare import prepare
-from jiant_sparse.data.split import published_dev_split
+from jiant_sparse.data.split import KINDS, published_dev_split
 from jiant_sparse.data.tasks import PHASES, TASKS
 from jiant_sparse.errors import InputError
 
@@ -28,13 +28,14 @@ def read(path):
 
 
 @pytest.fixture
-def data_dir(tmp_path):
-    """CB's 250 idx, split as the authors did, in falling order."""
+def data_dir(tmp_path, as_published):
+    """CB's 250 idx, split as the authors did, in falling order; taken for the authors' rows."""
     dev = set(published_dev_split()["cb"])
     pool = [row(index) for index in reversed(range(250))]
     write(tmp_path / "data", "train", [each for each in pool if each["idx"] not in dev])
     write(tmp_path / "data", "val", [each for each in pool if each["idx"] in dev])
     write(tmp_path / "data", "test", [row(index) for index in range(12)])
+    as_published(CB, pool, [row(index) for index in range(12)])
     return tmp_path / "data"
 
 
@@ -107,6 +108,22 @@ def test_dev_as_test_numbered_after_splitting_keeps_the_order_of_the_files(data_
     data = prepare(CB, data_dir, tmp_path / "cache", split="dev_as_test")
     found = [(each["hypothesis"], each["idx"]) for each in read(data.paths["train"])]
     assert found == [("train", n) for n in (4, 3, 2, 1, 0)] + [("val", n) for n in (2, 1, 0)]
+
+
+@pytest.mark.parametrize("split", KINDS)
+def test_whose_rows_they_are_is_told(data_dir, tmp_path, split):
+    def told():
+        return prepare(CB, data_dir, tmp_path / "cache", split=split, drop_train=0.1).published
+
+    assert told() == {"train_val": True, "test": True}
+    write(data_dir, "test", [row(index) for index in range(11)])
+    assert told() == {"train_val": True, "test": False}
+    write(data_dir, "val", [row(10)])
+    if split == "published":
+        with pytest.raises(InputError, match="task cb: split is published, but 24 of the 25 idx"):
+            told()
+    else:
+        assert told() == {"train_val": False, "test": False}
 
 
 def test_one_file_and_split_files_give_the_same_bytes(data_dir, tmp_path):

@@ -106,18 +106,6 @@ def test_figure_5_by_part_task_and_density() -> None:
         operator.setitem(curves, ("test_mean", "CoLA"), ())
 
 
-def test_the_majority_is_that_of_the_test_sets() -> None:
-    # Counts of the most frequent answer in the authors' test files.
-    assert published.MAJORITY["RTE"] == round(100 * 146 / 277, 2)
-    assert published.MAJORITY["CB"] == 100 * 28 / 56
-    assert published.MAJORITY["COPA"] == 55
-    assert published.MAJORITY["WSC"] == round(100 * 66 / 104, 2)
-    accuracy, f1 = 279 / 408, 2 * 279 / (408 + 279)
-    assert published.MAJORITY["MRPC"] == pytest.approx(50 * (accuracy + f1), abs=0.005)
-    assert published.MAJORITY["CoLA"] == 0
-    assert "STS-B" not in published.MAJORITY
-
-
 def test_a_size_is_that_of_table_4_with_its_model_density_and_q() -> None:
     def size(method: str, **changes: object) -> bool:
         fields = {"name": method, "density": changes.pop("density", 0.005)} | changes
@@ -232,7 +220,8 @@ def test_no_published_score_of_wsc_reaches_the_majority() -> None:
     scores = [tasks[place] for _, _, tasks, _ in values("mean")]
     scores += [score for _, score in published.figure5()["test_mean", "WSC"]]
     assert f"{min(scores):.2f} to {max(scores):.2f}, lies below 63.46" in about("Every").text
-    assert max(scores) < published.MAJORITY["WSC"] == 63.46
+    # 66 of the 104 answers of the test set are alike.
+    assert max(scores) < 63.46 == round(100 * 66 / 104, 2)
 
 
 def test_lora_takes_longer_than_full_tuning() -> None:

@@ -21,6 +21,7 @@ SIZES = {
 # Neither decides nor is compared with the published experiment: no result but by rounding.
 MACHINERY = {
     "eval_batch_size", "length_grouping", "adam_epsilon", "checkpoint_every", "checkpoint_minutes",
+    "allow_dropped",
 }  # fmt: skip
 PAPER_TRAIN = {
     "reshuffle": True,

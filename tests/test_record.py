@@ -42,6 +42,19 @@ def test_place_on_disk(tmp_path):
         ('"cell"', '"sell"', "cell: Field required"),
         ("}", "", "file: Invalid JSON"),
         ("0.5", "NaN", "history.1.1: Input should be a finite number"),
+        ("0.5", "true", "history.1.1: Input should be a valid number"),
+        ("0.5", '"0.5"', "history.1.1: Input should be a valid number"),
+        ('"seed": 3', '"seed": true', "cell.seed: Input should be a valid integer"),
+        ('"seed": 3', '"seed": "3"', "cell.seed: Input should be a valid integer"),
+        ('"seed": 3', '"seed": 3.0', "cell.seed: Input should be a valid integer"),
+        ('"a": 1', '"a": 2', "settings_hash is not that of the settings; one of them was edited"),
+        ('"a": 1', '"a": true', "settings_hash is not that of the settings; one of them was edi"),
+        (
+            '"a": 1',
+            '"a": NaN',
+            "settings hold a number that is not finite or too large for a float",
+        ),
+        ("0.5", "1.5", "history: score at step 2 is 1.5; it must be a fraction from -1 to 1"),
     ],
 )
 def test_a_broken_record_is_named_with_its_field(tmp_path, old, new, expected):
@@ -55,7 +68,56 @@ def test_a_broken_record_is_named_with_its_field(tmp_path, old, new, expected):
     assert f"{path}: {expected}" in str(caught.value)
 
 
+def test_a_record_is_of_the_cell_that_is_asked_for(tmp_path):
+    RECORD.write(tmp_path)
+    path = tmp_path / "record.json"
+    assert record.read(path, RECORD.cell) == RECORD
+    with pytest.raises(InputError) as caught:
+        record.read(path, RECORD.cell.model_copy(update={"seed": 4}))
+    assert str(caught.value) == f"{path}: is the record of another cell: b/cb/sam/seed-3"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "rows", "said"),
+    [
+        ({}, 100, ""),
+        ({"dev": 1, "test": 1, "train": 99}, 100, ""),
+        ({"test": 2, "dev": 1}, 100, "2 of 100 test"),
+        ({"test": 3, "dev": 2}, 100, "2 of 100 dev and 3 of 100 test"),
+        ({"dev": 1}, None, "1 dev"),
+    ],
+)
+def test_more_than_one_in_a_hundred_rows_left_out_is_told(left_out, rows, said):
+    data = rows and record.Data(
+        train=rows, dev=rows, test=rows, published_train_val=False, published_test=False
+    )
+    origin = RECORD.provenance.model_copy(update={"dropped_examples": left_out})
+    changes = {"data": data, "provenance": origin}
+    found = RECORD.model_copy(update=changes)
+    assert record.unscored(found, record.MOST_DROPPED) == said
+    named = {phase for phase in ("dev", "test") if left_out.get(phase)}
+    assert {phase for phase in ("dev", "test") if phase in record.unscored(found)} == named
+
+
+def test_a_good_record_wants_its_delta(tmp_path):
+    good = RECORD.model_copy(
+        update={"status": "ok", "error": None, "cost": record.Cost(delta_bytes=3)}
+    )
+    path = tmp_path / record.DELTA
+    assert record.lost_delta(tmp_path, RECORD) is None
+    assert record.lost_delta(tmp_path, good) == f"{path}: is missing, but the record is there"
+    path.write_bytes(b"12")
+    assert record.lost_delta(tmp_path, good) == (
+        f"{path}: has 2 bytes; the delta of the record beside it has 3"
+    )
+    path.write_bytes(b"123")
+    assert record.lost_delta(tmp_path, good) is None
+    unknown = good.model_copy(update={"cost": record.Cost()})
+    assert record.lost_delta(tmp_path, unknown) is None
+
+
 def test_settings_hash_is_of_the_content():
+    assert record.settings_hash({"a": 1, "model": "m"}) == record.settings_hash({"a": 1})
     one = record.settings_hash({"a": 1, "b": {"c": [1.5, None]}})
     assert one == record.settings_hash({"b": {"c": [1.5, None]}, "a": 1})
     assert one != record.settings_hash({"b": {"c": [1.5, 0]}, "a": 1})

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_report_support import failure, plan, record, settings, write
+from test_report_support import failure, plan, record, write
 
 from jiant_sparse.benchmark.manifest import Manifest
 from jiant_sparse.benchmark.record import Params, Primary
@@ -47,6 +47,42 @@ def test_csv_holds_what_statistics_says(tmp_path: Path) -> None:
     gap = 100 * statistics.mean(values["sam"]) - 76.79
     assert float(beside["difference"]) == pytest.approx(gap, abs=1e-6)
     assert (beside["word"], beside["reasons"]) == ("lower", "")
+
+
+def test_a_report_of_own_data_has_nothing_of_the_paper(tmp_path: Path) -> None:
+    like = {"task": {"name": "mine", "like": "cb", "metric": "acc"}}
+    own = [
+        record("mine", method, seed, 0.9 + seed / 100, setting=like)
+        for method in ("sam", "full_tuning", "random")
+        for seed in range(3)
+    ]
+    report = build(write(tmp_path / "own", *own))
+    page = report.page.read_text(encoding="utf-8")
+    for text in (report.text, page):
+        assert "accuracy, as in" not in text and "comparable" not in text.casefold()
+        assert "outperforms FullTuning" not in text
+    assert not re.search('id="(published|verdicts|notes)"', page)
+    names = {path.stem for path in (report.page.parent / "tables").glob("*.csv")}
+    assert not names & {"published", "verdicts"} and "significance_welch" in names
+    beside = build(write(tmp_path / "beside", *own, record("cb", "sam", 0, 0.9)))
+    assert "CB: accuracy, as in the paper." in beside.text
+    assert "outperforms FullTuning" in beside.text
+    rows = rows_of(beside, "published")
+    assert {task for task, _ in rows} == {"cb"}
+
+
+def test_scores_without_their_delta_count_and_are_told(tmp_path: Path) -> None:
+    directory = write(tmp_path, *(record("rte", "sam", seed, 0.7) for seed in range(3)))
+    told = "have no delta.safetensors beside them, or another"
+    assert told not in build(directory).text
+    (directory / "rte/sam/seed-1/delta.safetensors").unlink()
+    report = build(directory)
+    said = (
+        f"1 of 3 records {told}: their scores count, but cannot be recomputed; such as "
+        "rte/sam/seed-1."
+    )
+    assert said in " ".join(report.text.split()) and said in report.page.read_text("utf-8")
+    assert rows_of(report)["rte", "sam"]["n"] == "3"
 
 
 def test_unknown_is_empty_in_the_csv_and_never_zero(tmp_path: Path) -> None:
@@ -141,13 +177,12 @@ def test_the_manifest_gives_the_order(tmp_path: Path) -> None:
     assert "2 recorded cells are not in benchmark.json" in build(directory).text
 
 
-def test_variants_are_known_by_their_settings(tmp_path: Path) -> None:
-    shown = settings("cb", "sam", 0)
-    variant = {"task": {**shown["task"], "name": "cb_half"}, "method": {"name": "sam"}}
-    report = build(write(tmp_path, record("cb_half", "sam_twice", 0, setting=variant)))
-    beside = rows_of(report, "published")["cb_half", "sam_twice"]
+def test_variants_of_a_method_are_known_by_their_settings(tmp_path: Path) -> None:
+    variant = {"method": {"name": "sam"}}
+    report = build(write(tmp_path, record("cb", "sam_twice", 0, setting=variant)))
+    beside = rows_of(report, "published")["cb", "sam_twice"]
     assert beside["published_mean"] == "88.93"
-    assert "cb_half" in report.text and "sam_twice" in report.text
+    assert "sam_twice" in report.text
 
 
 def test_a_cell_without_test_value_is_named_and_not_counted(tmp_path: Path) -> None:

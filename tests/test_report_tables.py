@@ -263,7 +263,7 @@ def test_a_failure_alone_is_pointed_to(tmp_path: Path) -> None:
     plan(["rte"], ["sam"], 2).write(directory)
     said = "Cells: 1 ok, 1 failed, 0 missing. The page says which and why."
     assert said in table_of(directory).notes
-    record("rte", "sam", 1).write(directory / "rte" / "sam" / "seed-1")
+    write(tmp_path, record("rte", "sam", 1))
     assert not table_of(directory).notes
 
 

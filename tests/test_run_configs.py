@@ -105,6 +105,16 @@ def test_published_protocol_is_what_the_paper_and_its_program_say():
         assert not [d for c in load(name).cells for d in published.departures(c.settings, None)]
 
 
+def test_own_data_under_the_papers_protocol_keep_their_own_division(tmp_path):
+    """The example of the README."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"include: {ROOT}/fu2023/protocol.yaml\nbenchmark: mine\nseeds: [0]\n"
+        "tasks: {rte: {}, my_nli: {like: rte}}\nmethods: {sam: {}}\n"
+    )
+    assert [c.settings["split"] for c in config.load(path).cells] == ["published", "files"]
+
+
 def test_table_2_is_table_1_with_a_tenth_of_the_training_set_left_out():
     one, two = load("table1"), load("table2")
     assert {cell.setup.drop_train for cell in two.cells} == {0.1}

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from selecting import BASE, MAIN, SEARCH, burn_ins, load, problems, run, table, write
+from selecting import BASE, MAIN, PROVENANCE, SEARCH, burn_ins, load, problems, run, table, write
 
 from jiant_sparse.benchmark import config
+from jiant_sparse.benchmark.record import settings_hash
 
 
 @pytest.fixture
@@ -124,7 +125,8 @@ def test_what_is_lacking_is_counted_all_at_once_with_the_command(folder):
     run("search.yaml", table(cb=[1, 1, 1], rte=[1, 1, 1]))
     place = Path("out/s/cb")
     (place / "sam_burn_in_5/seed-0/record.json").unlink()
-    for name, changes in (("6", {"status": "failed"}), ("7", {"settings_hash": "1"})):
+    other = {"settings": {}, "settings_hash": settings_hash({})}
+    for name, changes in (("6", {"status": "failed"}), ("7", other)):
         path = place / f"sam_burn_in_{name}/seed-0/record.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     Path("out/s/rte/sam_burn_in_6/seed-0/record.json").write_text("{")
@@ -146,13 +148,22 @@ def test_one_task_that_lacks_nothing_is_not_told(folder):
     assert "cannot choose yet: cb: 1 missing of 3 cells; run:" in problem
 
 
+def test_scores_without_many_rows_choose_nothing_unless_that_is_allowed(folder):
+    origin = PROVENANCE.model_copy(update={"dropped_examples": {"dev": 9}})
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]), provenance=origin)
+    (problem,) = problems()
+    assert "cb, rte: 3 short of rows of 3 cells; run: jiant-sparse grid search.yaml" in problem
+    write("search.yaml", SEARCH | {"train": {"allow_dropped": True}})
+    assert burn_ins(load()) == {"cb": 6, "rte": 5}
+
+
 def test_given_keys_hold_for_the_selection_too_and_set_does_not(folder):
     given = {"model": "other model", "data_dir": "e"}
     Path("search.yaml").write_text(yaml.safe_dump(SEARCH | {"seeds": [0], "tasks": BASE["tasks"]}))
     (problem,) = problems(given=given)
     assert problem.endswith("--output-dir out --model 'other model' --data-dir e")
     write("search.yaml", SEARCH | {"device": "cpu"})
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]), given=given)
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]), given=given)
     benchmark = load(given=given, overrides=["train.weight_decay=0.5", "seeds=[4]"])
     assert burn_ins(benchmark) == {"cb": 6, "rte": 5}
     assert {found.settings["model"] for found in benchmark.evidence} == {"other model"}
@@ -187,7 +198,7 @@ def test_a_reference_replaces_values_by_task_of_an_included_file_and_the_other_w
     Path("main.yaml").write_text(
         "include: base.yaml\nbenchmark: b\nmethods: {sam: {burn_in: {select: search.yaml}}}\n"
     )
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
     assert burn_ins(load()) == {"cb": 6, "rte": 5}
     Path("plain.yaml").write_text(
         "include: main.yaml\nmethods: {sam: {burn_in: {cb: 3, rte: 4}}}\n"
@@ -201,7 +212,7 @@ def test_what_chooses_may_be_chosen_itself(folder):
     write("main.yaml", MAIN | {"methods": {"sam": {"density": {"select": "density.yaml"}}}})
     (problem,) = problems()
     assert problem.startswith("density.yaml: methods.sam.burn_in: s cannot choose yet: cb, rte: 3")
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
     (problem,) = problems()
     assert problem.startswith("main.yaml: methods.sam.density: d cannot choose yet: cb, rte: 2")
     run("density.yaml", lambda task, method, seed: float(method[-1] == "6"))
@@ -212,7 +223,7 @@ def test_what_chooses_may_be_chosen_itself(folder):
     ]  # fmt: skip
     assert {found.cell.benchmark for found in benchmark.evidence} == {"s", "d"}
     # Another choice below makes other settings above.
-    run("search.yaml", table(cb=[1, 1, 2], rte=[1, 1, 1]))
+    run("search.yaml", table(cb=[0.5, 0.5, 1], rte=[1, 1, 1]))
     (problem,) = problems()
     assert "d cannot choose yet: cb: 2 made with other settings of 2 cells; remove" in problem
 
@@ -220,7 +231,7 @@ def test_what_chooses_may_be_chosen_itself(folder):
 def test_a_swept_method_may_choose_its_other_values(folder):
     block = {"burn_in": {"select": "search.yaml"}, "sweep": {"density": [0.1, 0.2]}}
     write("main.yaml", MAIN | {"methods": {"sam": block}})
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
     benchmark = load()
     assert [c.method_fields["burn_in"] for c in benchmark.cells] == [6, 6, 5, 5]
     assert len(benchmark.chosen) == 1

@@ -23,12 +23,12 @@ def folder(tmp_path, monkeypatch) -> Path:
 def test_one_cell_needs_the_records_of_its_task_and_method_alone(folder):
     other = {"train": {"batch_size": {"select": "nowhere.yaml"}}}
     write("main.yaml", MAIN | {"methods": MAIN["methods"] | {"bitfit": other}})
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
     for path in Path("out/s/rte").rglob("record.json"):
         path.unlink()
     found = config.single("cb", "sam", 3, Path("main.yaml"), output_dir=Path("out"))
     assert burn_ins(found) == {"cb": 6}
-    assert "cb 6 (dev 200.0) from s" in found.chosen[0]
+    assert "cb 6 (dev 100.0) from s" in found.chosen[0]
     with pytest.raises(InputError, match="rte: 3 missing of 3 cells"):
         config.single("rte", "sam", 0, Path("main.yaml"), output_dir=Path("out"))
 
@@ -130,7 +130,7 @@ def test_records_of_another_model_or_dev_set_choose_nothing(folder, data_dir, be
     given = {"model": str(bert_dir), "data_dir": str(data_dir)}
     for name, raw in (("search.yaml", SEARCH), ("main.yaml", MAIN)):
         write(name, raw | {"split": "files", "train": {"max_seq_length": 64}})
-    scores = table(cb=[1, 2, 1], rte=[1, 1, 1])
+    scores = table(cb=[0.5, 1, 0.5], rte=[1, 1, 1])
     jobs = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
     inputs = {job.cell.key.task: job.inputs for job in jobs}
     run("search.yaml", scores, given=given, inputs=inputs["cb"])
@@ -166,7 +166,7 @@ def test_what_is_left_out_of_the_training_set_is_compared_by_seed(folder, data_d
     write("search.yaml", SEARCH | raw)
     write("main.yaml", MAIN | raw | {"seeds": [0, 1]})
     (job, *_) = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
-    scores = table(cb=[1, 2, 1])
+    scores = table(cb=[0.5, 1, 0.5])
     run("search.yaml", scores, given=given, inputs=job.inputs)
     assert len(plan.plan(load(given=given), Path("out"))) == 2
     run("search.yaml", scores, given=given, inputs=job.inputs | {"train": "0"})
@@ -183,7 +183,7 @@ def test_records_chosen_on_the_test_set_are_compared_with_it(folder, data_dir, b
     write("search.yaml", SEARCH | raw)
     write("main.yaml", MAIN | raw)
     (job, *_) = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
-    scores = table(cb=[1, 2, 1])
+    scores = table(cb=[0.5, 1, 0.5])
     run("search.yaml", scores, given=given, inputs=job.inputs)
     assert plan.plan(load(given=given), Path("out"))
     for name in ("train", "val", "test"):
@@ -199,7 +199,7 @@ def test_candidates_are_ranked_on_one_dev_set(folder, data_dir, bert_dir):
     write("search.yaml", SEARCH | raw | {"split": "random"})
     write("main.yaml", MAIN | raw | {"split": "files"})
     (job, *_) = plan.plan(load(given=given, overrides=["methods.sam.burn_in=1"]), Path("out"))
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]), given=given, inputs=job.inputs)
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]), given=given, inputs=job.inputs)
     assert plan.plan(load(given=given), Path("out"))
     path = Path("out/s/cb/sam_burn_in_5/seed-0/record.json")
     changed = json.loads(path.read_text()) | {"inputs": job.inputs | {"val": "0"}}
@@ -219,7 +219,7 @@ def test_a_part_needs_the_records_of_its_tasks_and_methods_alone(folder):
         ("main.yaml", MAIN | {"methods": {"sam": block, "bitfit": other}, "seeds": [0, 1]}),
     ):
         write(name, raw | {"tasks": tasks})
-    run("search.yaml", table(cb=[1, 2, 1], mine=[1, 1, 1]))
+    run("search.yaml", table(cb=[0.5, 1, 0.5], mine=[1, 1, 1]))
     for path in Path("out/s/mine").rglob("record.json"):
         path.unlink()
     whole = {(t, m, s) for t in tasks for m in ("sam", "bitfit") for s in (0, 1)}
@@ -227,7 +227,7 @@ def test_a_part_needs_the_records_of_its_tasks_and_methods_alone(folder):
     assert [(c.key.task, c.key.method, c.seed) for c in found.cells] == [("cb", "sam", 1)]
     assert burn_ins(found) == {"cb": 6}
     assert {(key.task, key.method, key.seed) for key in found.planned} == whole
-    assert found.chosen == ("methods.sam.burn_in: cb 6 (dev 200.0) from s, 3 values x 1 seed",)
+    assert found.chosen == ("methods.sam.burn_in: cb 6 (dev 100.0) from s, 3 values x 1 seed",)
     assert len(found.evidence) == 3
     plan.write_manifest(found, Path("out"))
     assert len(Manifest.read(Path("out/b")).cells) == len(whole)
@@ -243,14 +243,14 @@ def test_a_part_does_not_choose_for_other_tasks_what_chooses(folder):
     search = {"sweep": {"density": [0.5, 0.6]}, "burn_in": {"select": "search.yaml"}}
     write("density.yaml", {"benchmark": "d", "methods": {"sam": search}})
     write("main.yaml", MAIN | {"methods": {"sam": {"density": {"select": "density.yaml"}}}})
-    run("search.yaml", table(cb=[1, 2, 1], rte=[1, 1, 1]))
+    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
     run("density.yaml", lambda task, method, seed: float(method[-1] == "6"))
     for path in Path("out").glob("*/rte/**/record.json"):
         path.unlink()
     found = load(only={"task": ["cb"]})
     assert [(c.key.task, c.method_fields["density"]) for c in found.cells] == [("cb", 0.6)]
     assert [line.split(" from ")[0] for line in found.chosen] == [
-        "methods.sam.burn_in: cb 6 (dev 200.0)", "methods.sam.density: cb 0.6 (dev 100.0)",
+        "methods.sam.burn_in: cb 6 (dev 100.0)", "methods.sam.density: cb 0.6 (dev 100.0)",
     ]  # fmt: skip
 
 

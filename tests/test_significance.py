@@ -13,6 +13,7 @@ from test_report_support import record, write
 from jiant_sparse.report import published
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
+from jiant_sparse.report.rendering import markdown
 from jiant_sparse.report.summary import Summary
 from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables import make
@@ -157,11 +158,19 @@ def test_holm_is_over_all_tests_of_the_table(tmp_path: Path) -> None:
         assert 0 < len(below) < 6
 
 
-def test_a_difference_stands_out_in_either_direction(tmp_path: Path) -> None:
+def test_a_reference_that_is_worse_is_not_marked_as_good(tmp_path: Path) -> None:
     scores = {("rte", "sam"): SAM, ("rte", "random"): (1.0, 2.0, 3.0)}
     found = summary(tmp_path, scores)
-    assert cell(tables(found)[0], "random").tone == "good"
-    assert cell(tables(found, "random")[0], "sam").tone == "good"
+    for better, worse in zip(tables(found), tables(found, "random"), strict=True):
+        one, other = cell(better, "random"), cell(worse, "sam")
+        assert (one.tone, one.note.partition(": ")[0]) == ("good", "better")
+        assert (other.tone, other.note.partition(": ")[0]) == ("alarm", "worse")
+        assert "better and worse are said of a p below 0.05 after it" in better.notes[0]
+        assert "**" in _row(markdown(better)) and "**" not in _row(markdown(worse))
+
+
+def _row(text: str) -> str:
+    return text.splitlines()[6]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import hashlib
 import random
+from types import NoneType
 from typing import get_args
 
 import pytest
@@ -8,6 +9,7 @@ from jiant_sparse.benchmark.cell import Setup
 from jiant_sparse.data.split import (
     KINDS,
     check_split,
+    default_split,
     drop,
     in_index_order,
     published_dev_split,
@@ -28,7 +30,8 @@ PUBLISHED_SIZES = {
 
 
 def pool(size, *, seed=0):
-    rows = [{"idx": index, "text": f"row {index}"} for index in range(size)]
+    said = {"hypothesis": "h", "label": "neutral"}
+    rows = [{"idx": index, "premise": f"row {index}", **said} for index in range(size)]
     random.Random(seed).shuffle(rows)
     return rows
 
@@ -46,7 +49,8 @@ def test_the_shipped_lists_are_the_authors_dev_sets():
         assert len(set(lists[name])) == dev == total - 9 * (total // 10)
 
 
-def test_published_takes_the_listed_rows_in_index_order():
+def test_published_takes_the_listed_rows_in_index_order(as_published):
+    as_published(TASKS["cb"], pool(250))
     train, dev = split_rows(pool(250), "published", task=TASKS["cb"], seed=0)
     assert indices(dev) == list(published_dev_split()["cb"])
     assert indices(train) == sorted(set(range(250)) - set(indices(dev)))
@@ -54,9 +58,26 @@ def test_published_takes_the_listed_rows_in_index_order():
     assert again == (train, dev)
 
 
-def test_published_is_for_variants_with_the_same_rows():
+def test_published_is_for_variants_with_the_same_rows(as_published):
     task = variant("cb_again", like="cb")
+    with pytest.raises(InputError) as caught:
+        split_rows(pool(250), "published", task=task, seed=0)
+    assert str(caught.value) == (
+        "task cb_again: split is published, but the 250 rows of train and val together are not "
+        "those that the authors divided: idx, texts or labels differ; use split random or files "
+        "for other data"
+    )
+    as_published(task, pool(250))
     assert len(split_rows(pool(250), "published", task=task, seed=0)[1]) == 25
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_default_is_published_for_the_papers_tasks_alone(name):
+    assert default_split(TASKS[name]) == ("published" if name in PUBLISHED_SIZES else "files")
+    assert default_split(variant("mine", like=name)) == "files"
+    assert default_split(variant(name, like=name, metric=TASKS[name].metrics[-1])) == (
+        default_split(TASKS[name])
+    )
 
 
 def test_published_refuses_another_pool():
@@ -103,7 +124,8 @@ def test_unknown_kinds():
 
 
 def test_a_configuration_takes_the_same_kinds():
-    assert get_args(Setup.model_fields["split"].annotation) == KINDS
+    kinds, none = get_args(Setup.model_fields["split"].annotation)
+    assert (get_args(kinds), none) == (KINDS, NoneType)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -1,7 +1,7 @@
 """The report's tests of significance, against SciPy, statsmodels and the published tables."""
 
 import math
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -146,8 +146,11 @@ def test_holm_only_raises_keeps_the_order_and_leaves_none_alone(p_values):
     assert [c for c in corrected if c is not None] == holm(known), "None is not of the family"
 
 
+PAIRS = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=25))
+@given(st.lists(PAIRS, min_size=9, max_size=25))
 def test_spearman_as_scipy_does_it_with_ties(pairs):
     x, y = zip(*pairs, strict=True)
     found = spearman(x, y)
@@ -156,14 +159,47 @@ def test_spearman_as_scipy_does_it_with_ties(pairs):
         return
     theirs = stats.spearmanr(x, y)
     assert found.rho == pytest.approx(theirs.statistic, abs=1e-12) and found.n == len(pairs)
-    assert found.p == pytest.approx(theirs.pvalue, rel=1e-6, abs=1e-12)
+    if abs(found.rho) < 1:
+        assert found.p == pytest.approx(theirs.pvalue, rel=1e-6, abs=1e-12)
+
+
+def brute_force(x, y):
+    """The share of all orders of y whose |rho| is at least that of the order given."""
+    x, y = stats.rankdata(x), stats.rankdata(y)
+    found = [abs(np.corrcoef(x, order)[0, 1]) for order in permutations(y)]
+    return np.mean(np.array(found) >= found[0] - 1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(PAIRS, min_size=3, max_size=6))
+def test_the_p_of_few_pairs_is_counted_over_all_orders(pairs):
+    x, y = zip(*pairs, strict=True)
+    found = spearman(x, y)
+    assert found is None or found.p == pytest.approx(brute_force(x, y), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "p"),
+    [
+        ([1, 2, 3], [4, 5, 6], 2 / 6),
+        ([1, 2, 3], [6, 5, 4], 2 / 6),
+        ([1, 1, 2], [3, 3, 7], 2 / 6),
+        ([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 3, 4, 5, 6, 7, 8], 2 / math.factorial(8)),
+        ([*range(9)], [*range(9)], 2 / math.factorial(9)),
+        ([1] * 8 + [2], [3] * 8 + [9], 1 / 9),
+        ([1, 1, 1, 2, 2, 2, 3, 3, 3], [3, 3, 3, 2, 2, 2, 1, 1, 1], 2 * 6**3 / math.factorial(9)),
+    ],
+)
+def test_a_perfect_correlation_has_the_p_of_the_orders_that_give_it(x, y, p):
+    found = spearman(x, y)
+    assert abs(found.rho) == 1 and found.p == pytest.approx(p, rel=1e-12)
 
 
 def test_spearman_of_nothing_to_correlate():
     assert spearman([1, 2], [1, 2]) is None
     assert spearman([1, 1, 1], [1, 2, 3]) is None
     whole = spearman([3.0, 1.0, 2.0], [30.0, 10.0, 20.0])
-    assert (whole.rho, whole.p, whole.n) == (1.0, 0.0, 3)
+    assert (whole.rho, whole.n) == (1.0, 3) and whole.p == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="^spearman: 3 and 2 values; x and y must be of equal len"):
         spearman([1, 2, 3], [1, 2])
 

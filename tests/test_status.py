@@ -19,7 +19,15 @@ from typer.testing import CliRunner
 
 from jiant_sparse.benchmark import lock, lock_file, status
 from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
-from jiant_sparse.benchmark.record import CellKey, Cost, Primary, Provenance, Record
+from jiant_sparse.benchmark.record import (
+    DELTA,
+    CellKey,
+    Cost,
+    Primary,
+    Provenance,
+    Record,
+    settings_hash,
+)
 from jiant_sparse.benchmark.work import work
 from jiant_sparse.cli import app
 from jiant_sparse.cli.status import LISTED, WIDTH
@@ -64,9 +72,10 @@ class Folder:
 
     def record(self, place, **fields):
         Record(
-            cell=self.key(place), settings={}, settings_hash="", inputs={},
+            cell=self.key(place), settings={}, settings_hash=settings_hash({}), inputs={},
             provenance=PROVENANCE, **fields,
         ).write(self.path / place)  # fmt: skip
+        (self.path / place / DELTA).touch()
 
     def lock(self, place, *progress, age=0.0, released=False, owner="far:17", generation=0):
         """progress: phase, step, steps, score."""
@@ -345,7 +354,32 @@ def test_a_record_in_a_wrong_place_is_broken_and_its_time_does_not_count(folder)
     assert (found.done, found.waiting, found.time_left.seconds) == (0, 7, None)
     (broken,) = found.broken
     assert broken.path == "rte/sam/seed-0/record.json"
-    assert "of another cell: CellKey(benchmark='b', task='cb'" in broken.problem
+    assert broken.problem == "is the record of another cell: b/cb/sam/seed-0"
+
+
+def test_a_record_that_does_not_count_elsewhere_is_broken_here(folder):
+    for seed in range(2):
+        folder.done(f"cb/sam/seed-{seed}")
+    path = folder.path / "cb/sam/seed-0/record.json"
+    text = path.read_text()
+    (folder.path / "cb/sam/seed-1" / DELTA).unlink()
+    for old, new, problem in (
+        ('"dev": 0.5', '"dev": true', "primary.dev: Input should be a valid number"),
+        ('"dev": 0.5', '"dev": "0.5"', "primary.dev: Input should be a valid number"),
+        ('"dev": 0.5', '"dev": 50', "primary.dev is 50; it must be a fraction from -1 to 1"),
+        ('"settings": {}', '"settings": {"a": 1}', "settings_hash is not that of the settings"),
+    ):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        found = folder.look()
+        assert found.done == 0
+        places = [(broken.path, broken.problem) for broken in found.broken]
+        assert [place for place, _ in places] == [
+            "cb/sam/seed-0/record.json",
+            f"cb/sam/seed-1/{DELTA}",
+        ]
+        assert places[0][1].startswith(problem)
+        assert places[1][1] == "is missing, but the record is there"
 
 
 def test_a_place_that_is_no_directory_is_broken(folder):

@@ -1,5 +1,6 @@
 """One cell through jiant: what it does, measured from outside."""
 
+import functools
 import json
 import shutil
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertTokenizer
 
-from jiant_sparse.benchmark import record
+from jiant_sparse.benchmark import plan, record
 from jiant_sparse.benchmark.work import work
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import features, runner
@@ -148,6 +149,43 @@ def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_pat
         assert torch.equal(tuned[f"head.{name}"], parameter), name
     assert losses(job)[:6] == losses(replayed)[:6]
     assert losses(job)[6:] != losses(replayed)[6:]
+
+
+def refused(call, *arguments) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return caught.value.problems
+
+
+def test_rows_left_out_end_the_cell_before_training_unless_that_is_allowed(
+    make_job, data_dir, tmp_path
+):
+    shutil.copytree(data_dir / "wsc", tmp_path / "data/wsc")
+    path = tmp_path / "data/wsc/test.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["text"] += " indeed" * 30 + f" {rows[0]['target']['span2_text']}"
+    rows[0]["target"]["span2_index"] = len(rows[0]["text"].split()) - 1
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make = functools.partial(make_job, "wsc", data_dir=str(tmp_path / "data"))
+    job = make(train={"max_seq_length": 24})
+    (problem,) = refused(train, job)
+    assert problem == (
+        f"{path}: 1 of 12 rows do not fit train.max_seq_length 24 and would be left out; at most "
+        "1 % may be; raise it, or set train.allow_dropped to true"
+    )
+    assert not (job.directory / "record.json").exists()
+    assert not (job.directory / "log.jsonl").exists(), "nothing was trained"
+    result = train(make(train={"max_seq_length": 24, "allow_dropped": True}))
+    assert result.provenance.dropped_examples == {"test": 1}
+    assert result.data == record.Data(
+        train=24, dev=10, test=12, published_train_val=False, published_test=False
+    )
+    (problem,) = refused(plan.states, [job])
+    assert problem == (
+        f"{job.directory}/record.json: 1 of 12 test rows do not fit max_seq_length and were not "
+        "scored; that counts only if train.allow_dropped is true"
+    )
+    assert plan.states([make(train={"max_seq_length": 24, "allow_dropped": True})]) == ["ok"]
 
 
 def test_same_settings_and_seed_give_the_same_bytes(make_job):

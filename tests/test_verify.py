@@ -101,7 +101,7 @@ def cb_rows(indices, labels):
     ]
 
 
-def test_the_authors_cb_files_are_recognised(tmp_path):
+def test_the_authors_cb_files_are_recognised(tmp_path, as_published):
     names = ["entailment"] * 119 + ["neutral"] * 115 + ["contradiction"] * 16
     dev = published_dev_split()["cb"]
     rows = cb_rows(range(250), names)
@@ -110,6 +110,11 @@ def test_the_authors_cb_files_are_recognised(tmp_path):
     write(tmp_path, TASKS["cb"], "train", [row for row in rows if row["idx"] not in dev])
     write(tmp_path, TASKS["cb"], "val", [row for row in rows if row["idx"] in dev])
     write(tmp_path, TASKS["cb"], "test", test)
+    as_published(TASKS["cb"], [])
+    assert verify(tmp_path, [TASKS["cb"]]).notes[0] == (
+        "cb: not the authors' rows: idx, texts or labels differ in train and val and in test"
+    )
+    as_published(TASKS["cb"], rows, test)
     absent, named = verify(tmp_path, [TASKS["cb"]]).notes
     assert absent == 'cb: no row of val has the label "contradiction"'
     assert named.startswith("cb: the labels are named as jiant's own download")

@@ -89,7 +89,7 @@ class Binder:
             for seed in file.seeds if block.seeds is None else block.seeds:
                 if train is not None:
                     key = CellKey(benchmark=file.benchmark, task=label, method=name, seed=seed)
-                    cells.append(Cell(key, task, method_name, fields, train, setup))
+                    cells.append(Cell(key, task, method_name, fields, train, setup.of(task)))
         return tuple(cells)
 
     def sub_block(self, kind: str, label: str, raw: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jiant_sparse.benchmark.record import CellKey, Record, settings_hash
+from jiant_sparse.data.split import default_split
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
@@ -56,6 +57,9 @@ class Train(Block):
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)
+    allow_dropped: bool = Field(
+        False, description="score even if over 1 % of dev or test do not fit max_seq_length"
+    )
     precision: Literal["fp32", "bf16"] = "fp32"
     checkpoint_every: int | None = Field(
         None, ge=1, description="steps between checkpoints; null = by the clock alone"
@@ -80,8 +84,10 @@ class Setup(Block):
         "pooler", description="what the head reads; `pooler` is random in RoBERTa's hub weights"
     )
     data_dir: str = Field(min_length=1)
-    split: Literal["published", "random", "files", "dev_as_test"] = Field(
-        "published", description="dev_as_test trains on train and val, and dev is test"
+    split: Literal["published", "random", "files", "dev_as_test"] | None = Field(
+        None,
+        description="dev_as_test trains on train and val, and dev is test; null = published for "
+        "the seven tasks of Fu et al., files for all others",
     )
     split_seed: int = Field(0, ge=0)
     drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
@@ -91,6 +97,10 @@ class Setup(Block):
         ge=1,
         description="CPU threads of a cell, which decide its last bits; null = cores / workers",
     )
+
+    def of(self, task: Task) -> "Setup":
+        """These settings with the way of splitting that `task` gets by default, if none is set."""
+        return self if self.split else self.model_copy(update={"split": default_split(task)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +127,10 @@ class Cell:
         """All that decides the result; the place of the data does not, its content is hashed.
 
         Nor do checkpoints: a run that went on from one is the run that was never stopped. Nor does
-        a field that earlier versions did not have, at its default.
+        `allow_dropped`, which decides whether there is a result, nor a field that earlier versions
+        did not have, at its default.
         """
-        train = self.train.model_dump(exclude={"checkpoint_every", "checkpoint_minutes"})
+        idle = {"checkpoint_every", "checkpoint_minutes", "allow_dropped"}
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
@@ -128,7 +139,7 @@ class Cell:
                 "name": self.method_name,
                 **_without(self.method_fields, self._later_fields),
             },
-            "train": _without(train, _LATER_TRAIN),
+            "train": _without(self.train.model_dump(exclude=idle), _LATER_TRAIN),
         }
 
     @property
@@ -138,8 +149,8 @@ class Cell:
 
     @property
     def settings_hash(self) -> str:
-        """Hash of all settings but the model's name or path: its content counts as an input."""
-        return settings_hash({k: v for k, v in self.settings.items() if k != "model"})
+        """The hash of `settings`, as in a record."""
+        return settings_hash(self.settings)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ def read_document(kind: type[Model], path: Path) -> Model:
     Raises InputError naming the file, and every field that is missing, unknown or of a wrong type.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:

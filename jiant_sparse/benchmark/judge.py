@@ -136,11 +136,13 @@ class Records:
         if not path.exists():
             return "missing", None
         try:
-            found = record.read(path)
+            found = record.read(path, cell.key)
         except InputError:
             return "unreadable", None
         if found.settings_hash != cell.settings_hash:
             return "made with other settings", None
+        if record.unscored(found, record.MOST_DROPPED) and not cell.train.allow_dropped:
+            return "short of rows", None
         return ("ok", found) if found.status == "ok" or _diverged(found) else ("failed", None)
 
     def _unready(self, selection: Selection, states: Mapping[str, Counter[str]]) -> str:

@@ -133,6 +133,15 @@ def records(jobs: Sequence[Job]) -> list[record.Record | None]:
             except InputError as error:
                 problems += _advised(error, "remove it to run the cell again")
                 continue
+            if problem := record.lost_delta(job.directory, result):
+                problems.append(f"{problem}; put it back, or remove {path} to run the cell again")
+                continue
+            few = record.unscored(result, record.MOST_DROPPED)
+            if few and not job.cell.train.allow_dropped:
+                problems.append(
+                    f"{path}: {few} rows do not fit max_seq_length and were not scored; that "
+                    "counts only if train.allow_dropped is true"
+                )
             found.append(result)
             made_of = result.model_dump(include={"settings", "settings_hash", "inputs"})
         else:
@@ -140,7 +149,10 @@ def records(jobs: Sequence[Job]) -> list[record.Record | None]:
             path, made_of = job.directory / checkpoint.FOLDER, checkpoint.identity(job.directory)
         difference = made_of and _difference(job, made_of)
         if difference:
-            problems.append(f"{path}: {difference}; use another --output-dir or remove it")
+            # A checkpoint is not to be removed while somebody goes on from it.
+            is_over = found[-1] is not None or lock_file.holder(job.directory) is None
+            remove = " or remove it" if is_over else ""
+            problems.append(f"{path}: {difference}; use another --output-dir{remove}")
     if problems:
         raise InputError(*problems)
     return found
@@ -152,6 +164,15 @@ def missing(jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
     return [job for job, state in zip(jobs, states(jobs), strict=True) if state in wanted]
 
 
+def retriable(jobs: Sequence[Job]) -> int:
+    """How many of the jobs have failed by their own record, which `--retry-failed` replaces."""
+    count = 0
+    for job in jobs:
+        with contextlib.suppress(InputError):
+            count += states([job]) == ["failed"]
+    return count
+
+
 def write_data(jobs: Sequence[Job], output_dir: Path) -> None:
     """Write the data files that a split or a perturbation derives, those that are not there yet."""
     for cell in {_data_key(job.cell): job.cell for job in jobs}.values():
@@ -161,7 +182,7 @@ def write_data(jobs: Sequence[Job], output_dir: Path) -> None:
 
 def read_record(job: Job) -> record.Record:
     """The job's record."""
-    return record.read(job.directory / record.FILE_NAME)
+    return record.read(job.directory / record.FILE_NAME, job.cell.key)
 
 
 def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
@@ -204,8 +225,8 @@ def check_manifest(benchmark: Benchmark, output_dir: Path) -> None:
     if lost:
         raise InputError(
             f"{path}: lists {len(lost)} cells that were begun and are not in this plan, such as "
-            f"{lost[0]}; use --only to run a part of a plan, another --output-dir for another "
-            "plan, or remove these cells"
+            f"{lost[0]}; to run a part of a plan, leave its file as it was and use --only; for "
+            "another plan, use another --output-dir or `benchmark`; or remove these cells"
         )
 
 
@@ -248,8 +269,7 @@ def _difference(job: Job, made_of: Mapping[str, Any]) -> str:
         keys = sorted((old.keys() | new.keys()) - {"model"})  # its content counts, below
         pairs = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in keys}
         changes = [f"{key} was {was}, is {now}" for key, (was, now) in pairs.items() if was != now]
-        told = "; ".join(changes) or "settings_hash is not that of its settings"
-        return f"was made with other settings: {told}"
+        return f"was made with other settings: {'; '.join(changes)}"
     changed = [n for n, digest in job.inputs.items() if made_of["inputs"].get(n) != digest]
     if changed:
         return f"input changed since the cell ran: {', '.join(str(job.places[n]) for n in changed)}"

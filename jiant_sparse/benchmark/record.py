@@ -2,17 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from jiant_sparse.benchmark.document import read_document
+from jiant_sparse.errors import InputError
 from jiant_sparse.files import write_text
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
+# Beside the record of a cell that ended well, and written before it.
+DELTA = "delta.safetensors"
+LARGEST_NUMBER = 2.0**63
+# Percent of the rows of dev, and of test, that may be left out as too long without being asked.
+MOST_DROPPED = 1
 
 
 class _Part(BaseModel):
@@ -45,6 +52,18 @@ class Primary(_Part):
         description="test value of always giving the most frequent answer of the test set; None "
         "for tasks without classes, and in records of before it was measured",
     )
+
+
+class Data(_Part):
+    """The rows that the cell was given."""
+
+    train: int = Field(description="rows of the phase, with those left out for their length")
+    dev: int
+    test: int
+    published_train_val: bool = Field(
+        description="whether train and val together are the rows of Fu et al."
+    )
+    published_test: bool
 
 
 class Params(_Part):
@@ -126,6 +145,9 @@ class Record(_Part):
     settings: dict[str, Any]
     settings_hash: str
     inputs: dict[str, str] = Field(description="sha256 of the model's and the data's files")
+    data: Data | None = Field(
+        default=None, description="None if the cell failed, and in records of before it was kept"
+    )
     status: Literal["ok", "failed"]
     error: str | None = None
     metrics: dict[Literal["dev", "test", "train"], dict[str, float | None]] = Field(
@@ -147,9 +169,84 @@ class Record(_Part):
         write_text(directory / FILE_NAME, self.model_dump_json(indent=1) + "\n")
 
 
-def read(path: Path) -> Record:
-    """The record in the file `path`; raises as `read_document`."""
-    return read_document(Record, path)
+def read(path: Path, cell: CellKey | None = None) -> Record:
+    """The record in the file `path`, which is that of `cell` if one is given.
+
+    Raises InputError as `read_document`, and for the record of another cell, numbers that no run
+    can have, or settings that are not those of the hash.
+    """
+    found = read_document(Record, path)
+    problems = [*_impossible(found)]
+    if not problems and found.settings_hash != settings_hash(found.settings):
+        problems.append("settings_hash is not that of the settings; one of them was edited")
+    if cell is not None and found.cell != cell:
+        place = found.cell.directory(Path()).as_posix()
+        problems.append(f"is the record of another cell: {place}")
+    if problems:
+        raise InputError(*(f"{path}: {problem}" for problem in problems))
+    return found
+
+
+def _impossible(record: Record) -> Iterator[str]:
+    """Values of the right type that no run can have had, and that would spoil every mean."""
+    scores: list[tuple[str, Any]] = []
+    if record.primary:
+        scores += [(f"primary.{name}", v) for name, v in record.primary if name != "name"]
+    for phase, metrics in record.metrics.items():
+        scores += [(f"metrics.{phase}.{name}", value) for name, value in metrics.items()]
+    scores += [(f"history: score at step {step}", value) for step, value in record.history]
+    for name, value in scores:
+        if value is not None and not -1 <= value <= 1:
+            yield f"{name} is {value:g}; it must be a fraction from -1 to 1"
+    counts: list[tuple[str, Any]] = [("steps", record.steps), ("best_step", record.best_step)]
+    counts += [(f"cost.{name}", value) for name, value in record.cost]
+    counts += [(f"params.{name}", value) for name, value in record.params or ()]
+    counts += [(f"data.{name}", value) for name, value in record.data or ()]
+    counts += [("history: step", step) for step, _ in record.history]
+    for name, value in counts:
+        if value is not None and not 0 <= value < LARGEST_NUMBER:
+            yield f"{name} is {value!r}; it must be from 0 to 2^63"
+    # Neither NaN nor an integer of 400 digits is.
+    if not all(abs(number) <= sys.float_info.max for number in _numbers(record.settings)):
+        yield "settings hold a number that is not finite or too large for a float"
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def unscored(record: Record, most: float = 0) -> str:
+    """ "4 of 10 dev and 15 of 20 test": of these rows more than `most` percent did not fit
+    max_seq_length; empty if of neither. A total that is not recorded counts as 0."""
+    found = []
+    for phase in ("dev", "test"):
+        number = record.provenance.dropped_examples.get(phase, 0)
+        total = getattr(record.data, phase) if record.data else 0
+        if 100 * number > most * total:
+            found.append(f"{number} of {total} {phase}" if total else f"{number} {phase}")
+    return " and ".join(found)
+
+
+def lost_delta(directory: Path, record: Record) -> str | None:
+    """Why the delta of a record in `directory` is not the one that was written with it.
+
+    None if it is, by its size, or if the cell failed and so has none.
+    """
+    path, size = directory / DELTA, record.cost.delta_bytes
+    if record.status != "ok":
+        return None
+    if not path.exists():
+        return f"{path}: is missing, but the record is there"
+    there = path.stat().st_size
+    if size is not None and there != size:
+        return f"{path}: has {there} bytes; the delta of the record beside it has {size}"
+    return None
 
 
 def describe(record: Record) -> str:
@@ -175,6 +272,10 @@ def _percent(fraction: float | None) -> str:
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of the settings as canonical JSON: the same settings, the same hash, anywhere."""
+    """SHA-256 of the settings as canonical JSON: the same settings, the same hash, anywhere.
+
+    The model's name or path is left out: its content counts as an input.
+    """
+    settings = {key: value for key, value in settings.items() if key != "model"}
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -164,9 +164,10 @@ def _state(directory: Path, benchmark: str, planned: PlannedCell) -> _State:
     try:
         # First: a cell that ends meanwhile has a record when that is looked for.
         holder = lock_file.holder(cell)
-        found = record.read(directory / path) if (directory / path).exists() else None
-        if found and found.cell != CellKey(benchmark=benchmark, **planned.model_dump()):
-            return Broken(path, f"is the record of another cell: {found.cell!r}")
+        key = CellKey(benchmark=benchmark, **planned.model_dump())
+        found = record.read(directory / path, key) if (directory / path).exists() else None
+        if found and (problem := record.lost_delta(cell, found)):
+            raise InputError(problem)
         if found and found.status == "ok":
             return found
         if holder:
@@ -175,7 +176,8 @@ def _state(directory: Path, benchmark: str, planned: PlannedCell) -> _State:
             return Failed(place, (found.error or "no reason given").splitlines()[0])
         return _Waiting(checkpoint_step(cell))
     except InputError as error:
-        return Broken(path, error.problems[0].removeprefix(f"{directory / path}: "))
+        where, _, problem = error.problems[0].removeprefix(f"{directory}/").partition(": ")
+        return Broken(where, problem)
     except OSError as error:
         return Broken(place, f"cannot be read: {error.strerror}")
 

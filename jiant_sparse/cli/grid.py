@@ -73,9 +73,9 @@ def grid(
     wanted = plan.parse_only(only)
     given = options.given(model, data_dir)
     benchmark = config_module.load(config, set_ or (), given, output_dir=output_dir, only=wanted)
-    plan.check_manifest(benchmark, output_dir)
     jobs = plan.plan(benchmark, output_dir, wanted, tensorboard=options.tensorboard(log))
     todo = plan.missing(jobs, retry_failed=retry_failed)
+    plan.check_manifest(benchmark, output_dir)
     order = _Order(benchmark, jobs, todo, choice, output_dir, retry_failed, Past(output_dir))
     if dry_run:
         keys = (job.cell.key for job in jobs)
@@ -154,9 +154,10 @@ def _run_grid(order: _Order, executor: "Executor") -> "list[Record]":
 
 def _tell_stopped(order: _Order, records: "dict[Path, Record]") -> None:
     """What a grid that was interrupted leaves, and how to go on."""
+    from jiant_sparse.benchmark import plan
     from jiant_sparse.host import checkpoint
 
-    failed = sum(record.status == "failed" for record in records.values())
+    failed = plan.retriable([job for job in order.todo if job.directory in records])
     left = sum(
         checkpoint.exists(job.directory) for job in order.todo if job.directory not in records
     )
@@ -170,15 +171,17 @@ def _tell_stopped(order: _Order, records: "dict[Path, Record]") -> None:
 
 def _summarise(order: _Order, records: "list[Record]") -> int:
     """Say what came of all cells; how many have failed."""
+    from jiant_sparse.benchmark import plan
     from jiant_sparse.benchmark.record import describe
 
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         typer.echo(describe(record), err=True)
+    again = plan.retriable(order.jobs) if failed else 0
     typer.echo(
         f"{order.benchmark.name}: {len(order.jobs)} cells, {len(order.ended)} ended before, "
         f"{len(order.todo)} ended now, {len(failed)} failed"
-        + ("; --retry-failed runs these again" if failed else ""),
+        + (f"; --retry-failed runs {again} again" if again else ""),
         err=True,
     )
     return len(failed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jiant_sparse.data.split import check_dividing, check_split, split_rows
 from jiant_sparse.data.store import publish, to_text, write_manifest
+from jiant_sparse.data.table import SPAN_FIELDS
 from jiant_sparse.data.tasks import Task, row_problems
 from jiant_sparse.errors import InputError
 
@@ -91,9 +92,6 @@ def _rows(loaded: "DatasetDict", hub_split: str, task: Task) -> list[dict]:
     if problems:
         raise InputError(*problems[:20])
     return rows
-
-
-SPAN_FIELDS = ("span1_index", "span1_text", "span2_index", "span2_text")
 
 
 def _hub_fields(task: Task) -> Iterable[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jiant_sparse import files
+from jiant_sparse.data.authors import Part, are_published
 from jiant_sparse.data.split import (
     DIVIDING,
     check_fraction,
@@ -27,13 +28,15 @@ class TaskData:
     """The files of a task that a cell uses. Each mapping has the keys train, val and test.
 
     paths: absolute; val and test may be one file. sha256: of the file's bytes, in hex. examples:
-    number of rows.
+    number of rows. published: whether the rows of train and val together, and those of test, are
+    the ones of Fu et al., however they were divided.
     """
 
     task: Task
     paths: dict[str, Path]
     sha256: dict[str, str]
     examples: dict[str, int]
+    published: dict[Part, bool]
 
 
 def prepare(
@@ -66,6 +69,10 @@ def prepare(
     digests = {phase: files.sha256(path) for phase, path in paths.items()}
     derived, settings = {}, {"split": split}
     pool = rows["train"] + rows["val"]
+    published = {
+        "train_val": are_published(pool, task, "train_val"),
+        "test": are_published(rows["test"], task, "test"),
+    }
     if split in DIVIDING:
         derived["train"], derived["val"] = split_rows(pool, split, task=task, seed=split_seed)
     elif split == "dev_as_test":
@@ -86,7 +93,7 @@ def prepare(
         if write:
             _write_once(paths[phase], text, digests[phase])
     examples = {phase: len(rows[phase]) for phase in PHASES}
-    return TaskData(task=task, paths=paths, sha256=digests, examples=examples)
+    return TaskData(task, paths, digests, examples, published)
 
 
 def _read_all(task: Task, paths: dict[str, Path]) -> dict[str, list[dict]]:

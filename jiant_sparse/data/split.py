@@ -16,6 +16,7 @@ from fractions import Fraction
 from importlib import resources
 
 from jiant_sparse import seeds
+from jiant_sparse.data.authors import are_published
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.errors import InputError, suggest
 
@@ -32,6 +33,12 @@ def published_dev_split() -> dict[str, tuple[int, ...]]:
     path = resources.files("jiant_sparse.data") / "published_dev_split.json"
     lists = json.loads(path.read_text(encoding="utf-8"))
     return {name: tuple(sorted(indices)) for name, indices in lists.items()}
+
+
+def default_split(task: Task) -> str:
+    """The authors' division for their own seven tasks, else the files as they are."""
+    is_theirs = task.name == task.like and task.name in published_dev_split()
+    return "published" if is_theirs else "files"
 
 
 def check_split(kind: str, task: Task) -> None:
@@ -147,6 +154,11 @@ def _published(rows: Sequence[dict], task: Task) -> tuple[list[dict], list[dict]
             f"{where}, but {len(absent)} of the {len(wanted)} idx of the authors' dev set are in "
             f"neither train nor val, the first is {absent[0]}; use split random or files for "
             "other data"
+        )
+    if not problems and not are_published(rows, task, "train_val"):
+        problems.append(
+            f"{where}, but the {len(rows)} rows of train and val together are not those that the "
+            "authors divided: idx, texts or labels differ; use split random or files for other data"
         )
     if problems:
         raise InputError(*problems)

@@ -9,6 +9,8 @@ from types import MappingProxyType
 
 # Phase "val" is the dev set; "test" is the original dev set, labels included.
 PHASES = ("train", "val", "test")
+# Of WSC's `target`.
+SPAN_FIELDS = ("span1_index", "span1_text", "span2_index", "span2_text")
 
 Label = str | int | bool
 

@@ -13,6 +13,7 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 from jiant_sparse import files
+from jiant_sparse.data.authors import Part, are_published, content
 from jiant_sparse.data.split import published_dev_split
 from jiant_sparse.data.store import MANIFEST, phase_path, read_manifest, write_manifest
 from jiant_sparse.data.tasks import PHASES, Task, read_rows
@@ -138,6 +139,16 @@ def _size_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
         )
         return
     published = published_dev_split().get(task.name, ())
+    parts: tuple[tuple[str, Part, list[dict]], ...] = (
+        ("train and val", "train_val", pool),
+        ("test", "test", rows["test"]),
+    )
+    others = [name for name, part, its in parts if not are_published(its, task, part)]
+    if published and others:
+        yield (
+            f"{task.name}: not the authors' rows: idx, texts or labels differ in "
+            f"{' and in '.join(others)}"
+        )
     common = {row.get("idx") for row in rows["val"]}.intersection(published)
     if published and not len(common) == len(published) == len(rows["val"]):
         yield (
@@ -178,11 +189,11 @@ def _repetition_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
     first: dict[str, dict[tuple, tuple[int, object]]] = {phase: {} for phase in PHASES}
     for phase in PHASES:
         for line, row in enumerate(rows[phase], start=1):
-            first[phase].setdefault(_text_key(row, task), (line, row["label"]))
+            first[phase].setdefault(content(row, task), (line, row["label"]))
     for earlier, later in combinations_with_replacement(PHASES, 2):
         places, relabelled = [], 0
         for line, row in enumerate(rows[later], start=1):
-            there = first[earlier].get(_text_key(row, task))
+            there = first[earlier].get(content(row, task))
             if there is None or (earlier == later and there[0] == line):
                 continue
             places.append(f"{later}.jsonl:{line} = {earlier}.jsonl:{there[0]}")
@@ -195,12 +206,6 @@ def _repetition_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
                 f"{task.name}: {len(places)} rows of {later} are {where}, {relabelled} of them "
                 f"with another label: {shown}" + (f" and {more} more" if more > 0 else "")
             )
-
-
-def _text_key(row: dict, task: Task) -> tuple:
-    names = [*task.texts, *(name for name, _ in task.choices)]
-    spans = sorted(row["target"].items()) if task.has_spans else []
-    return (*(row[name] for name in names), *spans)
 
 
 def _span_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from jiant.tasks.retrieval import create_task_from_config
 from jiant.utils.torch_utils import ListDataset
 
 from jiant_sparse.benchmark.cell import Train
+from jiant_sparse.benchmark.record import MOST_DROPPED
 from jiant_sparse.errors import InputError
 from jiant_sparse.seeds import derive
 
@@ -103,6 +104,22 @@ def load_phase(task: Task, path: Path, tokenizer: Any, encoder: Any, max_seq_len
         task=task, cache=caching.InMemoryDataCache(dataset.data), examples=examples
     )
     return Phase(dataset.data, labels, dropped=len(examples) - len(rows))
+
+
+def check_dropped(phases: Mapping[str, Phase], paths: Mapping[str, Path], train: Train) -> None:
+    """Raise InputError if more than MOST_DROPPED percent of val or test would not be scored."""
+    problems = []
+    for name in () if train.allow_dropped else ("val", "test"):
+        dropped = phases[name].dropped
+        total = len(phases[name].rows) + dropped
+        if 100 * dropped > MOST_DROPPED * total:
+            problems.append(
+                f"{paths[name]}: {dropped} of {total} rows do not fit train.max_seq_length "
+                f"{train.max_seq_length} and would be left out; at most {MOST_DROPPED} % may be; "
+                "raise it, or set train.allow_dropped to true"
+            )
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
 
 
 def _fit(tokenized: Any, max_seq_length: int) -> Any:

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from jiant_sparse.benchmark.cell import Cell
+from jiant_sparse.benchmark.record import DELTA, Data
 from jiant_sparse.data.prepare import TaskData
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import sha256
 from jiant_sparse.host import model
+
+# Phase in a record -> phase of the data.
+PHASES = {"dev": "val", "test": "test", "train": "train"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,18 @@ class Job:
     def places(self) -> dict[str, Path]:
         """Where each of the inputs lies."""
         return {"model": self.source.path, **self.data.paths}
+
+    @property
+    def delta(self) -> Path:
+        """Where the cell leaves what training changed."""
+        return self.directory / DELTA
+
+    @property
+    def rows(self) -> Data:
+        """What a record says of the rows that the cell was given."""
+        rows = {name: self.data.examples[phase] for name, phase in PHASES.items()}
+        whose = {f"published_{part}": is_so for part, is_so in self.data.published.items()}
+        return Data(**rows, **whose)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from jiant_sparse.host import (
     resume,
 )
 from jiant_sparse.host.control import Control, Stopped
-from jiant_sparse.host.job import Job
+from jiant_sparse.host.job import PHASES, Job
 from jiant_sparse.host.loop import Scores, SparseMetarunner
 from jiant_sparse.host.metrics import fractions, majority
 from jiant_sparse.host.optimizer import make_optimizer
@@ -36,8 +36,6 @@ from jiant_sparse.host.runner import ModelProbe, SparseRunner
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.bits import differing
-
-PHASES = {"dev": "val", "test": "test", "train": "train"}
 
 
 def train(job: Job, control: Control | None = None, *, verbose: bool = False) -> Record:
@@ -75,7 +73,7 @@ class _Run:
         jiant_model, runner = self._build()
         self.base = _snapshot(jiant_model.encoder)
         # Of an earlier run whose record was removed.
-        (directory / "delta.safetensors").unlink(missing_ok=True)
+        self.job.delta.unlink(missing_ok=True)
         at, step = (state["log"], len(state["step_seconds"])) if state else (None, 0)
         with log.Log(directory, at, step=step, tensorboard=self.job.tensorboard) as entries:
             runner.log_writer = entries
@@ -109,6 +107,7 @@ class _Run:
         changed, delta_bytes = self._save_delta(jiant_model)
         return Record(
             **self.job.identity,
+            data=self.job.rows,
             status="ok",
             metrics=metrics,
             primary=self._primary(runner, metrics),
@@ -183,6 +182,7 @@ class _Run:
             )
             for phase in PHASES.values()
         }
+        features.check_dropped(phases, data.paths, cell.train)
         examples = len(phases["train"].rows)
         directory = self.job.directory / "jiant"
         config = container.container_config(cell, data, directory, examples)
@@ -244,7 +244,7 @@ class _Run:
         meta["settings"] = json.dumps(self.cell.settings["method"])
         found = delta.extract(pretrained, tuned, {**meta, "seed": str(key.seed)})
         changed += delta.changed(found)
-        return changed, delta.save(found, self.job.directory / "delta.safetensors")
+        return changed, delta.save(found, self.job.delta)
 
     def _cost(self, runner: SparseRunner, evaluation_seconds: float, delta_bytes: int) -> Cost:
         return Cost(

@@ -6,7 +6,6 @@ from typing import Any
 
 from jiant_sparse.benchmark.record import Record
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.data.tasks import Task as KnownTask
 from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.collect import Collection
 from jiant_sparse.report.summary import (
@@ -47,6 +46,7 @@ def summarise(collection: Collection) -> Summary:
         collection.skipped,
         None if absent is None else sum(map(len, absent.values())),
         unplanned,
+        collection.lost,
     )
 
 
@@ -81,9 +81,11 @@ def _tasks(collection: Collection) -> list[Task]:
         title = known.title if known and label == like else label
         its = by_task.get(label, [])
         metric = _metric(its) or (known.metric if known else None)
-        published_title = known.title if known else None
-        majority = _majority(its, known)
-        tasks.append(Task(label, like if known else None, title, published_title, metric, majority))
+        # A variant is not the paper's task, whatever its rows.
+        published_title = known.title if known and label == like else None
+        tasks.append(
+            Task(label, like if known else None, title, published_title, metric, _majority(its))
+        )
     return tasks
 
 
@@ -92,15 +94,10 @@ def _metric(records: Sequence[Record]) -> str | None:
     return names.most_common(1)[0][0] if names else None
 
 
-def _majority(records: Sequence[Record], known: KnownTask | None) -> float | None:
-    """In percent; None unless all records that know it agree. What is published about the real
-    test set stands in where no record says it and all ran on the published split."""
+def _majority(records: Sequence[Record]) -> float | None:
+    """In percent; None unless all records that know it agree."""
     said = {r.primary.majority for r in records if r.primary and r.primary.majority is not None}
-    if said:
-        return 100 * said.pop() if len(said) == 1 else None
-    real = records and all(record.settings.get("split") == "published" for record in records)
-    usual = known and all(r.primary is None or r.primary.name == known.metric for r in records)
-    return published.MAJORITY.get(known.title) if known and real and usual else None
+    return 100 * said.pop() if len(said) == 1 else None
 
 
 def _methods(collection: Collection) -> list[tuple[str, str | None]]:
@@ -188,6 +185,8 @@ def _departures(task: Task, key: str | None, records: Sequence[Record]) -> tuple
     results = [record for record in records if test_percent(record) is not None]
     for record in results:
         found.update(dict.fromkeys(published.departures(record.settings, key)))
+        if other := published.other_data(record.data):
+            found[other] = None
         if task.like and record.primary and record.primary.name != TASKS[task.like].metric:
             found[f"metric is {record.primary.name}"] = None
     if len({published.table_of(record.settings) for record in results}) > 1:

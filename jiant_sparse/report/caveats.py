@@ -1,8 +1,9 @@
 """What a reader must know of scores and shares that are not what such numbers usually are."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from jiant_sparse.benchmark.record import Record
+from jiant_sparse.benchmark.record import Record, unscored
 from jiant_sparse.report import stochastic
 from jiant_sparse.report.numbers import percent
 from jiant_sparse.report.summary import Row, Summary, by_step, share_percent, test_percent
@@ -55,6 +56,21 @@ def _number(records: Iterable[Record], *, chosen: bool) -> int:
         test_percent(record) is not None and (not chosen or is_chosen_on(record))
         for record in records
     )
+
+
+def left_out(summary: Summary) -> list[str]:
+    """For each task, which rows of dev and test were not scored, and in how many cells if not all;
+    none where all were."""
+    notes = []
+    for task in summary.tasks:
+        records = [r for group in summary.groups if group.task is task for r in group.ok]
+        told = Counter(filter(None, map(unscored, records)))
+        notes += [
+            f"{task.title}: {rows} rows do not fit max_seq_length and were not scored"
+            + (f" ({number} of {len(records)} cells)." if number < len(records) else ".")
+            for rows, number in told.items()
+        ]
+    return notes
 
 
 def per_step(rows: Sequence[Row]) -> str:

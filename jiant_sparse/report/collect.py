@@ -15,13 +15,15 @@ from jiant_sparse.report.scan import Skipped
 
 @dataclass(frozen=True)
 class Collection:
-    """Everything that a report is made of. `manifest` is None if the grid has written none."""
+    """Everything that a report is made of. `manifest` is None if the grid has written none; `lost`
+    names the cells whose delta is not there."""
 
     benchmark: str
     directory: Path
     manifest: Manifest | None
     records: tuple[Record, ...]
     skipped: tuple[Skipped, ...]
+    lost: tuple[str, ...] = ()
 
 
 def collect(directory: Path) -> Collection:
@@ -40,10 +42,13 @@ def collect(directory: Path) -> Collection:
     # Sorted first, so that two equally frequent names do not depend on the order of the files.
     common = max(sorted(names), key=names.__getitem__, default="")
     benchmark = manifest.benchmark if manifest else common
-    records = []
+    records, lost = [], []
     for path, record in placed:
         if record.cell.benchmark == benchmark:
             records.append(record)
+            place = path.removesuffix(f"/{schema.FILE_NAME}")
+            if schema.lost_delta(directory / place, record):
+                lost.append(place)
         else:
             got = f"cell.benchmark is {record.cell.benchmark!r}; this benchmark is {benchmark!r}"
             skipped.append(Skipped(path, scan.shortened(got)))
@@ -55,6 +60,7 @@ def collect(directory: Path) -> Collection:
         manifest,
         tuple(records),
         tuple(sorted(skipped, key=lambda item: item.path)),
+        tuple(lost),
     )
 
 

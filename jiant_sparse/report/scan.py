@@ -3,10 +3,9 @@
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jiant_sparse.benchmark import record as schema
 from jiant_sparse.benchmark.record import Record
@@ -14,7 +13,6 @@ from jiant_sparse.errors import InputError
 
 # A record with an evaluation at each of 100,000 steps has half of it.
 LARGEST_BYTES = 10_000_000
-LARGEST_NUMBER = 2.0**63
 # <task>/<method>/seed-<k>
 CELL_LEVEL = 3
 # What the product itself keeps among the results, by the level at which it lies.
@@ -82,12 +80,11 @@ def read(path: Path) -> Record | tuple[str, ...]:
     if about.st_size > LARGEST_BYTES:
         return (f"has {about.st_size} bytes; a record has at most {LARGEST_BYTES}",)
     try:
-        record = schema.read(path)
+        return schema.read(path)
     except InputError as error:
         problems = tuple(problem.removeprefix(f"{path}: ") for problem in error.problems)
         version = any(problem.startswith("schema_version: ") for problem in problems)
         return (_of_version(path),) if version else shortened(*problems)
-    return shortened(*_impossible(record)) or record
 
 
 def named(path: Path, directory: Path) -> str:
@@ -111,36 +108,3 @@ def shortened(*problems: str) -> tuple[str, ...]:
     shown = [p if len(p) <= _LONGEST else f"{p[:_LONGEST]} ..." for p in problems[:_TOLD]]
     more = len(problems) - _TOLD
     return (*shown, f"and {more} more") if more > 0 else tuple(shown)
-
-
-def _impossible(record: Record) -> Iterator[str]:
-    """Values of the right type that no run can have had, and that would spoil every mean."""
-    scores: list[tuple[str, Any]] = []
-    if record.primary:
-        scores += [(f"primary.{name}", v) for name, v in record.primary if name != "name"]
-    for phase, metrics in record.metrics.items():
-        scores += [(f"metrics.{phase}.{name}", value) for name, value in metrics.items()]
-    scores += [(f"history: score at step {step}", value) for step, value in record.history]
-    for name, value in scores:
-        if value is not None and not -1 <= value <= 1:
-            yield f"{name} is {value:g}; it must be a fraction from -1 to 1"
-    counts: list[tuple[str, Any]] = [("steps", record.steps), ("best_step", record.best_step)]
-    counts += [(f"cost.{name}", value) for name, value in record.cost]
-    counts += [(f"params.{name}", value) for name, value in record.params or ()]
-    counts += [("history: step", step) for step, _ in record.history]
-    for name, value in counts:
-        if value is not None and not 0 <= value < LARGEST_NUMBER:
-            yield f"{name} is {value!r}; it must be from 0 to 2^63"
-    # NaN and the infinities are not below it either.
-    if not all(abs(number) < LARGEST_NUMBER for number in _numbers(record.settings)):
-        yield "settings hold a number that is not finite or beyond 2^63"
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _numbers(item)
-    elif isinstance(value, int | float):
-        yield value

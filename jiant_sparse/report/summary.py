@@ -135,7 +135,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole benchmark. `missing` is None if no manifest says what was planned."""
+    """A whole benchmark. `missing` is None if no manifest says what was planned; `lost` names the
+    cells whose delta is not there."""
 
     benchmark: str
     directory: Path
@@ -145,6 +146,7 @@ class Summary:
     skipped: tuple[Skipped, ...]
     missing: int | None
     unplanned: int
+    lost: tuple[str, ...] = ()
 
     @property
     def groups(self) -> list[Group]:

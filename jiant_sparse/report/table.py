@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from jiant_sparse.report.numbers import DASH
 
-# quiet: of another experiment, or unknown. alarm: something is amiss. good: stands out.
+# quiet: of another experiment, or unknown. alarm: amiss, or worse. good: best, or better.
 Tone = Literal["", "quiet", "alarm", "good"]
 # The best three of a column are marked, as in the paper.
 MARKED = 3

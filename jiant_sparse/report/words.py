@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jiant_sparse.benchmark.record import Record
+from jiant_sparse.benchmark.record import DELTA, Record
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report.numbers import fixed, percent
 from jiant_sparse.report.summary import Group, Row, Summary, Task, by_step, share_percent
@@ -29,7 +29,7 @@ MOST = 20
 LONGEST = 200
 # Settings that come first when those of another experiment are listed, and how many a short list
 # names.
-FIRST = ("model", "split")
+FIRST = ("model", "data", "split")
 MOST_NAMED = 2
 SOURCE = "Fu et al. 2023"
 SETTING = "RoBERTa-base, the real GLUE and SuperGLUE tasks, 10 seeds"
@@ -47,10 +47,10 @@ def metric(task: Task) -> str:
 def footnotes(summary: Summary) -> list[str]:
     """What a reader must know about the metrics of this benchmark's columns."""
     said = [f"{task.title}: {LONG[task.metric]}." for task in summary.tasks if task.metric in LONG]
-    if any(task.like == "cb" and task.metric == "acc" for task in summary.tasks):
+    if any(task.published_title == "CB" and task.metric == "acc" for task in summary.tasks):
         said.append("CB: accuracy, as in the paper.")
     notes = [" ".join(said)] if said else []
-    return [*notes, WSC] if any(task.like == "wsc" for task in summary.tasks) else notes
+    return [*notes, WSC] if any(task.published_title == "WSC" for task in summary.tasks) else notes
 
 
 def tables(groups: Iterable[Group]) -> str:
@@ -68,7 +68,7 @@ def comparability(summary: Summary) -> tuple[bool, str]:
         return False, "not comparable: there is no result to compare"
     apart = _apart(groups)
     if not apart:
-        return True, "comparable: same model, split and training as published"
+        return True, "comparable: same model, data, split and training as published"
     return False, f"{_word(groups)}: {', '.join(apart)}"
 
 
@@ -136,6 +136,11 @@ def warnings(summary: Summary) -> list[str]:
         found.append("There is no benchmark.json: which cells are missing is unknown.")
     if summary.unplanned:
         found.append(f"{summary.unplanned} recorded cells are not in benchmark.json; they count.")
+    if summary.lost:
+        found.append(
+            f"{len(summary.lost)} of {len(summary.records)} records have no {DELTA} beside them, "
+            f"or another: their scores count, but cannot be recomputed; such as {summary.lost[0]}."
+        )
     for group in summary.groups:
         found += _of_group(group)
     for task in summary.tasks:

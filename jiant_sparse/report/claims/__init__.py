@@ -48,8 +48,9 @@ class Verdict:
 
 
 def judge(summary: Summary) -> tuple[Verdict, ...]:
-    """A verdict on every claim, in the order of the papers."""
-    asked = questions()
+    """A verdict on every claim about a task of this benchmark, in the order of the papers."""
+    titles = {task.published_title for task in summary.tasks}
+    asked = [question for question in questions() if titles & {*question.tasks}]
     casts = [_cast(question, summary) for question in asked]
     named = {row.label for cast in casts for row in cast.values() if _has(row, MINIMUM_RUNS)}
     rows = [row for row in summary.rows if row.label in named]

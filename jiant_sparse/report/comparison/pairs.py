@@ -206,6 +206,11 @@ def _apart(group: Group, other: Group) -> Iterator[str]:
     chosen = [{caveats.is_chosen_on(record) for record in g.ok} for g in (group, other)]
     if chosen[0] != chosen[1]:
         yield "on one side the test set also chose the best step"
+    left_out = [
+        {r.provenance.dropped_examples.get("test", 0) for r in g.ok} for g in (group, other)
+    ]
+    if left_out[0] != left_out[1]:
+        yield "other test rows were left out"
     files = [{record.inputs.get("test") for record in g.ok} for g in (group, other)]
     if None in files[0] | files[1]:
         yield "test data are not recorded"

@@ -19,7 +19,7 @@ TITLE = "Training loss and mask refreshes"
 KEY = "diff_pruning"
 LOG = "log.jsonl"
 # Read from the paper's vector figure: DiffPruning on CB, a refresh every 600 steps.
-PUBLISHED_TASK, PUBLISHED_INTERVAL = "cb", 600
+PUBLISHED_TASK, PUBLISHED_INTERVAL = "CB", 600
 PUBLISHED_JUMPS = (1200, 1800, 2400, 3000, 3600, 4200)
 MOST_PANELS = 4
 # More refreshes than this are a grey wall.
@@ -40,12 +40,12 @@ class _Run:
     title: str
     interval: int
     points: list[Point]
-    like: str | None
+    task: str | None
 
     @property
     def jumps(self) -> list[int]:
         """The published jumps, if this is the published task and interval."""
-        if self.like != PUBLISHED_TASK or self.interval != PUBLISHED_INTERVAL:
+        if self.task != PUBLISHED_TASK or self.interval != PUBLISHED_INTERVAL:
             return []
         return [step for step in PUBLISHED_JUMPS if step <= self.points[-1][0]]
 
@@ -158,7 +158,7 @@ def _first_run(summary: Summary, group: Group, problems: list[str]) -> _Run | No
             problems.append(f"{where} {problem}")
         if points:
             title = f"{style.shown(group.method)} on {style.shown(group.task.title)}"
-            found = _Run(record, title, interval, points, group.task.like)
+            found = _Run(record, title, interval, points, group.task.published_title)
     return found
 
 

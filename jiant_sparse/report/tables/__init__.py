@@ -20,7 +20,7 @@ def make(summary: Summary, reference: Row | None, judged: Sequence[Verdict]) -> 
     return [
         replace(first, notes=(*first.notes, *_untested(summary, reference))),
         *([compared] if compared else []),
-        verdicts.verdicts(judged),
+        *([verdicts.verdicts(judged)] if judged else []),
         *tests,
         times.time_to_stop(summary),
         times.step_time(summary),

@@ -73,6 +73,7 @@ def _caption(usual: int | None) -> str:
 def _notes(summary: Summary) -> list[str]:
     return [
         caveats.chosen_on_test(summary),
+        *caveats.left_out(summary),
         *words.footnotes(summary),
         *words.below_majority(summary),
         caveats.per_step(summary.rows),

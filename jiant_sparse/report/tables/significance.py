@@ -16,7 +16,7 @@ from jiant_sparse.report.statistics import (
     welch,
 )
 from jiant_sparse.report.summary import Group, Row, Summary
-from jiant_sparse.report.table import Cell, Column, Table
+from jiant_sparse.report.table import Cell, Column, Table, Tone
 from jiant_sparse.report.words import comparability_briefly
 
 # The method whose tests the paper prints.
@@ -146,13 +146,12 @@ def _cell(item: _Comparison, beside: bool, alike: str) -> Cell:
         f"p {probability(item.test.p)}, Holm {probability(item.corrected)}, "
         f"g {fixed(item.effect, 2)}"
     )
-    stands_out = item.corrected is not None and item.corrected < LEVEL
-    return Cell(
-        fixed(item.test.t, 2),
-        item.test.t,
-        note="; ".join(part for part in (said, paper) if part),
-        tone="good" if stands_out else "",
-    )
+    tone: Tone = ""
+    if item.corrected is not None and item.corrected < LEVEL:
+        word, tone = ("better", "good") if item.test.t > 0 else ("worse", "alarm")
+        said = f"{word}: {said}"
+    note = "; ".join(part for part in (said, paper) if part)
+    return Cell(fixed(item.test.t, 2), item.test.t, note=note, tone=tone)
 
 
 def _why(item: _Comparison) -> str:
@@ -180,8 +179,9 @@ def _notes(
     notes = []
     if tested:
         notes += [
-            f"Holm: p corrected for all {tested} tests of this table; what stands out is below "
-            f"{LEVEL} after it. g: Hedges' g, the difference in pooled standard deviations.",
+            f"Holm: p corrected for all {tested} tests of this table; better and worse are said of "
+            f"a p below {LEVEL} after it. g: Hedges' g, the difference in pooled standard "
+            "deviations.",
             "Runs of one seed share their data and its order between methods; the tests take them "
             "for independent, as the paper's do.",
         ]
