@@ -29,6 +29,8 @@ EIGHT = (
     "full_tuning", "frozen", "random_per_step", "dps_mix", "multi_head", "bitfit", "top_tuning",
     "stochastic_tuning",
 )  # fmt: skip
+# Those that choose at every step run in two readings: a second label, `..._dense`.
+STEPWISE = ("random_per_step", "top_tuning", "stochastic_tuning")
 
 
 def load(name: str) -> Benchmark:
@@ -62,12 +64,12 @@ def by_method(benchmark: Benchmark, task: str) -> dict:
         ("fu2023/lora", f"{2 * TASKS * 10} cells"),
         ("fu2023/released_program", f"{10 * TASKS * 10} cells"),
         ("stochastic2024/protocol", "to be included"),
-        ("stochastic2024/learning_rate", f"{6 * 8 * 6} cells"),
-        ("stochastic2024/learning_rate_large", f"{6 * 8 * 6} cells"),
-        ("stochastic2024/base", f"{6 * 8 * 7} cells"),
-        ("stochastic2024/large", f"{6 * 8 * 7} cells"),
-        ("stochastic2024/small_learning_rate", f"{2 * 8 * 2} cells"),
-        ("stochastic2024/small", f"{2 * 8} cells"),
+        ("stochastic2024/learning_rate", f"{6 * (8 * 6 + 3 * 9)} cells"),
+        ("stochastic2024/learning_rate_large", f"{6 * (8 * 6 + 3 * 9)} cells"),
+        ("stochastic2024/base", f"{6 * 11 * 7} cells"),
+        ("stochastic2024/large", f"{6 * 11 * 7} cells"),
+        ("stochastic2024/small_learning_rate", f"{2 * (8 * 2 + 3 * 3)} cells"),
+        ("stochastic2024/small", f"{2 * 11} cells"),
     ],
 )
 def test_every_configuration_has_the_cells_of_its_experiment(name, expected):
@@ -84,7 +86,7 @@ def test_the_name_is_the_place_and_a_file_is_read_at_a_glance():
         text = path.read_text()
         name = str(path.relative_to(ROOT).with_suffix(""))
         assert f"benchmark: {name}\n" in text or path.stem == "protocol"
-        assert len(text.splitlines()) <= (30 if path.stem not in LONG else 65), path
+        assert len(text.splitlines()) <= (45 if path.stem not in LONG else 66), path
         assert text.startswith("# "), path
         assert max(map(len, text.splitlines())) <= 101, path
     for path in PATHS:
@@ -237,23 +239,34 @@ def test_methods_run_as_their_papers_have_them():
     (first, *_) = stochastic("base").cells
     for cell in stochastic("base").cells:
         if cell.key.task == first.key.task and cell.method_name != "dps_mix":
-            assert cell.method_fields == dataclasses.asdict(methods.find(cell.method_name)())
+            expected = dataclasses.asdict(methods.find(cell.method_name)())
+            if cell.key.method.endswith("_dense"):
+                expected |= {"momentum": "dense"}
+            assert cell.method_fields == expected
+
+
+def test_methods_that_choose_at_every_step_run_in_both_readings():
+    found = {c.key.method: c.method_fields.get("momentum") for c in stochastic("base").cells}
+    assert {label: m for label, m in found.items() if m} == {
+        **dict.fromkeys(STEPWISE, "lazy"),
+        **dict.fromkeys([f"{name}_dense" for name in STEPWISE], "dense"),
+    }
 
 
 @pytest.mark.parametrize(
-    ("main", "search", "rates"),
+    ("main", "search", "rates", "lazy"),
     [
-        ("base", "learning_rate", RATES),
-        ("large", "learning_rate_large", RATES),
-        ("small", "small_learning_rate", (3e-4, 3e-3)),
+        ("base", "learning_rate", RATES, (1e-2, 3e-2, 1e-1)),
+        ("large", "learning_rate_large", RATES, (1e-2, 3e-2, 1e-1)),
+        ("small", "small_learning_rate", (3e-4, 3e-3), (3e-2,)),
     ],
 )
-def test_rates_are_searched_for_the_same_runs(main, search, rates):
+def test_rates_are_searched_for_the_same_runs(main, search, rates, lazy):
     """A candidate differs from the run it chooses for in nothing but its rate, and its name."""
     found = {c.key.model_copy(update={"benchmark": ""}): c for c in stochastic(search).cells}
-    for number, rate in enumerate(rates):
+    for number, rate in enumerate((*rates, *lazy)):
         for cell in stochastic(main, number).cells:
-            if cell.seed == 0:
+            if cell.seed == 0 and (rate in rates or cell.key.method in STEPWISE):
                 label = f"{cell.key.method}_learning_rate_{rate}"
                 key = cell.key.model_copy(update={"benchmark": "", "method": label})
                 assert found.pop(key).settings == cell.settings
@@ -261,7 +274,10 @@ def test_rates_are_searched_for_the_same_runs(main, search, rates):
     assert not found
     with pytest.raises(InputError) as caught:
         config.load(ROOT / f"stochastic2024/{main}.yaml", output_dir=Path("nowhere"))
-    for name, problem in zip(EIGHT, caught.value.problems, strict=True):
+    labels = [
+        n for name in EIGHT for n in ([name, f"{name}_dense"] if name in STEPWISE else [name])
+    ]
+    for name, problem in zip(labels, caught.value.problems, strict=True):
         assert f"methods.{name}.train.learning_rate: stochastic2024/{search} cannot" in problem
 
 
