@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_PROBLEM = 2000
+
 
 class InputError(ValueError):
     """Bad input: a configuration, a data file, a model directory, a record or a command line.
@@ -12,8 +14,9 @@ class InputError(ValueError):
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        # A problem may quote what it found, and that has any length.
+        self.problems = tuple(cut(problem, LONGEST_PROBLEM) for problem in problems)
+        super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, ...]]:
         # ValueError would rebuild itself from the joined text when it crosses a process border.
@@ -22,6 +25,16 @@ class InputError(ValueError):
 
 class NotFinite(ArithmeticError):
     """A loss or an importance is NaN or infinite: the cell has failed, the message says where."""
+
+
+def cut(text: str, most: int) -> str:
+    """`text`, or its first `most` characters and three dots."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it: its repr, cut so that there is room for what is allowed."""
+    return cut(repr(value), 100)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import tempfile
 import time
@@ -16,6 +17,19 @@ from jiant_sparse.errors import InputError
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 _PARTIAL = ".partial"
+
+FOLDER_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?"
+# File systems have 255 bytes, of which the ending of a temporary name needs some.
+LONGEST_NAME = 200
+NAME_RULE = (
+    "letters, digits, '.', '_' and '-', begins with a letter or digit, does not end with '.' and "
+    f"has at most {LONGEST_NAME} characters"
+)
+
+
+def is_folder_name(text: str) -> bool:
+    """Whether `text` can be a label that becomes a folder: see NAME_RULE."""
+    return len(text) <= LONGEST_NAME and re.fullmatch(FOLDER_NAME, text) is not None
 
 
 @contextmanager

@@ -16,8 +16,12 @@ from jiant_sparse.benchmark.bind import Binder
 from jiant_sparse.benchmark.cell import Benchmark
 from jiant_sparse.benchmark.judge import Choice, Judge, Reference, Selection
 from jiant_sparse.benchmark.sweep import Expanded, expand, value_of, with_value, without
-from jiant_sparse.benchmark.yaml_file import is_reference, read_yaml
-from jiant_sparse.errors import InputError
+from jiant_sparse.benchmark.yaml_file import LARGEST_BYTES, is_reference, read_yaml
+from jiant_sparse.errors import InputError, shown
+from jiant_sparse.files import check_regular
+
+MOST_FILES = 20
+"""In one chain of `select`, the file that is run included."""
 
 
 class _Unusable(InputError):
@@ -81,7 +85,7 @@ class Resolver:
             raise InputError(f"`select` stands alone; remove {', '.join(others)}")
         if not isinstance(value["select"], str):
             raise InputError(
-                f"select: is {value['select']!r}; it must be the path of one YAML file"
+                f"select: is {shown(value['select'])}; it must be the path of one YAML file"
             )
         selection = self._selection(Path(os.path.abspath(value["select"])))
         selection.candidates(reference)
@@ -104,14 +108,22 @@ class Resolver:
         )
 
     def _selection(self, path: Path) -> Selection:
-        real, where = _real(path), _shown(path)
+        where = _shown(path)
+        try:
+            check_regular(Path(where), LARGEST_BYTES)
+        except InputError as error:
+            raise InputError(f"select: {error}") from error
+        real = _real(path)
         if real in self._open:
             raise InputError(
                 f"select: {where} is chosen by itself, directly or by others it selects"
             )
         if real not in self._selections:
-            if not path.is_file():
-                raise InputError(f"select: there is no file {where}")
+            if len(self._open) == MOST_FILES:
+                raise InputError(
+                    f"select: {where} would be the {MOST_FILES + 1}st file of a chain; at most "
+                    f"{MOST_FILES} are followed"
+                )
             try:
                 expanded = expand(read_yaml(path) | dict(self.given), where).narrowed(self.tasks)
                 bound = self.benchmark(expanded, where)
