@@ -14,8 +14,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, *problems: str) -> None:
-        # A problem may quote what it found, and that has any length.
-        self.problems = tuple(cut(problem, LONGEST_PROBLEM) for problem in problems)
+        self.problems = tuple(map(_without_middle, problems))
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, ...]]:
@@ -25,6 +24,14 @@ class InputError(ValueError):
 
 class NotFinite(ArithmeticError):
     """A loss or an importance is NaN or infinite: the cell has failed, the message says where."""
+
+
+def _without_middle(problem: str) -> str:
+    # It may quote what was found, which can have any length; what is allowed stands at the end.
+    half = LONGEST_PROBLEM // 2
+    if len(problem) <= LONGEST_PROBLEM:
+        return problem
+    return f"{problem[:half]} ... {problem[-half:]}"
 
 
 def cut(text: str, most: int) -> str:

@@ -82,6 +82,31 @@ def remove_partial(directory: Path, older_than: float = 0.0) -> None:
                     path.unlink()
 
 
+def check_directory(directory: Path) -> None:
+    """Raise InputError unless `directory` can be written into, or can be made; makes nothing."""
+    there = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
+    longest = max(
+        (len(os.fsencode(name)) for name in directory.relative_to(there).parts), default=0
+    )
+    problem = ""
+    if not os.path.isdir(there):
+        problem = "is not a directory"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = "cannot be written into"
+    if problem and there == directory:
+        raise InputError(f"{directory}: {problem}")
+    if problem:
+        raise InputError(f"{directory}: cannot be made: {there} {problem}")
+    name, path = os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX")
+    if longest > name:
+        problem = f"a name has {longest:,} bytes; at most {name:,} are possible"
+    # There have to be names of files below it.
+    elif len(os.fsencode(os.path.abspath(directory))) > path - name:
+        problem = f"the path has more than {path - name:,} bytes"
+    if problem:
+        raise InputError(f"{directory}: cannot be made: {problem}")
+
+
 def check_regular(path: Path, most: int) -> None:
     """Raise InputError unless `path` is a regular file of at most `most` bytes.
 

@@ -81,7 +81,7 @@ def _measured(
     tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, use_fast=False)
     encoder = empty_encoder(source.path)
     for task in tasks:
-        path = phase_path(data_dir, task, "train").resolve()
+        path = phase_path(data_dir, task, "train").absolute()
         # Closed before the yield: what the caller does meanwhile must not run under the shims.
         with compat.shims():
             jiant_task = features.make_task(task.reader, {"train": path})

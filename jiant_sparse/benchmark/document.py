@@ -6,23 +6,22 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from jiant_sparse.errors import InputError
+from jiant_sparse.files import read_input
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_document(kind: type[Model], path: Path) -> Model:
-    """The document in the file `path`.
+def read_document(kind: type[Model], path: Path, most: int) -> Model:
+    """The document in the file `path`, of at most `most` bytes.
 
-    Raises InputError naming the file, and every field that is missing, unknown or of a wrong type.
+    Raises InputError naming the file, and what is missing, unknown or of a wrong type.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        return kind.model_validate_json(read_input(path, most))
     except ValidationError as error:
         raise InputError(
             *(
                 f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
-                for e in error.errors()
+                for e in error.errors(include_url=False, include_input=False)
             )
         ) from error

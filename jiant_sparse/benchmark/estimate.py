@@ -176,7 +176,8 @@ def _scaled(found: Record, train: Train, steps: float) -> float:
     cost = found.cost
     ratio = train.batch_size * train.gradient_accumulation
     ratio /= old["batch_size"] * old["gradient_accumulation"]
-    due = len({*container.evaluations(train, round(steps)), round(steps)})
+    scored = container.evaluations(train, round(steps))
+    due = len(scored) + (round(steps) not in scored)
     return (
         cost.train_seconds * ratio * steps / found.steps
         + (cost.eval_seconds or 0.0) * (due + 1) / (len(found.history) + 1)

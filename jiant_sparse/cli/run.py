@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jiant_sparse import seeds
 from jiant_sparse.cli import options
-from jiant_sparse.cli.shared import input_errors
+from jiant_sparse.cli.shared import check_output, input_errors
 from jiant_sparse.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Order:
 def run(
     task: Annotated[str, typer.Option(help="Label of the task.")],
     method: Annotated[str, typer.Option(help="Label of the method.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: options.Seed = "0",
     model: options.Model = None,
     data_dir: options.DataDir = None,
     output_dir: options.Output = Path("results"),
@@ -62,10 +63,11 @@ def run(
     from jiant_sparse.benchmark.record import Record, describe
 
     with input_errors():
+        check_output(output_dir)
         benchmark = config_module.single(
             task,
             method,
-            seed,
+            seeds.parse(seed),
             config,
             overrides=set_ or (),
             given=_given(model, data_dir),
@@ -91,6 +93,7 @@ def _run_here(
     if found is not None and found.status == "ok":
         typer.echo("done before; nothing was run", err=True)
         return job, found
+    check_output(output_dir, [job.directory])
     _tell_chosen(benchmark)
     plan.write_data([job], output_dir)
     return job, work.work_here(job, retry=found, verbose=sys.stderr.isatty())
@@ -122,6 +125,7 @@ def grid(
     choice = Choice(executor, address, workers, gpus_per_cell)
     with input_errors():
         choice.check()
+        check_output(output_dir)
         wanted = plan.parse_only(only)
         given = _given(model, data_dir)
         benchmark = config_module.load(
@@ -130,6 +134,7 @@ def grid(
         plan.check_manifest(benchmark, output_dir)
         jobs = plan.plan(benchmark, output_dir, wanted, tensorboard=_boards(log))
         todo = plan.missing(jobs, retry_failed=retry_failed)
+        check_output(output_dir, [job.directory for job in todo])
         order = _Order(benchmark, jobs, todo, choice, output_dir, retry_failed)
         if dry_run:
             _print_plan(order)

@@ -199,7 +199,11 @@ def _repetition_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
 
 def _text_key(row: dict, task: Task) -> tuple:
     names = [*task.texts, *(name for name, _ in task.choices)]
-    spans = sorted(row["target"].items()) if task.has_spans else []
+    spans = [
+        row["target"][f"{span}_{part}"]
+        for span in ("span1", "span2") * task.has_spans
+        for part in ("index", "text")
+    ]
     return (*(row[name] for name in names), *spans)
 
 
