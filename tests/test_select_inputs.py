@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
 
-from jiant_sparse.benchmark import config, plan, record
+from jiant_sparse.benchmark import config, plan, record, select
 from jiant_sparse.benchmark.manifest import Manifest
 from jiant_sparse.errors import InputError
 
@@ -133,6 +133,14 @@ def test_check_binds_every_candidate_where_it_will_stand(folder):
     write("main.yaml", MAIN | {"methods": {"diff_pruning": block}})
     (problem,) = problems(check=True)
     assert "mask_interval is 7; it must be below burn_in (5)" in problem
+
+
+def test_check_reads_a_selection_once_however_many_candidates_it_has(folder, monkeypatch):
+    write("search.yaml", SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [*range(1, 40)]}}}})
+    read, seen = select.read_yaml, []
+    monkeypatch.setattr(select, "read_yaml", lambda path: [seen.append(path), read(path)][1])
+    assert config.check(Path("main.yaml")) == "2 cells"
+    assert len(seen) == 1
 
 
 def test_a_value_is_swept_or_chosen_and_not_both(folder):

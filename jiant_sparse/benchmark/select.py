@@ -45,7 +45,15 @@ class Resolver:
         self.judge = judge
         self.tasks = tasks
         self._selections: dict[Path, Selection] = {}
+        # Those in which nothing is chosen.
+        self._fixed: dict[Path, Selection] = {}
         self._open: list[Path] = []
+
+    def with_judge(self, judge: Judge) -> "Resolver":
+        """The same with another judge; what depends on none is not read again."""
+        other = Resolver(self.given, judge, self.tasks)
+        other._selections, other._fixed = dict(self._fixed), self._fixed
+        return other
 
     def benchmark(self, expanded: Expanded, where: str) -> Benchmark:
         """Choose, then bind what was read from `where`.
@@ -130,6 +138,8 @@ class Resolver:
             except InputError as error:
                 raise _Unusable(*error.problems) from error
             self._selections[real] = Selection(Path(where), bound, expanded.variants)
+            if not any(_references(expanded)):
+                self._fixed[real] = self._selections[real]
         return self._selections[real]
 
 
