@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from jiant_sparse.benchmark import manifest
+from jiant_sparse.benchmark import document, manifest
 from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.errors import InputError
 
@@ -35,7 +35,7 @@ def test_goes_round(tmp_path):
 def test_a_label_that_names_no_folder_is_refused(tmp_path, field, label):
     raw = MANIFEST.model_dump()
     raw["cells"][0][field] = raw[f"{field}s"][0] = label
-    assert f"cells.0.{field}: " in read(tmp_path, json.dumps(raw))
+    assert f"cells.0.{field}: is {label[:50]!r}"[:-1] in read(tmp_path, json.dumps(raw))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_other_files_are_refused_before_they_are_opened(tmp_path):
         Manifest.read(tmp_path)
     path.unlink()
     with open(path, "wb") as stream:
-        stream.truncate(manifest.LARGEST_BYTES + 1)
+        stream.truncate(document.LARGEST_BYTES + 1)
     with pytest.raises(InputError, match="has 50,000,001 bytes; at most 50,000,000 are read"):
         Manifest.read(tmp_path)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jiant_sparse.benchmark import record
+from jiant_sparse.benchmark import document, record
 from jiant_sparse.errors import InputError
 
 RECORD = record.Record(
@@ -109,7 +109,7 @@ def test_only_a_regular_file_of_bounded_size_is_read(tmp_path):
         record.read(path)
     path.unlink()
     with open(path, "wb") as stream:
-        stream.truncate(record.LARGEST_BYTES + 1)
+        stream.truncate(document.LARGEST_BYTES + 1)
     with pytest.raises(InputError, match="record.json: has 50,000,001 bytes; at most 50,000,000"):
         record.read(path)
     path.unlink()

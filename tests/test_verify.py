@@ -211,6 +211,15 @@ def test_the_manifest_is_a_regular_file_of_bounded_size(data_dir):
     assert len(found[0]) < 300
 
 
+def test_a_file_that_is_too_large_is_not_hashed(data_dir):
+    write_manifest(data_dir, [NLI])
+    path = data_dir / "nli/train.jsonl"
+    with open(path, "wb") as stream:
+        stream.truncate(10**12)
+    (found,) = verify(data_dir, [NLI]).errors
+    assert found == f"{path}: has {10**12:,} bytes; at most 1,000,000,000 are read"
+
+
 def test_other_fields_of_a_target_are_ignored(tmp_path):
     target = {"span1_index": 0, "span1_text": "Anna", "span2_index": 3, "span2_text": "she"}
     for phase in ("train", "val", "test"):

@@ -152,7 +152,7 @@ def test_what_no_configuration_needs_is_refused_at_once(tmp_path, text, expected
     with pytest.raises(InputError) as caught:
         read_yaml(path)
     assert expected in str(caught.value)
-    assert str(path) in str(caught.value) or "/dev/zero" in text or "include" in text
+    assert str(caught.value).startswith(str(path))
     assert len(str(caught.value)) < 500
 
 

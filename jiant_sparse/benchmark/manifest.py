@@ -12,8 +12,6 @@ from jiant_sparse.files import NAME_RULE, is_folder_name, write_text
 
 SCHEMA_VERSION = 1
 FILE_NAME = "benchmark.json"
-# 100,000 cells with the longest names have as many.
-LARGEST_BYTES = 50_000_000
 
 
 def _checked(label: str) -> str:
@@ -73,4 +71,4 @@ class Manifest(_Part):
         Raises InputError naming the file and everything that is wrong with it, or that it is
         missing.
         """
-        return read_document(cls, directory / FILE_NAME, LARGEST_BYTES)
+        return read_document(cls, directory / FILE_NAME)

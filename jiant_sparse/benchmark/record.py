@@ -13,8 +13,6 @@ from jiant_sparse.files import write_text
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
-# One with an evaluation at each of a million steps has as many.
-LARGEST_BYTES = 50_000_000
 
 
 class _Part(BaseModel):
@@ -151,7 +149,7 @@ class Record(_Part):
 
 def read(path: Path) -> Record:
     """The record in the file `path`; raises as `read_document`."""
-    return read_document(Record, path, LARGEST_BYTES)
+    return read_document(Record, path)
 
 
 def describe(record: Record) -> str:

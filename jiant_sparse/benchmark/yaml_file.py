@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.files import read_input
+from jiant_sparse.files import check_regular, read_input
 
 LARGEST_BYTES = 300_000
 MOST_VALUES = 100_000
@@ -149,6 +149,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
             )
         if len(chain) == MOST_FILES:
             raise InputError(f"{path}: include: the chain has more than {MOST_FILES} files")
+        try:
+            check_regular(path.parent / included, LARGEST_BYTES)
+        except InputError as error:
+            raise InputError(f"{path}: include: {error}") from error
         path = path.parent / included
 
 
