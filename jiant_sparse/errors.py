@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST_PROBLEM = 2000
+MOST_NAMED = 100
 
 
 class InputError(ValueError):
@@ -45,7 +46,12 @@ def shown(value: object) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`did you mean sam? known: random, sam`, or only the known names if none is close."""
+    """`did you mean sam? known: random, sam`, or only the known names if none is close.
+
+    Of more than MOST_NAMED names the first are told and compared.
+    """
     names = [*known]
-    close = difflib.get_close_matches(str(name), names, n=1)
-    return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(names)}"
+    told = names[:MOST_NAMED]
+    close = difflib.get_close_matches(cut(str(name), 100), told, n=1)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(told)}{more}"

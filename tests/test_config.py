@@ -307,3 +307,37 @@ def test_a_wide_configuration_is_bound_in_seconds():
     began = time.monotonic()
     assert len(config.parse(BASE | {"methods": methods}, "f").cells) == 4000
     assert time.monotonic() - began < 20
+
+
+NAMES = [f"t{number}" for number in range(400)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"burn_in": {f"u{name}": 1 for name in NAMES}}, {name: {f"u{name}": 1} for name in NAMES}],
+)
+def test_many_mistakes_are_told_in_seconds(fields):
+    """Each of them for each task, and with each known name compared: that took hours."""
+    raw = BASE | {"tasks": {name: {"like": "cb"} for name in NAMES}}
+    began = time.monotonic()
+    found = problems(raw | {"methods": {"sam": fields}})
+    assert time.monotonic() - began < 20
+    assert len(found) <= 1001
+    assert sum(map(len, found)) < 2_000_000
+
+
+def test_of_very_many_problems_the_first_are_told():
+    methods = {f"m{number}": {"method": "sma"} for number in range(1001)}
+    found = problems(BASE | {"methods": methods})
+    assert len(found) == 1001
+    assert found[0].startswith("f.yaml: methods.m0: unknown method 'sma'; did you mean sam?")
+    assert found[-1] == "f.yaml: file: has more problems; the first 1,000 are told"
+
+
+def test_of_very_many_known_names_the_first_are_told():
+    raw = BASE | {"tasks": {name: {"like": "cb"} for name in NAMES}}
+    found = problems(raw | {"methods": {"sam": {"burn_in": {"nli": 1} | dict.fromkeys(NAMES, 2)}}})
+    assert found == [
+        "f.yaml: methods.sam.burn_in: names 'nli', which is not a task; "
+        f"known: {', '.join(NAMES[:100])} and 300 more"
+    ]

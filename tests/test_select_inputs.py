@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,20 @@ def test_a_chain_of_selections_has_an_end(folder, check):
     (problem,) = problems("0.yaml", check=check)
     expected = "select: 20.yaml would be the 21st file of a chain; at most 20 are followed"
     assert problem == f"19.yaml: methods.sam.burn_in: {expected}"
+
+
+def test_a_selection_that_is_wrong_is_tried_once(folder):
+    """Else as many times as there are ways to it: here 3^12."""
+    for number in range(12):
+        swept, chosen = ("density", "burn_in")[:: 1 if number % 2 else -1]
+        block = {"sweep": {swept: [1]}, chosen: {"select": f"{number + 1}.yaml"}}
+        methods = {label: {"method": "sam", **block} for label in ("one", "two", "three")}
+        write(f"{number}.yaml", {"benchmark": f"s{number}", "methods": methods})
+    write("12.yaml", {"benchmark": "last", "methods": {"sma": {}}})
+    began = time.monotonic()
+    (problem,) = problems("0.yaml", check=True)
+    assert "12.yaml: methods.sma: unknown method" in problem
+    assert time.monotonic() - began < 10
 
 
 def test_check_binds_every_candidate_where_it_will_stand(folder):

@@ -25,6 +25,7 @@ from jiant_sparse.files import FOLDER_NAME, LONGEST_NAME, NAME_RULE, is_folder_n
 from jiant_sparse.methods import base as methods
 
 MOST_CELLS = 100_000
+MOST_PROBLEMS = 1000
 # What lies beside the folders of the tasks.
 _TAKEN = ("data", "report", manifest.FILE_NAME)
 
@@ -55,7 +56,7 @@ class Binder:
 
     def __init__(self, where: str, problems: Iterable[str] = (), tasks: Iterable[str] = ()) -> None:
         self.where = where
-        self.problems = [*problems]
+        self.problems = dict.fromkeys(problems)
         self.tasks = [*tasks]
 
     def benchmark(self, raw: Mapping[str, Any]) -> Benchmark:
@@ -69,12 +70,12 @@ class Binder:
                 for label, fields in block.items():
                     self.sub_block(name, str(label), fields or {})
             self.bind(Train, raw.get("train") or {}, "train")
-            raise InputError(*dict.fromkeys(self.problems))
+            raise InputError(*self.problems)
         self.bind(Train, file.train, "train")
         self.seeds(file.seeds, "seeds")
         cells = self.cells(file)
         if self.problems:
-            raise InputError(*dict.fromkeys(self.problems))
+            raise InputError(*self.problems)
         return Benchmark(file.benchmark, file.model, cells, tuple(cell.key for cell in cells))
 
     def cells(self, file: _File) -> tuple[Cell, ...]:
@@ -160,7 +161,8 @@ class Binder:
         self, where: str, values: Mapping[str, Any], task: str | None, known: tuple[str, ...]
     ) -> Any:
         """The value for `task` of a field that is given as a mapping from task to value."""
-        for name in values.keys() - set(known) if known else ():
+        # Once, not for each task.
+        for name in sorted(values.keys() - set(known)) if known and task == known[0] else ():
             # A table of published values may name more tasks than a benchmark runs.
             if name not in tasks.TASKS:
                 self.problem(where, f"names {name!r}, which is not a task; {suggest(name, known)}")
@@ -234,7 +236,11 @@ class Binder:
             self.problem(path, f"is {shown(detail['input'])}; it {message}")
 
     def problem(self, key: str, text: str) -> None:
-        self.problems.append(f"{self.where}: {key or 'file'}: {text}")
+        self.problems[f"{self.where}: {key or 'file'}: {text}"] = None
+        if len(self.problems) > MOST_PROBLEMS:
+            told = [*self.problems][:MOST_PROBLEMS]
+            more = f"has more problems; the first {MOST_PROBLEMS:,} are told"
+            raise InputError(*told, f"{self.where}: file: {more}")
 
 
 @functools.cache

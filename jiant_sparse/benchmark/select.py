@@ -44,7 +44,7 @@ class Resolver:
         self.given = given
         self.judge = judge
         self.tasks = tasks
-        self._selections: dict[Path, Selection] = {}
+        self._selections: dict[Path, Selection | _Unusable] = {}
         # Those in which nothing is chosen.
         self._fixed: dict[Path, Selection] = {}
         self._open: list[Path] = []
@@ -132,15 +132,22 @@ class Resolver:
                     f"select: {where} would be the {MOST_FILES + 1}st file of a chain; at most "
                     f"{MOST_FILES} are followed"
                 )
-            try:
-                expanded = expand(read_yaml(path) | dict(self.given), where).narrowed(self.tasks)
-                bound = self.benchmark(expanded, where)
-            except InputError as error:
-                raise _Unusable(*error.problems) from error
-            self._selections[real] = Selection(Path(where), bound, expanded.variants)
-            if not any(_references(expanded)):
-                self._fixed[real] = self._selections[real]
-        return self._selections[real]
+            self._selections[real] = self._read(path, real, where)
+        found = self._selections[real]
+        if isinstance(found, _Unusable):
+            raise found
+        return found
+
+    def _read(self, path: Path, real: Path, where: str) -> Selection | _Unusable:
+        try:
+            expanded = expand(read_yaml(path) | dict(self.given), where).narrowed(self.tasks)
+            bound = self.benchmark(expanded, where)
+        except InputError as error:
+            return _Unusable(*error.problems)
+        selection = Selection(Path(where), bound, expanded.variants)
+        if not any(_references(expanded)):
+            self._fixed[real] = selection
+        return selection
 
 
 def _references(expanded: Expanded) -> Iterator[Reference]:

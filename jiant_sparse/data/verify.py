@@ -116,7 +116,7 @@ def _manifest_errors(data_dir: Path, tasks: Sequence[Task]) -> Iterator[str]:
             path = phase_path(data_dir, task, phase)
             recorded = entries.get(f"{task.name}/{phase}.jsonl")
             # What is too large, or no file, is named where its rows are read.
-            if not path.is_file() or path.stat().st_size > LARGEST_BYTES or recorded is None:
+            if recorded is None or not path.is_file() or path.stat().st_size > LARGEST_BYTES:
                 continue
             got = files.sha256(path)
             if got != recorded:
