@@ -20,6 +20,19 @@ _UMASK = os.umask(0)
 os.umask(_UMASK)
 _PARTIAL = ".partial"
 
+FOLDER_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?"
+# File systems have 255 bytes, of which the ending of a temporary name needs some.
+LONGEST_NAME = 200
+NAME_RULE = (
+    "letters, digits, '.', '_' and '-', begins with a letter or digit, does not end with '.' and "
+    f"has at most {LONGEST_NAME} characters"
+)
+
+
+def is_folder_name(text: str) -> bool:
+    """Whether `text` can be a label that becomes a folder: see NAME_RULE."""
+    return len(text) <= LONGEST_NAME and re.fullmatch(FOLDER_NAME, text) is not None
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -88,6 +101,31 @@ def remove_partial(directory: Path, older_than: float = 0.0) -> None:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime >= older_than:
                     path.unlink()
+
+
+def check_directory(directory: Path) -> None:
+    """Raise InputError unless `directory` can be written into, or can be made; makes nothing."""
+    there = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
+    longest = max(
+        (len(os.fsencode(name)) for name in directory.relative_to(there).parts), default=0
+    )
+    problem = ""
+    if not os.path.isdir(there):
+        problem = "is not a directory"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = "cannot be written into"
+    if problem and there == directory:
+        raise InputError(f"{directory}: {problem}")
+    if problem:
+        raise InputError(f"{directory}: cannot be made: {there} {problem}")
+    name, path = os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX")
+    if longest > name:
+        problem = f"a name has {longest:,} bytes; at most {name:,} are possible"
+    # There have to be names of files below it.
+    elif len(os.fsencode(os.path.abspath(directory))) > path - name:
+        problem = f"the path has more than {path - name:,} bytes"
+    if problem:
+        raise InputError(f"{directory}: cannot be made: {problem}")
 
 
 def check_regular(path: Path, most: int) -> None:

@@ -104,7 +104,7 @@ def test_every_problem_is_told_at_once_and_before_anything_is_counted(tmp_path, 
     ]
     assert list(caught.value.problems[:4]) == start
     missing, unknown, *bad = caught.value.problems[4:]
-    assert missing.startswith(f"{tmp_path / 'cola' / 'train.jsonl'}: cannot be read (No such file")
+    assert missing.startswith(f"{tmp_path / 'cola' / 'train.jsonl'}: cannot be read: No such file")
     assert unknown.startswith("task 'colla' is unknown; did you mean cola?")
     assert bad and all(str(tmp_path / "cb" / "train.jsonl:1") in problem for problem in bad)
 

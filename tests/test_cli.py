@@ -482,8 +482,8 @@ def test_an_output_directory_that_cannot_be_written_is_a_line(cli, config, comma
     arguments = ["grid", config] if command == "grid" else ["run", "--config", config]
     arguments += [] if command == "grid" else ["--task", "cb", "--method", "bitfit"]
     result = cli(*arguments, "--output-dir", config)
-    assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].startswith("error: [Errno 20] Not a directory")
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {config}: is not a directory\n"
 
 
 def test_check_and_methods(cli, config):
@@ -598,3 +598,103 @@ def test_what_stdout_cannot_encode_is_escaped():
     code = "from jiant_sparse.cli.shared import open_streams; open_streams(); print('a\u2013b')"
     done = shell(f"{sys.executable} -c {shlex.quote(code)}", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "a\\u2013b\n"), done
+
+
+@pytest.mark.parametrize("seed", ["010", "-1", str(2**63), "1_0", "true", "9" * 5000])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--task", "cb", "--method", "sam"],
+        ["data", "synthesize"],
+        ["data", "fetch"],
+        ["data", "split", "a", "b"],
+    ],
+)
+def test_a_seed_is_a_plain_number_of_63_bits(cli, tmp_path, arguments, seed):
+    result = cli(*arguments, f"--seed={seed}")
+    assert result.exit_code == 2, result.output
+    assert "error: the seed is " in result.stderr
+    assert seed[:90] in result.stderr
+    assert "it must be a whole number in [0, 2^63)" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+PLACES = {
+    "f.yaml": "f.yaml: is not a directory",
+    "f.yaml/x": "f.yaml/x: cannot be made: f.yaml is not a directory",
+    "x" * 300: "cannot be made: a name has 300 bytes; at most 255 are possible",
+    "dangling": "dangling: is not a directory",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run --task cb --method bitfit --config f.yaml --output-dir",
+        "grid f.yaml --output-dir",
+        "grid f.yaml --dry-run --output-dir",
+        "data synthesize --tasks cb --data-dir",
+        "data fetch --tasks cb --data-dir",
+        "data split good",
+        "report results --output-dir",
+        "report results results --compare --output-dir",
+    ],
+)
+def test_a_place_that_cannot_be_written_is_a_line_and_exit_code_2(
+    cli, config, tmp_path, command, place
+):
+    Path("dangling").symlink_to("nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    result = cli(*command.split(), place)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert PLACES[place] in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+NOWHERE = ("x" * 300, "f.yaml/x", "dangling", "loop")
+READ = {
+    "run --task cb --method bitfit --config": NOWHERE,
+    "grid": NOWHERE,
+    "check": NOWHERE,
+    "methods --model roberta-base-config --config": NOWHERE,
+    "run --task cb --method bitfit --config f.yaml --data-dir": (*NOWHERE, "f.yaml"),
+    "grid f.yaml --data-dir": (*NOWHERE, "f.yaml"),
+    "status": (*NOWHERE, "f.yaml"),
+    "report": (*NOWHERE, "f.yaml"),
+    "report --compare good": (*NOWHERE, "f.yaml"),
+    "report --compare good better --baseline": (*NOWHERE, "f.yaml"),
+    "data verify": (*NOWHERE, "f.yaml"),
+    "data verify --tasks cb": (*NOWHERE, "f.yaml"),
+    "data split --tasks cb": (*NOWHERE, "f.yaml"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [(command, place) for command in READ for place in READ[command]]
+)
+def test_a_place_that_cannot_be_read_is_a_line_and_exit_code_2(
+    cli, config, tmp_path, command, place
+):
+    Path("dangling").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
+    before = sorted(tmp_path.rglob("*"))
+    result = cli(*command.split(), place, *["new"] * ("split" in command))
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert place in result.stderr or "nowhere/cb" in result.stderr  # where the link leads
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_in_the_place_of_a_cell_is_found_before_any_runs(cli, config, tmp_path):
+    Path("results/small").mkdir(parents=True)
+    Path("results/small/rte").touch()
+    for command in (
+        ["grid", config],
+        ["run", "--task", "rte", "--method", "bitfit", "--config", config],
+    ):
+        result = cli(*command)
+        assert result.exit_code == 2, result.output
+        assert "seed-0: cannot be made: results/small/rte is not a directory" in result.stderr
+        assert [path.name for path in Path("results/small").iterdir()] == ["rte"]

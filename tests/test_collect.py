@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from test_report_support import plan, record, write
 
+from jiant_sparse import files
 from jiant_sparse.benchmark.record import CellKey, Cost, Primary
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import scan
@@ -143,20 +144,20 @@ def test_a_directory_or_file_that_cannot_be_read_is_named(
     """By a stand-in: where tests run as root, permissions keep nobody out."""
     closed, file = bench / "cb", spoil(bench, valid(), "wsc/sam/seed-0")
     closed.mkdir()
-    really, read = os.scandir, Path.read_bytes
+    really = os.scandir
 
     def scandir(path: Path) -> object:
         if path == closed:
             raise PermissionError(13, "Permission denied")
         return really(path)
 
-    def read_bytes(path: Path) -> bytes:
+    def opened(path: Path, mode: str) -> object:
         if path == file:
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return open(path, mode)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(files, "open", opened, raising=False)
     assert told(collect(bench)) == {
         "cb": ("cannot be read: Permission denied",),
         "wsc/sam/seed-0/record.json": ("cannot be read: Permission denied",),

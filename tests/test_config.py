@@ -1,8 +1,10 @@
 """YAML -> cells: what is bound, and every error of a file at once."""
 
+import time
+
 import pytest
 
-from jiant_sparse.benchmark import config
+from jiant_sparse.benchmark import cell, config
 from jiant_sparse.data.split import KINDS
 from jiant_sparse.errors import InputError
 
@@ -42,7 +44,7 @@ def test_a_field_may_differ_by_task_and_train_by_task_and_method():
         "methods": {
             "sam": {"burn_in": {"cb": 2, "rte": 3, "cola": 9}, "train": {"batch_size": 2}},
             "narrow": {"method": "sam", "scope": "per_tensor"},
-            "bitfit": {"train": {"learning_rate": {"cb": 0.1, "rte": "1e-2", "cola": 9}}},
+            "bitfit": {"train": {"learning_rate": {"cb": 0.1, "rte": 1e-2, "cola": 9}}},
         },
     }
     cells = {(c.key.task, c.key.method, c.seed): c for c in config.parse(raw, "f").cells}
@@ -141,8 +143,33 @@ def test_all_errors_of_a_file_come_at_once():
         ({"methods": {"sam": {"burn_in": "many"}}}, "methods.sam.burn_in: is 'many'; it should"),
         ({"methods": {"sam": {"train": 3}}}, "methods.sam.train: is 3; it must be a mapping"),
         ({"methods": {"a/b": {"method": "sam"}}}, "methods: names 'a/b'"),
-        ({"seeds": [1, 1]}, "seeds: is [1, 1]; seeds must be distinct"),
-        ({"seeds": [-1]}, "seeds must be distinct and not negative"),
+        ({"seeds": [1, 1]}, "seeds: is [1, 1]; seeds must be distinct and in [0, 2^63)"),
+        ({"seeds": [-1]}, "seeds: is [-1]; seeds must be distinct and in [0, 2^63)"),
+        ({"seeds": [0, 2**63]}, "seeds: is [0, 9223372036854775808]; seeds must be distinct and"),
+        ({"seeds": [True]}, "seeds.0: is True; it should be a valid integer"),
+        ({"seeds": ["010"]}, "seeds.0: is '010'; it should be a valid integer"),
+        ({"seeds": [1.0]}, "seeds.0: is 1.0; it should be a valid integer"),
+        ({"tasks": {"cb": {"seeds": [2**63]}}}, "tasks.cb.seeds: is [9223372036854775808]; seeds"),
+        ({"tasks": {"cb": {"seeds": ["1:30"]}}}, "tasks.cb.seeds.0: is '1:30'; it should be a val"),
+        ({"split_seed": 2**63}, "split_seed: is 9223372036854775808; it should be less than"),
+        ({"split_seed": "0x1f"}, "split_seed: is '0x1f'; it should be a valid integer"),
+        ({"train": {"batch_size": "1_6"}}, "train.batch_size: is '1_6'; it should be a valid int"),
+        ({"train": {"batch_size": 16.0}}, "train.batch_size: is 16.0; it should be a valid integ"),
+        ({"train": {"learning_rate": "1e-4"}}, "learning_rate: is '1e-4'; it should be a valid n"),
+        ({"train": {"reshuffle": "yes"}}, "train.reshuffle: is 'yes'; it should be a valid bool"),
+        ({"train": {"reshuffle": 1}}, "train.reshuffle: is 1; it should be a valid boolean"),
+        ({"methods": {"sam": {"burn_in": "010"}}}, "methods.sam.burn_in: is '010'; it should be a"),
+        (
+            {"methods": {"sam": {"dropout": "on"}}},
+            "methods.sam.dropout: is 'on'; it should be a va",
+        ),
+        (
+            {"methods": {"sam": {"clip": float("inf")}}},
+            "methods.sam.clip: is inf; it should be a f",
+        ),
+        ({"methods": {"sam": {"density": 10**400}}}, "methods.sam.density: is 1000"),
+        ({"train": {"learning_rate": 10**400}}, "train.learning_rate: is 1000"),
+        ({"threads": 1025}, "threads: is 1025; it should be less than or equal to 1024"),
         (
             {"split": "thirds"},
             "split: is 'thirds'; it should be 'published', 'random', 'files' or 'dev_as_test'",
@@ -209,3 +236,125 @@ def test_one_cell_of_a_file_or_of_nothing(tmp_path):
     assert cell.method_fields["burn_in"] == 9
     with pytest.raises(InputError, match="command line: model: is missing"):
         config.single("cb", "sam", 0)
+
+
+STEPS = 1_000_000_000
+ROWS = 65_536
+
+
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [("batch_size", ROWS), ("gradient_accumulation", ROWS), ("eval_batch_size", ROWS)]
+    + [("length_grouping", ROWS), ("max_epochs", STEPS), ("max_steps", STEPS)]
+    + [("eval_every", STEPS), ("eval_offset", STEPS), ("dev_examples", STEPS)]
+    + [("min_steps", STEPS), ("patience", STEPS), ("checkpoint_every", STEPS)],
+)
+def test_counts_are_bounded_and_the_message_says_by_what(field, most):
+    train = {"eval_every": STEPS, field: most - (field == "eval_offset")}
+    assert config.parse(BASE | {"train": train}, "f").cells
+    (found,) = problems(BASE | {"train": {field: most + 1}})
+    assert found.startswith(
+        f"f.yaml: train.{field}: is {most + 1}; it should be less than or equal"
+    )
+    assert found.endswith(f"to {most}")
+
+
+def test_every_count_has_a_bound():
+    for block in (cell.Train, cell.Setup):
+        for name, field in block.model_json_schema()["properties"].items():
+            for kind in field.get("anyOf", [field]):
+                if kind.get("type") == "integer":
+                    assert kind.keys() & {"maximum", "exclusiveMaximum"}, name
+
+
+def test_the_cells_of_a_benchmark_are_counted_before_they_are_made():
+    raw = BASE | {"seeds": list(range(25_001))}
+    assert problems(raw) == ["f.yaml: file: has 100,004 cells; at most 100,000 can be run"]
+    tasks = {f"t{i}": {"like": "cb"} for i in range(1000)}
+    methods = {f"m{i}": {"method": "bitfit"} for i in range(1000)}
+    found = problems(BASE | {"tasks": tasks, "methods": methods})
+    assert found == ["f.yaml: file: has 2,000,000 cells; at most 100,000 can be run"]
+
+
+@pytest.mark.parametrize("name", ["a" * 201, "a.", ".", "..", ".a", "", "-a", "a\0b", "ä"])
+def test_labels_that_cannot_be_folders_are_refused(name):
+    shown = repr(name) if len(name) < 100 else f"'{'a' * 99}"
+    for kind, block in (("tasks", {"like": "cb"}), ("methods", {"method": "sam"})):
+        found = problems(BASE | {kind: {name: block}})
+        assert [text for text in found if f"f.yaml: {kind}: names {shown}" in text], found
+        assert [text for text in found if "at most 200 characters" in text], found
+    assert any("f.yaml: benchmark: is " in text for text in problems(BASE | {"benchmark": name}))
+    assert any(
+        "f.yaml: benchmark: is " in text for text in problems(BASE | {"benchmark": f"a/{name}"})
+    )
+
+
+@pytest.mark.parametrize("name", ["data", "report", "benchmark.json", "Report"])
+def test_labels_of_tasks_are_not_those_of_the_products_own_files(name):
+    found = problems(BASE | {"tasks": {name: {"like": "cb"}}})
+    what = "a name that is taken beside the folders of the tasks"
+    assert found == [f"f.yaml: tasks: names {name!r}, {what}; choose another"]
+    assert config.parse(BASE | {"methods": {name: {"method": "sam"}}}, "f").cells
+
+
+def test_labels_that_differ_in_case_alone_are_one_folder_somewhere():
+    methods = {"Sam": {"method": "sam"}, "sam": {}}
+    expected = "f.yaml: methods: names 'Sam' and 'sam', which are one folder where case is ignored"
+    assert problems(BASE | {"methods": methods}) == [expected]
+    tasks = {"nli": {"like": "cb"}, "NLI": {"like": "cb"}}
+    assert [text for text in problems(BASE | {"tasks": tasks}) if "'nli' and 'NLI'" in text]
+
+
+@pytest.mark.parametrize("key", ["model", "data_dir"])
+@pytest.mark.parametrize("path", ["a\0b", "a" * 5000])
+def test_paths_that_no_system_has_are_refused(key, path):
+    (found,) = problems(BASE | {key: path})
+    assert found.startswith(f"f.yaml: {key}: is ")
+    assert len(found) < 300
+
+
+def test_long_values_are_cut_and_what_is_allowed_is_not():
+    (found,) = problems(BASE | {"train": {"learning_rate": "x" * 100_000}})
+    assert len(found) < 300
+    assert found.endswith("; it should be a valid number")
+
+
+def test_a_wide_configuration_is_bound_in_seconds():
+    methods = {f"m{i}": {"method": "sam"} for i in range(1000)}
+    began = time.monotonic()
+    assert len(config.parse(BASE | {"methods": methods}, "f").cells) == 4000
+    assert time.monotonic() - began < 20
+
+
+NAMES = [f"t{number}" for number in range(400)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"burn_in": {f"u{name}": 1 for name in NAMES}}, {name: {f"u{name}": 1} for name in NAMES}],
+)
+def test_many_mistakes_are_told_in_seconds(fields):
+    """Each of them for each task, and with each known name compared: that took hours."""
+    raw = BASE | {"tasks": {name: {"like": "cb"} for name in NAMES}}
+    began = time.monotonic()
+    found = problems(raw | {"methods": {"sam": fields}})
+    assert time.monotonic() - began < 20
+    assert len(found) <= 1001
+    assert sum(map(len, found)) < 2_000_000
+
+
+def test_of_very_many_problems_the_first_are_told():
+    methods = {f"m{number}": {"method": "sma"} for number in range(1001)}
+    found = problems(BASE | {"methods": methods})
+    assert len(found) == 1001
+    assert found[0].startswith("f.yaml: methods.m0: unknown method 'sma'; did you mean sam?")
+    assert found[-1] == "f.yaml: file: has more problems; the first 1,000 are told"
+
+
+def test_of_very_many_known_names_the_first_are_told():
+    raw = BASE | {"tasks": {name: {"like": "cb"} for name in NAMES}}
+    found = problems(raw | {"methods": {"sam": {"burn_in": {"nli": 1} | dict.fromkeys(NAMES, 2)}}})
+    assert found == [
+        "f.yaml: methods.sam.burn_in: names 'nli', which is not a task; "
+        f"known: {', '.join(NAMES[:100])} and 300 more"
+    ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jiant_sparse import files
+from jiant_sparse import files, seeds
 from jiant_sparse.errors import InputError, printable
 from jiant_sparse.seeds import derive
 
@@ -90,3 +90,68 @@ def test_input_is_read_from_regular_files_of_bounded_size(tmp_path):
         assert str(caught.value) == f"{path}: {reason}"
     with pytest.raises(InputError, match=r"good: has 3 bytes; at most 2 are read"):
         files.check_regular(good, 2)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, True, 1.0, "1", None, 10**400])
+def test_a_seed_is_a_whole_number_of_63_bits(seed):
+    for use in (seeds.check, derive):
+        with pytest.raises(
+            InputError, match=r"^the seed is .*; it must be a whole number in \[0, 2\^"
+        ):
+            use(seed)
+
+
+def test_seeds_in_digits():
+    assert [seeds.parse(text) for text in ("0", "7", str(2**63 - 1))] == [0, 7, 2**63 - 1]
+    for text in ("010", "1_0", "+1", "-1", " 1", "1 ", "1\n", "0x1", "1e3", "1.0", "", "٣"):
+        with pytest.raises(InputError, match="the seed is "):
+            seeds.parse(text)
+    for text in (str(2**63), "9" * 5000):
+        with pytest.raises(InputError, match=r"it must be a whole number in \[0, 2\^63\)"):
+            seeds.parse(text)
+
+
+def refusal(directory) -> str:
+    with pytest.raises(InputError) as caught:
+        files.check_directory(directory)
+    return str(caught.value)
+
+
+def test_a_directory_to_write_into_is_there_or_can_be_made(tmp_path, monkeypatch):
+    for good in (tmp_path, tmp_path / "a" / "b", tmp_path / ("n" * 255)):
+        files.check_directory(good)
+    monkeypatch.chdir(tmp_path)
+    files.check_directory(Path("relative"))
+    files.check_directory(Path())
+    assert not list(tmp_path.iterdir()), "nothing is made"
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to(tmp_path)
+    files.check_directory(tmp_path / "link" / "new")
+    for name in ("file", "dangling", "loop"):
+        assert refusal(tmp_path / name) == f"{tmp_path / name}: is not a directory"
+        below = tmp_path / name / "a" / "b"
+        assert refusal(below) == f"{below}: cannot be made: {tmp_path / name} is not a directory"
+    long = tmp_path / ("é" * 150) / "x"
+    assert (
+        refusal(long) == f"{long}: cannot be made: a name has 300 bytes; at most 255 are possible"
+    )
+    deep = tmp_path.joinpath(*["d" * 200] * 20)
+    assert "cannot be made: the path has" in refusal(deep)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    assert refusal(tmp_path) == f"{tmp_path}: cannot be written into"
+    new = tmp_path / "new" / "er"
+    assert refusal(new) == f"{new}: cannot be made: {tmp_path} cannot be written into"
+
+
+@pytest.mark.parametrize("name", ["a", "A1", "a.b", "a-", "a_", "0", "x" * 200])
+def test_names_that_folders_can_have(name):
+    assert files.is_folder_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a.", ".a", "_a", "-", "a/b", "a\n", "x" * 201, "é"]
+)
+def test_names_that_folders_should_not_have(name):
+    assert not files.is_folder_name(name)

@@ -624,3 +624,46 @@ def test_busy_crosses_process_borders(tmp_path):
     error = lock.Busy(tmp_path, lock.holder(tmp_path))
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error) and again.holder == error.holder
+
+
+def with_changes(directory, **changes):
+    write_lock(directory)
+    path = directory / "lock-000000.json"
+    whole = json.loads(path.read_text())
+    for part in (whole, whole["owner"], whole["progress"]):
+        part.update({key: value for key, value in changes.items() if key in part})
+    path.write_text(json.dumps(whole))
+    return lock_file.read(path).content
+
+
+def test_numbers_that_no_owner_writes_make_a_lock_unreadable(tmp_path):
+    assert with_changes(tmp_path, step=3, pid=7) is not None
+    for changes in ({"pid": 0}, {"pid": -1}, {"pid": 2**31}, {"step": -1}, {"step": 10**400}):
+        assert with_changes(tmp_path, **changes) is None, changes
+    assert with_changes(tmp_path, steps=10**400) is None
+    assert_busy(tmp_path, "unreadable")
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    """It is an unreadable lock: respected as long as it is young, then free."""
+    path = tmp_path / "lock-000000.json"
+    os.mkfifo(path)
+    assert_busy(tmp_path, "unreadable")
+    set_age(tmp_path, lock_file.STALE_SECONDS + 1)
+    assert_free(tmp_path, 1)
+    device = tmp_path / "lock-000009.json"
+    device.symlink_to("/dev/zero")
+    assert lock_file.read(device).content is None
+
+
+def test_of_a_huge_file_a_part_is_read(tmp_path):
+    write_lock(tmp_path)
+    path = tmp_path / "lock-000000.json"
+    with open(path, "r+b") as stream:
+        stream.truncate(10**12)
+    assert lock_file.read(path).content is None
+
+
+def test_names_of_more_digits_than_a_generation_has_are_no_locks(tmp_path):
+    (tmp_path / f"lock-{'9' * 245}.json").touch()
+    assert lock_file.files(tmp_path) == {}

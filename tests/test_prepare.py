@@ -206,7 +206,7 @@ def test_the_problems_of_all_files_come_at_once(data_dir, tmp_path):
         'cb/train.jsonl:1: label is "maybe"; allowed are "neutral", "entailment", "contradiction"'
     )
     assert val.endswith("cb/val.jsonl: the file is empty; expected one JSON object per line")
-    assert "cb/test.jsonl: cannot be read (No such file or directory)" in test
+    assert "cb/test.jsonl: cannot be read: No such file or directory" in test
 
 
 def test_a_missing_task_says_what_to_do(data_dir, tmp_path):

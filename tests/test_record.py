@@ -1,10 +1,12 @@
 """The one schema: strict when read, atomic when written."""
 
 import json
+import os
+import time
 
 import pytest
 
-from jiant_sparse.benchmark import record
+from jiant_sparse.benchmark import document, record
 from jiant_sparse.errors import InputError
 
 RECORD = record.Record(
@@ -55,6 +57,10 @@ def test_place_on_disk(tmp_path):
             "settings hold a number that is not finite or too large for a float",
         ),
         ("0.5", "1.5", "history: score at step 2 is 1.5; it must be a fraction from -1 to 1"),
+        ("0.5", "9" * 400, "history.1.1: Input should be a finite number"),
+        ('"seed": 3', f'"seed": {"9" * 5000}', "file: Invalid JSON: number out of range"),
+        ('"a": 1', f'"a": {"[" * 5000}', "file: Invalid JSON: recursion limit exceeded"),
+        ('"a": 1', f'"a": {"9" * 5000}', "file: Invalid JSON: number out of range"),
     ],
 )
 def test_a_broken_record_is_named_with_its_field(tmp_path, old, new, expected):
@@ -156,3 +162,34 @@ def test_describe_says_what_moves_in_a_step():
     counts = "selected 400,000 changed 390,000 of 1,000,000 added 7"
     assert f", {counts}, " in said(counted()) and "a step" not in said(counted())
     assert f", moves 102,912 a step, {counts}, " in said(counted(moved_per_step=102_911.6))
+
+
+def test_only_a_regular_file_of_bounded_size_is_read(tmp_path):
+    path = tmp_path / "record.json"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="record.json: is not a regular file"):
+        record.read(path)
+    path.unlink()
+    with open(path, "wb") as stream:
+        stream.truncate(document.LARGEST_BYTES + 1)
+    with pytest.raises(InputError, match="record.json: has 50,000,001 bytes; at most 50,000,000"):
+        record.read(path)
+    path.unlink()
+    path.symlink_to("record.json")
+    with pytest.raises(InputError, match="record.json: cannot be read: Too many levels of symbol"):
+        record.read(path)
+
+
+def test_what_is_wrong_is_told_in_short_lines(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({f"{key:09d}" + "x" * 10_000: 1 for key in range(1000)}))
+    began = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        record.read(path)
+    assert time.monotonic() - began < 5
+    assert len(caught.value.problems) > 1000
+    assert max(map(len, caught.value.problems)) < 2100
+    assert caught.value.problems[0].startswith(f"{path}: ")
+    assert any(
+        text.endswith("xxx: Extra inputs are not permitted") for text in caught.value.problems
+    )

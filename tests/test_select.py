@@ -137,7 +137,7 @@ def test_what_is_lacking_is_counted_all_at_once_with_the_command(folder):
         "run: jiant-sparse grid search.yaml --output-dir out --retry-failed",
         "main.yaml: methods.bitfit.train.batch_size: o cannot choose yet: "
         "cb, rte: 1 missing of 1 cells; run: jiant-sparse grid other.yaml --output-dir out",
-        "main.yaml: seeds: is [-1]; seeds must be distinct and not negative",
+        "main.yaml: seeds: is [-1]; seeds must be distinct and in [0, 2^63)",
     ]
 
 

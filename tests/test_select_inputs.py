@@ -1,12 +1,14 @@
 """`select`: references that are wrong, records that do not fit, and parts of a benchmark."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 from selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
 
-from jiant_sparse.benchmark import config, plan, record
+from jiant_sparse.benchmark import config, plan, record, select
 from jiant_sparse.benchmark.manifest import Manifest
 from jiant_sparse.errors import InputError
 
@@ -42,7 +44,16 @@ def test_without_an_output_directory_nothing_is_chosen(folder):
 @pytest.mark.parametrize(
     ("search", "value", "expected"),
     [
-        (SEARCH, {"select": "no.yaml"}, "methods.sam.burn_in: select: there is no file no.yaml"),
+        (
+            SEARCH,
+            {"select": "no.yaml"},
+            "methods.sam.burn_in: select: no.yaml: cannot be read: No such",
+        ),
+        (SEARCH, {"select": "a\0b"}, "burn_in: select: a\0b: cannot be read: embedded null byte"),
+        (SEARCH, {"select": "loop"}, "select: loop: cannot be read: Too many levels of symbolic"),
+        (SEARCH, {"select": "a" * 300}, "cannot be read: File name too long"),
+        (SEARCH, {"select": "pipe"}, "select: pipe: is not a regular file"),
+        (SEARCH, {"select": "/dev/zero"}, "select: /dev/zero: is not a regular file"),
         (SEARCH, {"select": "search.yaml", "cb": 3}, "burn_in: `select` stands alone; remove cb"),
         (SEARCH, {"select": 3}, "burn_in: select: is 3; it must be the path of one YAML file"),
         (
@@ -73,6 +84,8 @@ def test_without_an_output_directory_nothing_is_chosen(folder):
     ],
 )
 def test_bad_references_are_named_beside_all_else(folder, search, value, expected, check):
+    os.mkfifo("pipe")
+    Path("loop").symlink_to("loop")
     write("search.yaml", search)
     methods = {"sam": {"burn_in": value, "density": 5}, "bitfit": {}}
     write("main.yaml", MAIN | {"methods": methods})
@@ -86,7 +99,7 @@ def test_a_selection_that_is_wrong_is_told_once(folder):
     write("search.yaml", SEARCH | {"seeds": [-1]})
     two = {"sam": MAIN["methods"]["sam"], "again": {"method": "sam", **MAIN["methods"]["sam"]}}
     write("main.yaml", MAIN | {"methods": two})
-    assert problems() == ["search.yaml: seeds: is [-1]; seeds must be distinct and not negative"]
+    assert problems() == ["search.yaml: seeds: is [-1]; seeds must be distinct and in [0, 2^63)"]
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -102,6 +115,32 @@ def test_references_in_a_circle_are_an_error(folder, check):
     assert "main.yaml: methods.sam.burn_in: select: main.yaml is chosen by itself" in problem
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_chain_of_selections_has_an_end(folder, check):
+    """Each file chooses by the next one what that sweeps."""
+    for number in range(200):
+        swept, chosen = ("density", "burn_in")[:: 1 if number % 2 else -1]
+        block = {"sweep": {swept: [1]}, chosen: {"select": f"{number + 1}.yaml"}}
+        write(f"{number}.yaml", {"benchmark": f"s{number}", "methods": {"sam": block}})
+    (problem,) = problems("0.yaml", check=check)
+    expected = "select: 20.yaml would be the 21st file of a chain; at most 20 are followed"
+    assert problem == f"19.yaml: methods.sam.burn_in: {expected}"
+
+
+def test_a_selection_that_is_wrong_is_tried_once(folder):
+    """Else as many times as there are ways to it: here 3^12."""
+    for number in range(12):
+        swept, chosen = ("density", "burn_in")[:: 1 if number % 2 else -1]
+        block = {"sweep": {swept: [1]}, chosen: {"select": f"{number + 1}.yaml"}}
+        methods = {label: {"method": "sam", **block} for label in ("one", "two", "three")}
+        write(f"{number}.yaml", {"benchmark": f"s{number}", "methods": methods})
+    write("12.yaml", {"benchmark": "last", "methods": {"sma": {}}})
+    began = time.monotonic()
+    (problem,) = problems("0.yaml", check=True)
+    assert "12.yaml: methods.sma: unknown method" in problem
+    assert time.monotonic() - began < 10
+
+
 def test_check_binds_every_candidate_where_it_will_stand(folder):
     search = {"diff_pruning": {"sweep": {"burn_in": [50, 5, 60]}}}
     write("search.yaml", {"benchmark": "s", "methods": search})
@@ -109,6 +148,14 @@ def test_check_binds_every_candidate_where_it_will_stand(folder):
     write("main.yaml", MAIN | {"methods": {"diff_pruning": block}})
     (problem,) = problems(check=True)
     assert "mask_interval is 7; it must be below burn_in (5)" in problem
+
+
+def test_check_reads_a_selection_once_however_many_candidates_it_has(folder, monkeypatch):
+    write("search.yaml", SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [*range(1, 40)]}}}})
+    read, seen = select.read_yaml, []
+    monkeypatch.setattr(select, "read_yaml", lambda path: [seen.append(path), read(path)][1])
+    assert config.check(Path("main.yaml")) == "2 cells"
+    assert len(seen) == 1
 
 
 def test_a_value_is_swept_or_chosen_and_not_both(folder):

@@ -197,6 +197,9 @@ def test_the_clock_of_a_lock_may_be_ahead(folder):
         (["x" * 5000 + "\n", line("train", 61)], 61),
         ([line("train", 60), "x" * 5000 + "\n"], 50),
         ([line("train", 60), "7\n", '{"event": "odd"}\n', "\n"], 60),
+        ([line("train", 60), "[" * 4000 + "\n"], 60),
+        ([line("train", 60), line("train", 10**400), line("train", -1), line("train", True)], 60),
+        ([line("train", 60), '{"step": ' + "9" * 3000 + "}\n"], 60),
     ],
 )
 def test_the_log_is_ahead_of_the_lock(folder, lines, step):
@@ -606,3 +609,16 @@ def test_a_real_cell_while_it_runs_and_when_it_was_killed(make_job, tmp_path):
     assert 5 < running.step <= running.steps == 4000 and 0 <= running.score <= 1
     (found,) = status.look(tmp_path / "out")
     assert (found.running, found.waiting, found.with_checkpoint) == ((), 1, 1)
+
+
+def test_what_is_no_regular_file_says_nothing(folder):
+    place = "cb/sam/seed-0"
+    folder.lock(place, "training", 50, 100, 0.5)
+    os.mkfifo(folder.path / place / log.FILE_NAME)
+    folder.checkpoint(place, 10)
+    (folder.path / place / checkpoint.FOLDER / f"step-{'9' * 150}.0a.safetensors").touch()
+    assert folder.look().running[0].step == 50
+    (folder.path / place / "lock-000000.json").unlink()
+    assert folder.look().with_checkpoint == 1
+    os.mkfifo(folder.path / place / "record.json")
+    assert folder.look().broken == (status.Broken(f"{place}/record.json", "is not a regular file"),)

@@ -37,7 +37,7 @@ def test_a_swept_block_becomes_one_block_per_value_in_its_place():
 
 
 def test_several_keys_give_the_product_and_train_is_reached_by_a_dot():
-    sweep = {"density": [0.1, 0.2], "train.learning_rate": [1e-4, "1e-3"]}
+    sweep = {"density": [0.1, 0.2], "train.learning_rate": [1e-4, 1e-3]}
     block = {"method": "sam", "train": {"batch_size": 4}, "sweep": sweep}
     found = blocks({"mine": block})
     assert list(found) == [
@@ -132,7 +132,11 @@ def test_set_changes_all_of_a_sweep_or_the_sweep_itself(tmp_path):
         ({"burn_in": []}, "methods.sam.sweep.burn_in: is []; it must be a list of at least one"),
         ({"burn_in": 5}, "methods.sam.sweep.burn_in: is 5; it must be a list of at least one"),
         ({"burn_in": [5, 6, 5]}, "methods.sam.sweep.burn_in: is [5, 6, 5]; 5 is given twice"),
-        ({"density": [0.1, "1e-1"]}, "methods.sam.sweep.density: is [0.1, '1e-1']; 0.1 is given"),
+        ({"density": [0.1, 1e-1]}, "methods.sam.sweep.density: is [0.1, 0.1]; 0.1 is given"),
+        (
+            {"density": ["1e-1"]},
+            "methods.sam_density_1e-1.density: is '1e-1'; it should be a valid n",
+        ),
         ({"density": [1, 1.0]}, "1.0 is given twice"),
         ({"burn_in": [5, "5"]}, "methods.sam.sweep.burn_in: is [5, '5']; 5 is given twice"),
         ({"burn_in": [{"cb": 1}]}, "methods.sam.sweep.burn_in: has {'cb': 1}; a value is a number"),
@@ -170,3 +174,14 @@ def test_a_bad_sweep_hides_no_other_problem():
     whole = problems([], sweep={"burn_in": []})
     assert [text for text in whole if "f.yaml: sweep.burn_in: is []" in text]
     assert [text for text in whole if "f.yaml: methods: is []" in text]
+
+
+def test_the_combinations_of_sweeps_are_counted_before_they_are_made():
+    hundred = {f"train.{key}": list(range(100)) for key in ("batch_size", "max_steps", "patience")}
+    expected = "1,000,000 methods come of sweeps with this one; at most 1,000 can be run"
+    assert problems({"sam": {"sweep": hundred}}) == [f"f.yaml: methods.sam.sweep: {expected}"]
+    many = {f"m{i}": {"method": "sam"} for i in range(1001)}
+    assert problems(many, sweep={"burn_in": [1]})[0].startswith(
+        "f.yaml: methods.m1000.sweep: 1,001"
+    )
+    assert len(blocks({"sam": {"sweep": {"burn_in": list(range(1, 1001))}}})) == 1000

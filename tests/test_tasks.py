@@ -1,8 +1,11 @@
 import json
+import os
+import time
 from importlib import import_module
 
 import pytest
 
+from jiant_sparse.data import tasks
 from jiant_sparse.data.tasks import PHASES, TASKS, find, read_rows, variant
 from jiant_sparse.errors import InputError
 
@@ -133,10 +136,12 @@ def test_variant_has_its_own_folder_and_a_known_reader():
     ("name", "like", "metric", "message"),
     [
         ("x", "nli", None, "task 'nli' is unknown"),
-        ("../x", "rte", None, "task name '../x' cannot be a folder name; allowed are ASCII"),
+        ("../x", "rte", None, "task name '../x' cannot be a folder name; a name has letters"),
         ("cola", "rte", None, "task 'cola' is read like cola, got like: rte; choose another name"),
         ("x", "mrpc", "acc_f1", "did you mean acc_and_f1? known"),
         ("x", "mrpc", "F", "metric is 'F', which a task like mrpc has not"),
+        ("x.", "rte", None, "task name 'x.' cannot be a folder name"),
+        ("x" * 201, "rte", None, "at most 200 characters"),
     ],
 )
 def test_variant_refuses(name, like, metric, message):
@@ -237,7 +242,7 @@ def test_the_number_of_printed_problems_is_bounded(tmp_path):
 
 
 def test_missing_and_empty_files(tmp_path):
-    with pytest.raises(InputError, match=r"no.jsonl: cannot be read \(No such file"):
+    with pytest.raises(InputError, match="no.jsonl: cannot be read: No such file"):
         read_rows(tmp_path / "no.jsonl", TASKS["cola"])
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(InputError, match=r"empty.jsonl: the file is empty; expected one JSON"):
@@ -246,3 +251,60 @@ def test_missing_and_empty_files(tmp_path):
 
 def test_phases():
     assert PHASES == ("train", "val", "test")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("9" * 400, "not valid JSON (9999999999... is beyond 2^63)"),
+        ("-" + "9" * 5000, "not valid JSON (-999999999... is beyond 2^63)"),
+        ("1e999", "not valid JSON (1e999 is no finite number)"),
+        ("[" * 50 + "]" * 50, "the JSON is nested too deeply"),
+        ("[" * 985 + "]" * 985, "the JSON is nested too deeply"),
+        ("[" * 5000 + "]" * 5000, "the JSON is nested too deeply"),
+        ('{"a":' * 50 + "1" + "}" * 50, "the JSON is nested too deeply"),
+        ('"\\ud800"', "not valid JSON ('utf-8' codec can't encode character"),
+    ],
+)
+@pytest.mark.parametrize("field", ["label", "idx", "text", "more"])
+def test_values_that_nothing_can_hold_are_refused(tmp_path, field, text, message):
+    line = json.dumps(GOOD["cola"] | {field: "HERE"}).replace('"HERE"', text)
+    (found,) = problems(tmp_path, "cola", line)
+    assert found.startswith(f"FILE:1: {message}")
+    assert len(found) < 300
+
+
+def test_values_within_reason_are_taken(tmp_path):
+    path = tmp_path / "x.jsonl"
+    row = GOOD["cola"] | {"idx": 2**63 - 1, "text": "\U0001f600", "more": [[{"a": [-1e308]}]]}
+    path.write_text(json.dumps(row))
+    assert read_rows(path, TASKS["cola"]) == [row]
+
+
+def test_a_field_given_twice_is_found_among_many(tmp_path):
+    names = [*range(100_000), 99_999]
+    line = "{" + ", ".join(f'"{name}": 1' for name in names) + "}"
+    began = time.monotonic()
+    (found,) = problems(tmp_path, "cola", line)
+    assert found.startswith('FILE:1: not valid JSON (field "99999" is given twice)')
+    assert time.monotonic() - began < 5
+
+
+def test_only_a_regular_file_of_bounded_size_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "x.jsonl"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="x.jsonl: is not a regular file"):
+        read_rows(path, TASKS["cola"])
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="x.jsonl: is not a regular file"):
+        read_rows(path, TASKS["cola"])
+    path.unlink()
+    with open(path, "wb") as stream:
+        stream.truncate(tasks.LARGEST_BYTES + 1)
+    with pytest.raises(InputError, match="has 1,000,000,001 bytes; at most 1,000,000,000 are read"):
+        read_rows(path, TASKS["cola"])
+    path.write_text("{}\n" * 12)
+    monkeypatch.setattr(tasks, "MOST_LINES", 10)
+    with pytest.raises(InputError, match="x.jsonl: has 12 lines; at most 10 are read"):
+        read_rows(path, TASKS["cola"])

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -194,3 +195,39 @@ def test_summary(data_dir):
 def test_labels_that_are_no_strings_are_counted_as_json(tmp_path):
     synthesize(tmp_path, [TASKS["wsc"]], sizes={"train": 20, "val": 10, "test": 10})
     assert summary(tmp_path, [TASKS["wsc"]])[0].labels == {"false": 11, "true": 9}
+
+
+def test_the_manifest_is_a_regular_file_of_bounded_size(data_dir):
+    path = data_dir / MANIFEST
+    os.mkfifo(path)
+    assert verify(data_dir, [NLI]).errors == (f"{path}: is not a regular file",)
+    path.unlink()
+    path.symlink_to(MANIFEST)
+    expected = f"{path}: cannot be read: Too many levels of symbolic links"
+    assert verify(data_dir, [NLI]).errors == (expected,)
+    path.unlink()
+    path.write_bytes(b"x" * 10_000_001)
+    expected = f"{path}: has 10,000,001 bytes; at most 10,000,000 are read"
+    assert verify(data_dir, [NLI]).errors == (expected,)
+    path.write_text("x" * 5000 + "\n" + "y\n" * 1000)
+    found = verify(data_dir, [NLI]).errors
+    assert len(found) == 1001
+    assert found[0].startswith(f"{path}:1: got 'xxxx")
+    assert len(found[0]) < 300
+
+
+def test_a_file_that_is_too_large_is_not_hashed(data_dir):
+    write_manifest(data_dir, [NLI])
+    path = data_dir / "nli/train.jsonl"
+    with open(path, "wb") as stream:
+        stream.truncate(10**12)
+    (found,) = verify(data_dir, [NLI]).errors
+    assert found == f"{path}: has {10**12:,} bytes; at most 1,000,000,000 are read"
+
+
+def test_other_fields_of_a_target_are_ignored(tmp_path):
+    target = {"span1_index": 0, "span1_text": "Anna", "span2_index": 3, "span2_text": "she"}
+    for phase in ("train", "val", "test"):
+        row = {"text": f"Anna {phase} because she was", "label": True, "idx": 1}
+        write(tmp_path, TASKS["wsc"], phase, [row | {"target": target | {"more": [phase]}}])
+    assert verify(tmp_path, [TASKS["wsc"]]).errors == ()

@@ -80,7 +80,7 @@ def _measured(
     encoder = empty_encoder(source.path)
     tokenizer = load(source.path, encoder.config.model_type)
     for task in tasks:
-        path = phase_path(data_dir, task, "train").resolve()
+        path = phase_path(data_dir, task, "train").absolute()
         # Closed before the yield: what the caller does meanwhile must not run under the shims.
         with compat.shims():
             jiant_task = features.make_task(task.reader, {"train": path})

@@ -4,30 +4,38 @@ Stands above `methods` and `data`, whose types the blocks of a file are bound to
 """
 
 import dataclasses
+import functools
 import itertools
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from jiant_sparse import seeds as seeding
+from jiant_sparse.benchmark import manifest
 from jiant_sparse.benchmark.cell import Benchmark, Block, Cell, Setup, Train
 from jiant_sparse.benchmark.record import CellKey
 from jiant_sparse.benchmark.yaml_file import merge
 from jiant_sparse.data import tasks
 from jiant_sparse.data.tasks import Task
-from jiant_sparse.errors import InputError, suggest
+from jiant_sparse.errors import InputError, shown, suggest
+from jiant_sparse.files import FOLDER_NAME, LONGEST_NAME, NAME_RULE, is_folder_name
 from jiant_sparse.methods import base as methods
 
+MOST_CELLS = 100_000
+MOST_PROBLEMS = 1000
+# What lies beside the folders of the tasks.
+_TAKEN = ("data", "report", manifest.FILE_NAME)
 _ALTERNATIVE = re.compile(r"int|float|bool|str|literal\[.*\]")
-# Names become folders, and a benchmark's may have levels.
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 class _File(Setup):
     """The whole file, its task and method blocks still unbound."""
 
-    benchmark: str = Field(pattern=rf"^{_NAME}(/{_NAME})*$")
+    # Its name becomes folders, one for each level.
+    benchmark: str = Field(pattern=rf"^{FOLDER_NAME}(/{FOLDER_NAME})*$", max_length=LONGEST_NAME)
     seeds: list[int] = Field(min_length=1)
     train: dict[str, Any] = {}
     tasks: dict[str, dict[str, Any] | None] = Field(min_length=1)
@@ -49,7 +57,7 @@ class Binder:
 
     def __init__(self, where: str, problems: Iterable[str] = (), tasks: Iterable[str] = ()) -> None:
         self.where = where
-        self.problems = [*problems]
+        self.problems = dict.fromkeys(problems)
         self.tasks = [*tasks]
 
     def benchmark(self, raw: Mapping[str, Any]) -> Benchmark:
@@ -58,35 +66,39 @@ class Binder:
         if file is None:
             # The other blocks still have something to say.
             for name in ("tasks", "methods"):
-                block = raw.get(name)
-                for label, fields in block.items() if isinstance(block, dict) else ():
+                block = raw.get(name) if isinstance(raw.get(name), dict) else {}
+                self.names(block, name)
+                for label, fields in block.items():
                     self.sub_block(name, str(label), fields or {})
             self.bind(Train, raw.get("train") or {}, "train")
-            raise InputError(*dict.fromkeys(self.problems))
+            raise InputError(*self.problems)
         self.bind(Train, file.train, "train")
         self.seeds(file.seeds, "seeds")
         cells = self.cells(file)
         if self.problems:
-            raise InputError(*dict.fromkeys(self.problems))
+            raise InputError(*self.problems)
         return Benchmark(file.benchmark, file.model, cells, tuple(cell.key for cell in cells))
 
     def cells(self, file: _File) -> tuple[Cell, ...]:
         setup = Setup(**file.model_dump(include=set(Setup.model_fields)))
         known, cells = tuple(dict.fromkeys([*file.tasks, *self.tasks])), []
-        for (label, task_raw), (name, method_raw) in itertools.product(
-            file.tasks.items(), file.methods.items()
-        ):
-            self.name(label, "tasks")
-            self.name(name, "methods")
-            bound = self.task(label, task_raw or {})
-            method = self.method(name, method_raw or {}, label, known)
-            if bound is None or method is None:
+        self.names(file.tasks, "tasks")
+        self.names(file.methods, "methods")
+        bound = {label: self.task(label, raw or {}) for label, raw in file.tasks.items()}
+        seeds = {label: (found and found[1].seeds) or file.seeds for label, found in bound.items()}
+        count = sum(map(len, seeds.values())) * len(file.methods)
+        if count > MOST_CELLS:
+            self.problem("", f"has {count:,} cells; at most {MOST_CELLS:,} can be run")
+            return ()
+        for (label, found), (name, raw) in itertools.product(bound.items(), file.methods.items()):
+            method = self.method(name, raw or {}, label, known)
+            if found is None or method is None:
                 continue
-            task, block = bound
+            task, block = found
             method_name, fields, method_train = method
             changes = {f"tasks.{label}": block.train, f"methods.{name}": method_train}
             train = self.train(file.train, changes)
-            for seed in file.seeds if block.seeds is None else block.seeds:
+            for seed in seeds[label]:
                 if train is not None:
                     key = CellKey(benchmark=file.benchmark, task=label, method=name, seed=seed)
                     cells.append(Cell(key, task, method_name, fields, train, setup.of(task)))
@@ -94,7 +106,7 @@ class Binder:
 
     def sub_block(self, kind: str, label: str, raw: Any) -> None:
         if not isinstance(raw, dict):
-            self.problem(f"{kind}.{label}", f"is {raw!r}; it must be a mapping")
+            self.problem(f"{kind}.{label}", f"is {shown(raw)}; it must be a mapping")
         elif kind == "tasks":
             self.task(label, raw)
         else:
@@ -123,7 +135,7 @@ class Binder:
         name = fields.pop("method", label)
         train = fields.pop("train", {})
         if not isinstance(train, dict):
-            self.problem(f"{where}.train", f"is {train!r}; it must be a mapping")
+            self.problem(f"{where}.train", f"is {shown(train)}; it must be a mapping")
             return None
         try:
             kind = methods.find(str(name))
@@ -150,7 +162,8 @@ class Binder:
         self, where: str, values: Mapping[str, Any], task: str | None, known: tuple[str, ...]
     ) -> Any:
         """The value for `task` of a field that is given as a mapping from task to value."""
-        for name in values.keys() - set(known) if known else ():
+        # Once, not for each task.
+        for name in sorted(values.keys() - set(known)) if known and task == known[0] else ():
             # A table of published values may name more tasks than a benchmark runs.
             if name not in tasks.TASKS:
                 self.problem(where, f"names {name!r}, which is not a task; {suggest(name, known)}")
@@ -176,27 +189,38 @@ class Binder:
         return train
 
     def seeds(self, seeds: list[int], where: str) -> None:
-        if any(seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
-            self.problem(where, f"is {seeds}; seeds must be distinct and not negative")
+        fit = all(0 <= seed < seeding.LIMIT for seed in seeds)
+        if not fit or len(set(seeds)) < len(seeds):
+            self.problem(where, f"is {shown(seeds)}; seeds must be distinct and in [0, 2^63)")
 
-    def name(self, label: str, where: str) -> None:
-        if not re.fullmatch(_NAME, label):
-            self.problem(where, f"names {label!r}; a name has letters, digits, '.', '_' and '-'")
+    def names(self, labels: Iterable[str], where: str) -> None:
+        """The labels of tasks or methods have to be folders of their own."""
+        folders: dict[str, str] = {}
+        for label in labels:
+            if not is_folder_name(label):
+                self.problem(where, f"names {shown(label)}; a name has {NAME_RULE}")
+            elif where == "tasks" and label.lower() in _TAKEN:
+                what = "a name that is taken beside the folders of the tasks"
+                self.problem(where, f"names {label!r}, {what}; choose another")
+            twin = folders.setdefault(label.lower(), label)
+            if twin != label:
+                what = "which are one folder where case is ignored"
+                self.problem(where, f"names {shown(twin)} and {shown(label)}, {what}")
 
     def bind(self, kind: type, raw: Any, where: str) -> Any | None:
-        """An instance of `kind` from plain values, or None with the problems noted."""
+        """An instance of `kind` from plain values, or None with the problems noted.
+
+        No value is converted: text is no number, and `true` is not 1.
+        """
         try:
-            bound = TypeAdapter(kind).validate_python(raw)
+            if issubclass(kind, BaseModel):
+                return kind.model_validate(raw)
+            # In strict mode, pydantic makes a dataclass of JSON but not of a dict.
+            return _adapter(kind).validate_json(json.dumps(raw), strict=True)
         except ValidationError as error:
             for detail in error.errors():
                 self.invalid(kind, where, detail)
             return None
-        for name, value in raw.items() if isinstance(raw, Mapping) else ():
-            # Pydantic reads true as 1.
-            if isinstance(value, bool) and not isinstance(getattr(bound, name), bool):
-                self.problem(f"{where}.{name}".strip("."), f"is {value}; it must be a number")
-                return None
-        return bound
 
     def invalid(self, kind: type, where: str, detail: Mapping[str, Any]) -> None:
         # Of a field that may be of several types, pydantic tells one error for each of them.
@@ -211,11 +235,20 @@ class Binder:
         elif detail["type"] == "value_error":
             self.problem(path, str(detail["ctx"]["error"]))
         else:
-            message = detail["msg"].removeprefix("Input ").removeprefix("Value ")
-            self.problem(path, f"is {detail['input']!r}; it {message}")
+            message = re.sub(r"^\w+ (?=should|must)", "", detail["msg"])  # Input, String, List
+            self.problem(path, f"is {shown(detail['input'])}; it {message}")
 
     def problem(self, key: str, text: str) -> None:
-        self.problems.append(f"{self.where}: {key or 'file'}: {text}")
+        self.problems[f"{self.where}: {key or 'file'}: {text}"] = None
+        if len(self.problems) > MOST_PROBLEMS:
+            told = [*self.problems][:MOST_PROBLEMS]
+            more = f"has more problems; the first {MOST_PROBLEMS:,} are told"
+            raise InputError(*told, f"{self.where}: file: {more}")
+
+
+@functools.cache
+def _adapter(kind: type) -> TypeAdapter:
+    return TypeAdapter(kind)
 
 
 def _fields(kind: type) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jiant_sparse import seeds
 from jiant_sparse.benchmark.record import CellKey, Record, settings_hash
 from jiant_sparse.data.split import default_split
 from jiant_sparse.data.tasks import Task
@@ -20,7 +21,13 @@ LATER = {"later": True}
 class Block(BaseModel):
     """A block of a configuration: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+# No run is as long, or as wide: what is beyond would fill the memory, or never end.
+_Steps = Annotated[int, Field(le=1_000_000_000)]
+_Rows = Annotated[int, Field(le=65_536)]
+_Path = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
 
 
 class Train(Block):
@@ -29,22 +36,24 @@ class Train(Block):
     Steps are optimiser steps. Fractions are in [0, 1].
     """
 
-    batch_size: int = Field(16, ge=1)
-    gradient_accumulation: int = Field(1, ge=1, description="micro-batches of batch_size per step")
-    eval_batch_size: int = Field(32, ge=1)
+    batch_size: _Rows = Field(16, ge=1)
+    gradient_accumulation: _Rows = Field(
+        1, ge=1, description="micro-batches of batch_size per step"
+    )
+    eval_batch_size: _Rows = Field(32, ge=1)
     learning_rate: float = Field(1e-4, gt=0, description="peak, after the warm-up")
-    max_epochs: int = Field(10_000, ge=1, description="decides the steps if max_steps is null")
-    max_steps: int | None = Field(None, ge=1)
+    max_epochs: _Steps = Field(10_000, ge=1, description="decides the steps if max_steps is null")
+    max_steps: _Steps | None = Field(None, ge=1)
     warmup_fraction: float = Field(0.1, ge=0, le=1, description="of all steps, rising from 0")
-    eval_every: int = Field(500, ge=1, description="steps between evaluations on dev")
-    eval_offset: int = Field(0, ge=0, description="step + offset must divide; jiant has 1")
-    dev_examples: int | None = Field(
+    eval_every: _Steps = Field(500, ge=1, description="steps between evaluations on dev")
+    eval_offset: _Steps = Field(0, ge=0, description="step + offset must divide; jiant has 1")
+    dev_examples: _Steps | None = Field(
         None, ge=1, description="first dev examples that select the best step; jiant 500"
     )
-    min_steps: int = Field(20_000, ge=0, description="no early stop up to here")
-    patience: int = Field(40, ge=0, description="evaluations without a better score; 0 = off")
+    min_steps: _Steps = Field(20_000, ge=0, description="no early stop up to here")
+    patience: _Steps = Field(40, ge=0, description="evaluations without a better score; 0 = off")
     reshuffle: bool = Field(True, description="new order each epoch; jiant replays the first one")
-    length_grouping: int | None = Field(
+    length_grouping: _Rows | None = Field(
         None, ge=2, description="batches whose rows are grouped by length together; null = off"
     )
     weight_decay: float = Field(0.01, ge=0)
@@ -61,7 +70,7 @@ class Train(Block):
         False, description="score even if over 1 % of dev or test do not fit max_seq_length"
     )
     precision: Literal["fp32", "bf16"] = "fp32"
-    checkpoint_every: int | None = Field(
+    checkpoint_every: _Steps | None = Field(
         None, ge=1, description="steps between checkpoints; null = by the clock alone"
     )
     checkpoint_minutes: float = Field(5, gt=0, description="minutes between checkpoints, at most")
@@ -77,24 +86,23 @@ _LATER_TRAIN = {
 class Setup(Block):
     """What all cells of a benchmark have in common beside `train`."""
 
-    model: str = Field(
-        min_length=1, description="hub name, local directory or pkg://package/folder"
-    )
+    model: _Path = Field(description="hub name, local directory or pkg://package/folder")
     pooling: Literal["pooler", "first_token", "mean"] = Field(
         "pooler", description="what the head reads; `pooler` is random in RoBERTa's hub weights"
     )
-    data_dir: str = Field(min_length=1)
+    data_dir: _Path
     split: Literal["published", "random", "files", "dev_as_test"] | None = Field(
         None,
         description="dev_as_test trains on train and val, and dev is test; null = published for "
         "the seven tasks of Fu et al., files for all others",
     )
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0, lt=seeds.LIMIT)
     drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(
         1,
         ge=1,
+        le=1024,
         description="CPU threads of a cell, which decide its last bits; null = cores / workers",
     )
 

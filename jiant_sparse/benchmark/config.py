@@ -152,7 +152,8 @@ def _try_all(raw: Mapping[str, Any], where: str) -> Benchmark:
     """The benchmark with the first candidate of every choice; raises for any that does not bind."""
     expanded = expand(raw, where)
     judge = Position(0)
-    first = Resolver({}, judge).benchmark(expanded, where)
+    resolver = Resolver({}, judge)
+    first = resolver.benchmark(expanded, where)
     for number in range(1, judge.most):
-        Resolver({}, Position(number)).benchmark(expanded, where)
+        resolver.with_judge(Position(number)).benchmark(expanded, where)
     return first

@@ -6,6 +6,11 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from jiant_sparse.errors import InputError
+from jiant_sparse.files import read_input
+
+# A record with an evaluation at each of a million steps has as many, and so has a plan of 100,000
+# cells with long names.
+LARGEST_BYTES = 50_000_000
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -13,16 +18,15 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_document(kind: type[Model], path: Path) -> Model:
     """The document in the file `path`.
 
-    Raises InputError naming the file, and every field that is missing, unknown or of a wrong type.
+    Raises InputError naming the file, and what is missing, unknown or of a wrong type.
     """
     try:
-        return kind.model_validate_json(path.read_bytes(), strict=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        return kind.model_validate_json(read_input(path, LARGEST_BYTES), strict=True)
     except ValidationError as error:
         raise InputError(
             *(
-                f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
-                for e in error.errors()
+                f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: "
+                + e["msg"].removeprefix("Value error, ")
+                for e in error.errors(include_url=False, include_input=False)
             )
         ) from error

@@ -206,7 +206,8 @@ def _scaled(found: Record, train: Train, steps: float, done: int) -> float:
     ratio = train.batch_size * train.gradient_accumulation
     ratio /= old["batch_size"] * old["gradient_accumulation"]
     last = round(steps)
-    due = sum(step > done for step in {*container.evaluations(train, last), last})
+    scored = container.evaluations(train, last)
+    due = sum(1 for step in scored if step > done) + (last not in scored and last > done)
     return (
         cost.train_seconds * ratio * (steps - done) / found.steps
         + (cost.eval_seconds or 0.0) * (due + 1) / (len(found.history) + 1)

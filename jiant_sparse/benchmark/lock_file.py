@@ -5,12 +5,14 @@ import os
 import re
 import secrets
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,7 +20,10 @@ STALE_SECONDS = 120.0
 # A file is written right after it is made. One that stays empty is of a process that was killed
 # between the two; one that was only slow looks again after writing, and finds whoever came.
 EMPTY_SECONDS = 5.0
-_NAME = re.compile(r"lock-(\d{6,})\.json")
+LARGEST_BYTES = 100_000
+"""Of a lock file; what is longer cannot be read."""
+_NAME = re.compile(r"lock-([0-9]{6,18})\.json")
+_Step = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Part(BaseModel):
@@ -29,7 +34,7 @@ class Owner(_Part):
     """A process. space: where its pid means it; None if that cannot be told. token: of one lock."""
 
     host: str
-    pid: int = Field(lt=2**31)
+    pid: int = Field(gt=0, lt=2**31)
     space: str | None
     started: int | None = Field(description="clock ticks from the host's boot to its start")
     token: str
@@ -42,8 +47,8 @@ class Progress(_Part):
     """Where the owner's run is, as it said with its last heartbeat."""
 
     phase: str
-    step: int
-    steps: int | None
+    step: _Step
+    steps: _Step | None
     score: float | None
 
 
@@ -115,8 +120,10 @@ def read(path: Path) -> Seen | None:
     """The file as it is, or None if there is none."""
     try:
         # Opening, unlike asking by name, makes a network file system's client ask the server.
-        with open(path, "rb") as stream:
-            data, modified = stream.read(), os.fstat(stream.fileno()).st_mtime
+        with open(path, "rb", opener=_without_waiting) as stream:
+            about = os.fstat(stream.fileno())
+            regular, modified = stat.S_ISREG(about.st_mode), about.st_mtime
+            data = stream.read(LARGEST_BYTES) if regular else b"unknown"
     except PermissionError:
         data, modified = b"unknown", path.stat().st_mtime
     except OSError as error:
@@ -127,6 +134,11 @@ def read(path: Path) -> Seen | None:
         return Seen(path, Content.model_validate_json(data), modified, STALE_SECONDS)
     except ValidationError:
         return Seen(path, None, modified, STALE_SECONDS if data else EMPTY_SECONDS)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # A pipe would be waited for.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def holders(paths: dict[int, Path], clock: Callable[[], float]) -> list[Holder]:

@@ -1,15 +1,26 @@
 """Which cells a benchmark consists of: written before the first run, so that a gap can be seen."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from jiant_sparse import seeds
 from jiant_sparse.benchmark.document import read_document
-from jiant_sparse.files import write_text
+from jiant_sparse.errors import shown
+from jiant_sparse.files import NAME_RULE, is_folder_name, write_text
 
 SCHEMA_VERSION = 1
 FILE_NAME = "benchmark.json"
+
+
+def _checked(label: str) -> str:
+    if not is_folder_name(label):
+        raise ValueError(f"is {shown(label)}; a name has {NAME_RULE}")
+    return label
+
+
+_Label = Annotated[str, AfterValidator(_checked)]
 
 
 class _Part(BaseModel):
@@ -19,9 +30,9 @@ class _Part(BaseModel):
 class PlannedCell(_Part):
     """A cell that is to be run; its labels are those of the record's `cell`."""
 
-    task: str
-    method: str
-    seed: int
+    task: _Label
+    method: _Label
+    seed: int = Field(ge=0, lt=seeds.LIMIT)
 
 
 class Manifest(_Part):

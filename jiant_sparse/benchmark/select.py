@@ -16,8 +16,12 @@ from jiant_sparse.benchmark.bind import Binder
 from jiant_sparse.benchmark.cell import Benchmark
 from jiant_sparse.benchmark.judge import Choice, Judge, Reference, Selection
 from jiant_sparse.benchmark.sweep import Expanded, expand, value_of, with_value, without
-from jiant_sparse.benchmark.yaml_file import is_reference, read_yaml
-from jiant_sparse.errors import InputError
+from jiant_sparse.benchmark.yaml_file import LARGEST_BYTES, is_reference, read_yaml
+from jiant_sparse.errors import InputError, shown
+from jiant_sparse.files import check_regular
+
+MOST_FILES = 20
+"""In one chain of `select`, the file that is run included."""
 
 
 class _Unusable(InputError):
@@ -40,8 +44,16 @@ class Resolver:
         self.given = given
         self.judge = judge
         self.tasks = tasks
-        self._selections: dict[Path, Selection] = {}
+        self._selections: dict[Path, Selection | _Unusable] = {}
+        # Those in which nothing is chosen.
+        self._fixed: dict[Path, Selection] = {}
         self._open: list[Path] = []
+
+    def with_judge(self, judge: Judge) -> "Resolver":
+        """The same with another judge; what depends on none is not read again."""
+        other = Resolver(self.given, judge, self.tasks)
+        other._selections, other._fixed = dict(self._fixed), self._fixed
+        return other
 
     def benchmark(self, expanded: Expanded, where: str) -> Benchmark:
         """Choose, then bind what was read from `where`.
@@ -81,7 +93,7 @@ class Resolver:
             raise InputError(f"`select` stands alone; remove {', '.join(others)}")
         if not isinstance(value["select"], str):
             raise InputError(
-                f"select: is {value['select']!r}; it must be the path of one YAML file"
+                f"select: is {shown(value['select'])}; it must be the path of one YAML file"
             )
         selection = self._selection(Path(os.path.abspath(value["select"])))
         selection.candidates(reference)
@@ -104,21 +116,38 @@ class Resolver:
         )
 
     def _selection(self, path: Path) -> Selection:
-        real, where = _real(path), _shown(path)
+        where = _shown(path)
+        try:
+            check_regular(Path(where), LARGEST_BYTES)
+        except InputError as error:
+            raise InputError(f"select: {error}") from error
+        real = _real(path)
         if real in self._open:
             raise InputError(
                 f"select: {where} is chosen by itself, directly or by others it selects"
             )
         if real not in self._selections:
-            if not path.is_file():
-                raise InputError(f"select: there is no file {where}")
-            try:
-                expanded = expand(read_yaml(path) | dict(self.given), where).narrowed(self.tasks)
-                bound = self.benchmark(expanded, where)
-            except InputError as error:
-                raise _Unusable(*error.problems) from error
-            self._selections[real] = Selection(Path(where), bound, expanded.variants)
-        return self._selections[real]
+            if len(self._open) == MOST_FILES:
+                raise InputError(
+                    f"select: {where} would be the {MOST_FILES + 1}st file of a chain; at most "
+                    f"{MOST_FILES} are followed"
+                )
+            self._selections[real] = self._read(path, real, where)
+        found = self._selections[real]
+        if isinstance(found, _Unusable):
+            raise found
+        return found
+
+    def _read(self, path: Path, real: Path, where: str) -> Selection | _Unusable:
+        try:
+            expanded = expand(read_yaml(path) | dict(self.given), where).narrowed(self.tasks)
+            bound = self.benchmark(expanded, where)
+        except InputError as error:
+            return _Unusable(*error.problems)
+        selection = Selection(Path(where), bound, expanded.variants)
+        if not any(_references(expanded)):
+            self._fixed[real] = selection
+        return selection
 
 
 def _references(expanded: Expanded) -> Iterator[Reference]:

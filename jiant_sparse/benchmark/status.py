@@ -7,7 +7,7 @@ A cell with a good record is done. Else it is running if somebody holds its lock
 earlier record says; else it has failed if its record says so, and waits if it has none.
 """
 
-import json
+import contextlib
 import logging
 import math
 import os
@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
 
 from jiant_sparse.benchmark import lock_file, manifest, record
 from jiant_sparse.benchmark.lock_file import Holder
@@ -29,7 +31,7 @@ NEAR = ("the same task and method", "the same method", "the same task", "other t
 """How near a done cell is to one that is not, in words; the nearest ones count."""
 # As host.checkpoint and host.log write them, which cannot be imported here.
 CHECKPOINTS, LOG = "checkpoint", "log.jsonl"
-_CHECKPOINT = re.compile(r"step-(\d+)\.[0-9a-f]+\.safetensors")
+_CHECKPOINT = re.compile(r"step-([0-9]{1,18})\.[0-9a-f]+\.safetensors")
 _TAIL_BYTES = 4096
 _log = logging.getLogger("jiant_sparse")
 
@@ -115,7 +117,7 @@ def look(directory: Path) -> list[Status]:
 
     Raises InputError if there is none, or if a manifest is broken.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise InputError(f"{directory}: is not a directory; expected <output> or one benchmark's")
     found = [_status(folder, plan) for folder, plan in _benchmarks(directory)]
     if not found:
@@ -202,8 +204,14 @@ def checkpoint_step(cell: Path) -> int | None:
     return max((int(match[1]) for match in matches), default=None)
 
 
+class _Entry(BaseModel):
+    step: int = Field(ge=0, lt=2**63, strict=True)
+
+
 def _logged_step(cell: Path) -> int:
     """The last step that the end of the log tells; 0 if it tells none."""
+    if not (cell / LOG).is_file():
+        return 0  # a pipe would be waited for
     try:
         with open(cell / LOG, "rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -211,12 +219,9 @@ def _logged_step(cell: Path) -> int:
     except FileNotFoundError:
         return 0
     for line in reversed(lines):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # the first line and the one that is being written can be parts
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            return entry["step"]
+        # The first line and the one that is being written can be parts.
+        with contextlib.suppress(ValidationError):
+            return _Entry.model_validate_json(line).step
     return 0
 
 

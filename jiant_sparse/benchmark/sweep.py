@@ -8,15 +8,16 @@ of a file holds for every method that has none of its own; `sweep: {}` keeps a m
 """
 
 import itertools
-import re
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jiant_sparse.benchmark.yaml_file import is_reference
+from jiant_sparse.errors import shown
 
-# YAML 1.1 reads 1e-4, without a dot, as text.
-_EXPONENT = re.compile(r"[-+]?[0-9]*\.?[0-9]+[eE][-+]?[0-9]+")
+MOST_METHODS = 1000
+"""That come of the sweeps of one file."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ def expand(raw: Mapping[str, Any], where: str) -> Expanded:
             for key in own
             if is_reference(value_of(block, key))
         ]
+        count = len(methods) + math.prod(map(len, own.values()))
+        if own and count > MOST_METHODS:
+            what = f"{count:,} methods come of sweeps with this one; at most {MOST_METHODS:,}"
+            problems.append(f"{place}: {what} can be run")
+            own = {}
         for name, made, values in _variants(label, block, own):
             if name in methods:
                 other = variants[name].origin
@@ -140,7 +146,7 @@ def _variants(
 def _lists(sweep: Any, where: str, problems: list[str]) -> dict[str, list[Any]]:
     """Key -> values of a `sweep` block, without those that are wrong, which are noted."""
     if not isinstance(sweep, Mapping):
-        problems.append(f"{where}: is {sweep!r}; it must be a mapping from fields to lists")
+        problems.append(f"{where}: is {shown(sweep)}; it must be a mapping from fields to lists")
         return {}
     lists = {}
     for key, given in sweep.items():
@@ -148,7 +154,7 @@ def _lists(sweep: Any, where: str, problems: list[str]) -> dict[str, list[Any]]:
         if wrong:
             problems.append(f"{where}.{key}: {wrong}")
         else:
-            lists[str(key)] = [_number(value) for value in given]
+            lists[str(key)] = given
     return lists
 
 
@@ -157,18 +163,16 @@ def _wrong(key: str, given: Any) -> str:
     if "." in field or (field and first != "train"):
         return "is not a method's field; a swept key is a field or train.FIELD"
     if not isinstance(given, list) or not given:
-        return f"is {given!r}; it must be a list of at least one value"
+        return f"is {shown(given)}; it must be a list of at least one value"
+    if len(given) > MOST_METHODS:
+        return f"has {len(given):,} values; at most {MOST_METHODS:,} can be run"
     for value in given:
         parts = value if isinstance(value, list) and value else [value]
         if not all(isinstance(part, int | float | str | None) for part in parts):
-            return f"has {value!r}; a value is a number, text, true, false, null or a list of these"
-    values = [_number(value) for value in given]
-    for position, value in enumerate(values):
-        before = values[:position]
+            allowed = "a number, text, true, false, null or a list of these"
+            return f"has {shown(value)}; a value is {allowed}"
+    for position, value in enumerate(given):
+        before = given[:position]
         if value in before or text(value) in map(text, before):
-            return f"is {given!r}; {text(value)} is given twice"
+            return f"is {shown(given)}; {text(value)} is given twice"
     return ""
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value

@@ -1,10 +1,13 @@
 """`jiant-sparse data`: get, make, split and check the task data."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jiant_sparse import files, seeds
+from jiant_sparse.cli import options
 from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Get, make, split and check the task data.", no_args_is_help=True)
 
 Split = Annotated[str, typer.Option(help="published (the authors' dev set) or random.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the random draws.")]
 TaskNames = Annotated[
     str | None,
     typer.Option("--tasks", help="Comma-separated; default: all there."),
@@ -26,13 +28,15 @@ def fetch(
     data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/tasks"),
     tasks: TaskNames = None,
     split: Split = "published",
-    seed: Seed = 0,
+    seed: options.Seed = "0",
 ) -> None:
     """Download GLUE and SuperGLUE tasks from the hub into jiant's layout."""
     from jiant_sparse.data import fetch as module
 
     with input_errors():
-        module.fetch(data_dir, _tasks(tasks), split=split, seed=seed)
+        number = seeds.parse(seed)
+        files.check_directory(data_dir)
+        module.fetch(data_dir, _tasks(tasks), split=split, seed=number)
     typer.echo(f"written to {data_dir}")
 
 
@@ -40,13 +44,15 @@ def fetch(
 def synthesize(
     data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/synthetic"),
     tasks: TaskNames = None,
-    seed: Seed = 0,
+    seed: options.Seed = "0",
 ) -> None:
     """Write small learnable versions of the seven tasks: the embedded data of the quickstart."""
     from jiant_sparse.data import synthetic
 
     with input_errors():
-        synthetic.synthesize(data_dir, _tasks(tasks), seed=seed)
+        number = seeds.parse(seed)
+        files.check_directory(data_dir)
+        synthetic.synthesize(data_dir, _tasks(tasks), seed=number)
     typer.echo(f"written to {data_dir}")
 
 
@@ -56,13 +62,15 @@ def split(
     data_dir: Annotated[Path, typer.Argument(help="New directory for the split data.")],
     tasks: TaskNames = None,
     kind: Annotated[str, typer.Option("--split", help="published or random.")] = "published",
-    seed: Seed = 0,
+    seed: options.Seed = "0",
 ) -> None:
     """Divide train and val of existing data anew; test stays as it is."""
     from jiant_sparse.data.resplit import resplit
 
     with input_errors():
-        resplit(source_dir, data_dir, _tasks(tasks, source_dir), split=kind, seed=seed)
+        number = seeds.parse(seed)
+        files.check_directory(data_dir)
+        resplit(source_dir, data_dir, _tasks(tasks, source_dir), split=kind, seed=number)
     typer.echo(f"written to {data_dir}")
 
 
@@ -95,7 +103,7 @@ def _tasks(names: str | None, data_dir: Path | None = None) -> "list[Task]":
         return [tasks.find(name.strip()) for name in names.split(",")]
     if data_dir is None:
         return [tasks.find(name) for name in published_dev_split()]
-    found = [task for name, task in tasks.TASKS.items() if (data_dir / name).is_dir()]
+    found = [task for name, task in tasks.TASKS.items() if os.path.isdir(data_dir / name)]
     if not found:
         raise InputError(
             f"{data_dir}: holds no folder of a known task; known: {', '.join(tasks.TASKS)}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jiant_sparse.cli import options
+from jiant_sparse.cli.shared import check_output
 
 if TYPE_CHECKING:
     from jiant_sparse.benchmark.cell import Benchmark
@@ -70,11 +71,13 @@ def grid(
 
     choice = Choice(executor, address, workers, gpus_per_cell)
     choice.check()
+    check_output(output_dir)
     wanted = plan.parse_only(only)
     given = options.given(model, data_dir)
     benchmark = config_module.load(config, set_ or (), given, output_dir=output_dir, only=wanted)
     jobs = plan.plan(benchmark, output_dir, wanted, tensorboard=options.tensorboard(log))
     todo = plan.missing(jobs, retry_failed=retry_failed)
+    check_output(output_dir, [job.directory for job in todo])
     plan.check_manifest(benchmark, output_dir)
     order = _Order(benchmark, jobs, todo, choice, output_dir, retry_failed, Past(output_dir))
     if dry_run:

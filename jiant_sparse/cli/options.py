@@ -35,6 +35,7 @@ Workers = Annotated[
 GpusPerCell = Annotated[
     float | None, typer.Option(help="Share of a GPU, 0.25 for four cells on each; default: 1.")
 ]
+Seed = Annotated[str, typer.Option(metavar="N", help="Of the random draws, in [0, 2^63).")]
 Model = Annotated[str | None, typer.Option("--model", help="Instead of the file's model.")]
 
 

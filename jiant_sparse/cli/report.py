@@ -7,6 +7,7 @@ import typer
 
 from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
+from jiant_sparse.files import check_directory
 
 
 def report(
@@ -50,6 +51,8 @@ def report(
     """
     with input_errors():
         _check(directories, compare=compare, baseline=baseline, reference=reference)
+        if output_dir is not None:
+            check_directory(output_dir)
         if compare:
             from jiant_sparse.report.comparison import compare as build_comparison
 

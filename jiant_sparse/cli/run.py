@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jiant_sparse import seeds
 from jiant_sparse.cli import options
+from jiant_sparse.cli.shared import check_output
 
 if TYPE_CHECKING:
     from jiant_sparse.benchmark.record import Record
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 def run(
     task: Annotated[str, typer.Option(help="Label of the task.")],
     method: Annotated[str, typer.Option(help="Label of the method.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: options.Seed = "0",
     model: options.Model = None,
     data_dir: options.DataDir = None,
     output_dir: options.Output = Path("results"),
@@ -33,10 +35,11 @@ def run(
     from jiant_sparse.benchmark.outline import outline
     from jiant_sparse.benchmark.record import Record, describe
 
+    check_output(output_dir)
     benchmark = config_module.single(
         task,
         method,
-        seed,
+        seeds.parse(seed),
         config,
         overrides=set_ or (),
         given=options.given(model, data_dir),
@@ -46,6 +49,7 @@ def run(
     (job,) = with_threads(jobs, 1)
     (found,) = plan.records([job])
     done = found is not None and found.status == "ok"
+    check_output(output_dir, [] if done else [job.directory])
     if done and not dry_run:
         typer.echo("done before; nothing was run", err=True)
     else:

@@ -3,13 +3,17 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from jiant_sparse.errors import InputError, printable
+from jiant_sparse.files import check_directory
+
+PRINTED_PROBLEMS = 200
 
 
 class Commands(TyperGroup):
@@ -29,8 +33,11 @@ def input_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        for problem in error.problems:
+        for problem in error.problems[:PRINTED_PROBLEMS]:
             typer.echo(printable(f"error: {problem}"), err=True)
+        more = len(error.problems) - PRINTED_PROBLEMS
+        if more > 0:
+            typer.echo(f"error: and {more:,} more", err=True)
         raise typer.Exit(2) from None
     except BrokenPipeError:
         raise
@@ -51,3 +58,14 @@ def open_streams() -> None:
             setattr(sys, name, open(number, "r+" if number == 0 else "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
+
+
+def check_output(output_dir: Path, cells: Iterable[Path] = ()) -> None:
+    """Raise InputError if results cannot be written; cells: directories of those that are to run.
+
+    A directory that others share may be closed, as long as what is below it is not.
+    """
+    if not os.path.isdir(output_dir):
+        check_directory(output_dir)
+    for directory in cells:
+        check_directory(directory)

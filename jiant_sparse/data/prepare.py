@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def prepare(
     """
     check_split(split, task)
     check_fraction(drop_train)
-    paths = {phase: phase_path(data_dir, task, phase).resolve() for phase in PHASES}
+    paths = {phase: Path(os.path.realpath(phase_path(data_dir, task, phase))) for phase in PHASES}
     rows = _read_all(task, paths)
     digests = {phase: files.sha256(path) for phase, path in paths.items()}
     derived, settings = {}, {"split": split}
@@ -98,7 +99,7 @@ def prepare(
 
 def _read_all(task: Task, paths: dict[str, Path]) -> dict[str, list[dict]]:
     folder = paths["train"].parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
             f"{folder}: there is no such folder for task {task.name}; make it with "
             "`jiant-sparse data fetch` or `jiant-sparse data synthesize`, or correct data_dir"

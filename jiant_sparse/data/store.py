@@ -4,6 +4,7 @@
 files; `verify` compares with the manifest.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from jiant_sparse.errors import InputError
 
 # The format of `sha256sum`, so that `sha256sum -c sha256sums.txt` reads it too.
 MANIFEST = "sha256sums.txt"
+LARGEST_BYTES = 10_000_000
+"""Of the manifest."""
 
 
 def phase_path(data_dir: Path, task: Task, phase: str) -> Path:
@@ -51,7 +54,7 @@ def conflicts(data_dir: Path, task: Task, phases: Mapping[str, str]) -> list[str
         path = phase_path(data_dir, task, phase)
         if not path.is_file():
             found.append(f"{path}: is missing although {folder} holds other files; {advice}")
-        elif path.read_bytes() != text.encode():
+        elif files.sha256(path) != hashlib.sha256(text.encode()).hexdigest():
             found.append(f"{path}: holds other rows than those to be written; {advice}")
     return found
 
@@ -109,10 +112,10 @@ def read_manifest(data_dir: Path) -> dict[str, str]:
     Raises InputError with every line that is not "<64 hex digits>  <name>".
     """
     path = Path(data_dir) / MANIFEST
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     entries, problems = {}, []
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = files.read_input(path, LARGEST_BYTES).decode("utf-8", "replace")
     for number, line in enumerate(text.splitlines(), start=1):
         match = re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line)
         if match:

@@ -6,13 +6,14 @@ The known tasks are the rows of table.py. Everything that reads a task's file go
 
 import json
 import math
-import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from jiant_sparse.data.table import PHASES, TASKS, HubSource, Label, Task
-from jiant_sparse.errors import InputError, suggest
+from jiant_sparse.errors import InputError, cut, suggest
+from jiant_sparse.files import NAME_RULE, is_folder_name, read_input
 
 __all__ = [
     "PHASES",
@@ -28,6 +29,10 @@ __all__ = [
 
 # A file of the wrong task has a problem in every line; its first lines tell enough.
 PRINTED_PROBLEMS = 20
+LARGEST_BYTES = 1_000_000_000
+MOST_LINES = 10_000_000
+# The deepest row of a task has two.
+MOST_LEVELS = 20
 
 
 def find(name: str) -> Task:
@@ -50,11 +55,8 @@ def variant(name: str, like: str, metric: str | None = None) -> Task:
     """
     known = find(like)
     problems = []
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        problems.append(
-            f"task name {name!r} cannot be a folder name; allowed are ASCII letters, digits, "
-            '"_", "-" and ".", beginning with a letter or digit'
-        )
+    if not is_folder_name(name):
+        problems.append(f"task name {name!r} cannot be a folder name; a name has {NAME_RULE}")
     if name in TASKS and name != like:
         problems.append(f"task {name!r} is read like {name}, got like: {like}; choose another name")
     if metric is not None and metric not in known.metrics:
@@ -74,10 +76,11 @@ def read_rows(path: Path, task: Task) -> list[dict]:
     Raises InputError if the file cannot be read, is empty or holds a line that jiant's reader of
     the task would not take; it has one problem per bad field, "path:line: what".
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {_EXPECTED}") from None
+    data = read_input(path, LARGEST_BYTES)
+    if data.count(b"\n") > MOST_LINES:
+        count = data.count(b"\n")
+        raise InputError(f"{path}: has {count:,} lines; at most {MOST_LINES:,} are read")
+    lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     if not lines:
@@ -113,7 +116,12 @@ def _parse(line: bytes) -> dict:
     if not text.strip():
         raise ValueError(f"the line is blank; {_EXPECTED}")
     try:
-        row = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        row = _DECODER.decode(text)
+        if _is_deep(row, MOST_LEVELS):
+            raise RecursionError
+        if "\\u" in text:
+            # Half a character cannot be written anywhere.
+            json.dumps(row, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     except ValueError as error:
@@ -123,17 +131,42 @@ def _parse(line: bytes) -> dict:
     return row
 
 
+def _is_deep(value: object, levels: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _is_deep(part, levels - 1) for part in parts)
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) < int(digits) < 2**63:
+        raise ValueError(f"{cut(digits, 10)} is beyond 2^63")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{cut(digits, 10)} is no finite number")
+    return number
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f'field "{twice}" is given twice')
     return made
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_float,
+    parse_constant=_refuse_constant,
+)
 
 
 def row_problems(row: dict, task: Task) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Reading a benchmark's directory: its records, its manifest, and what could not be used."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ def collect(directory: Path) -> Collection:
 
     Raises InputError if `directory` is missing, holds no usable record or has a broken manifest.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise InputError(f"{directory}: is not a directory; expected <output>/<benchmark>")
     manifest = Manifest.read(directory) if (directory / plan.FILE_NAME).exists() else None
     placed, skipped = _read_all(directory, manifest)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.files import replacing
+from jiant_sparse.files import check_directory, replacing
 from jiant_sparse.report import rendering
 from jiant_sparse.report.figures import Figure
 from jiant_sparse.report.table import Table
@@ -56,9 +56,7 @@ def write(target: Path, tables: Sequence[Table], figures: Sequence[Figure], page
 
 
 def _check(target: Path, page: str) -> None:
-    for place in (target, *target.parents):
-        if os.path.lexists(place) and not place.is_dir():
-            raise InputError(f"{place}: is not a directory; the report cannot be written there")
+    check_directory(target)
     try:
         with open(target / PAGE, "rb") as stream:
             there = _kind(stream.read(_HEAD_BYTES))

@@ -1,5 +1,6 @@
 """Several result sets side by side: two commits, two machines, two readings, or the paper."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def compare(
 
 def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | None:
     """The place of the baseline among the directories; None for the published tables."""
-    places = [Path(directory).resolve() for directory in directories]
+    places = [os.path.realpath(directory) for directory in directories]
     for i, place in enumerate(places):
         if place in places[:i]:
             first = directories[places.index(place)]
@@ -80,13 +81,13 @@ def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | 
         )
     if baseline is None:
         return 0
-    if Path(baseline).resolve() not in places:
+    if os.path.realpath(baseline) not in places:
         known = ", ".join(map(str, directories))
         raise InputError(
             f"--baseline {baseline}: is not one of the directories that are compared; allowed are "
             f"{PUBLISHED}, {known}"
         )
-    return places.index(Path(baseline).resolve())
+    return places.index(os.path.realpath(baseline))
 
 
 def _summaries(directories: Sequence[Path]) -> list[Summary]:
