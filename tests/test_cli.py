@@ -289,7 +289,7 @@ def test_run_says_first_what_it_will_do_and_a_dry_run_only_that(cli, data_dir, b
         f"device: {device.name(device.pick('auto'))}, CPU threads: 1",
         f"data: {data_dir}, split files: cb with 24 train, 10 dev and 12 test rows",
         "method: sam: density 0.005, burn_in 600, score signed_sum, scope global, dropout False, "
-        "clip None",
+        "clip None, head_steps 0",
         "selection: SAM: the weights of largest squared gradient at the pretrained point train; "
         "Fu et al. 2023. Before step 1 it takes the gradients of 600 batches of 16.",
         f"weights: tunes {tuned:,} of the encoder's {weights:,} ({100 * tuned / weights:.4f} %); "
