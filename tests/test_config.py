@@ -176,6 +176,14 @@ def test_all_errors_of_a_file_come_at_once():
         ),
         ({"benchmark": "../up"}, "benchmark: is '../up'"),
         ({"train": {"eval_every": 5, "eval_offset": 5}}, "eval_offset: is 5; it must be below"),
+        (
+            {"train": {"sgd_momentum": 0.5}},
+            "train.sgd_momentum: is 0.5, but optimizer is adamw; it must be null",
+        ),
+        (
+            {"methods": {"sam": {"burn_in": [3]}}},
+            "methods.sam.burn_in: is [3]; it should be a valid integer or 'exact'",
+        ),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate: is nan"),
         ({"train": {"reshuffle": "perhaps"}}, "train.reshuffle: is 'perhaps'"),
         ({"drop_train": 1.0}, "drop_train: is 1.0; it should be less than 1"),
@@ -358,3 +366,20 @@ def test_of_very_many_known_names_the_first_are_told():
         "f.yaml: methods.sam.burn_in: names 'nli', which is not a task; "
         f"known: {', '.join(NAMES[:100])} and 300 more"
     ]
+
+
+def test_settings_of_later_fields_and_revisions():
+    """A field that was added later does not count at its default; another result does."""
+    raw = BASE | {"tasks": {"cb": {}}, "seeds": [0], "methods": {"sam": {}, "random": {}}}
+    sam, random = config.parse(raw, "f.yaml").cells
+    assert sam.settings["method"] == {
+        "name": "sam", "revision": 2, "density": 0.005, "burn_in": 600, "score": "signed_sum",
+        "scope": "global", "dropout": False, "clip": None,
+    }  # fmt: skip
+    assert random.settings["method"].keys() == {"name", "density", "scope", "draw"}
+    assert not {"optimizer", "sgd_momentum", "allow_dropped"} & sam.settings["train"].keys()
+    (other, _) = config.parse(
+        raw | {"methods": {"sam": {"head_steps": 1}, "random": {}}}, "f"
+    ).cells
+    assert other.settings["method"]["head_steps"] == 1
+    assert other.settings_hash != sam.settings_hash

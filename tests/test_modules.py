@@ -106,7 +106,8 @@ def test_the_new_layer_holds_the_old_tensors_themselves_and_zeros():
     assert new.bias is old.bias
     assert torch.equal(new.lora_A, torch.zeros(2, 6))
     assert torch.equal(new.lora_B, torch.zeros(5, 2))
-    assert sorted(model.state_dict()) == ["0.bias", "0.lora_A", "0.lora_B", "0.weight"]
+    names = ["0.bias", "0.lora_A", "0.lora_B", "0.lora_base", "0.weight"]
+    assert sorted(model.state_dict()) == names
     assert new.lora_A.requires_grad and new.lora_B.requires_grad
     x = draw(7, 6)
     assert torch.equal(model(x), nn.functional.linear(x, old.weight, old.bias))
@@ -133,7 +134,7 @@ def test_a_layer_without_bias_gets_none():
     model = layer(bias=False)
     new = modules.add_low_rank(model, "0", rank=2, alpha=1.0, dropout=0.0)
     assert new.bias is None
-    assert sorted(model.state_dict()) == ["0.lora_A", "0.lora_B", "0.weight"]
+    assert sorted(model.state_dict()) == ["0.lora_A", "0.lora_B", "0.lora_base", "0.weight"]
 
 
 def test_a_layer_deep_inside_is_replaced_at_its_place():
@@ -173,13 +174,19 @@ def test_nothing_is_merged_by_evaluation():
 
 
 def test_the_rank_goes_up_to_the_smaller_side():
-    modules.add_low_rank(layer(), "0", rank=5, alpha=1.0, dropout=0.0)
     model = layer()
-    old = model[0]
+    modules.check_low_rank(model, ["0"], 5)
     with pytest.raises(InputError) as caught:
-        modules.add_low_rank(model, "0", rank=6, alpha=1.0, dropout=0.0)
+        modules.check_low_rank(model, ["0"], 6)
     assert str(caught.value) == "rank is 6; 0 is 5x6, so it must be at most 5"
-    assert model[0] is old
+
+
+def test_a_tied_weight_gets_no_update():
+    model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Embedding(4, 4), "c": nn.Linear(4, 4)})
+    model["b"].weight = model["a"].weight
+    modules.check_low_rank(model, ["c"], 2)
+    with pytest.raises(InputError, match="a shares its weight with another module; leave it out"):
+        modules.check_low_rank(model, ["c", "a"], 2)
 
 
 def test_new_tensors_are_where_the_layer_is():
@@ -205,7 +212,7 @@ def test_folding_puts_the_update_into_the_weight_and_drops_its_matrices():
     model = layer()
     new = filled(model, rank=2, alpha=3.0)
     others = {"a.weight": draw(2, 2), "lora_A.weight": draw(3, 2)}
-    tensors = {k: v.clone() for k, v in model.state_dict().items()} | others
+    tensors = {k: v.detach().clone() for k, v in model.named_parameters()} | others
     given = {name: tensor.clone() for name, tensor in tensors.items()}
     folded = modules.fold_low_rank(tensors, 3.0 / 2)
     assert set(folded) == {"0.weight", "0.bias", *others}

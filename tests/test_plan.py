@@ -202,3 +202,9 @@ def test_a_cell_that_somebody_runs_stays_in_the_plan(raw, tmp_path):
         )
     assert "lists 1 cells that were begun" in problem
     plan.write_manifest(config.parse(raw | {"seeds": [0]}, "f"), tmp_path)
+
+
+def test_a_frozen_head_cannot_train_for_the_choice(make_job):
+    message = "methods.sam: head_steps is 3, but train.freeze_head is true; it must be false"
+    with pytest.raises(InputError, match=message):
+        make_job("cb", "sam", {"head_steps": 3}, {"freeze_head": True})

@@ -13,6 +13,7 @@ from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.readings import Reading, deciding, left_open, reading_of
 
 SECOND = {*stochastic.METHODS} - {*published.METHODS}
+STEPWISE = ("random_per_step", "top_tuning", "stochastic_tuning")
 FILES = Path(__file__).parent.parent / "run_configs"
 # What two readings may share: how much of something, not what.
 SIZES = {
@@ -21,7 +22,7 @@ SIZES = {
 # Neither decides nor is compared with the published experiment: no result but by rounding.
 MACHINERY = {
     "eval_batch_size", "length_grouping", "adam_epsilon", "checkpoint_every", "checkpoint_minutes",
-    "allow_dropped",
+    "allow_dropped", "sgd_momentum",
 }  # fmt: skip
 PAPER_TRAIN = {
     "reshuffle": True,
@@ -50,9 +51,13 @@ def words_of_file(name: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["table1", "table2", "figure3", "figure5", "burn_in", "timing"])
+@pytest.mark.parametrize("name", ["table1", "table2", "figure5", "burn_in", "timing"])
 def test_files_of_the_paper(name: str) -> None:
     assert {*words_of_file(f"fu2023/{name}")} == {"paper"}
+
+
+def test_figure_3_refreshes_for_ever_with_the_gates_of_the_program() -> None:
+    assert words_of_file("fu2023/figure3") == {"mixed": {"diff_pruning"}}
 
 
 def test_the_file_of_the_released_program() -> None:
@@ -69,7 +74,9 @@ def test_files_that_depart_say_so() -> None:
     }
     # Its rates are chosen by another file; the readings do not hang on them.
     assert words_of_file("stochastic2024/small_learning_rate")[stochastic.SOURCE] == {
-        f"{name}_learning_rate_{rate}" for name in SECOND for rate in ("0.0003", "0.003")
+        *(f"{name}_learning_rate_{rate}" for name in SECOND for rate in ("0.0003", "0.003")),
+        *(f"{n}_dense_learning_rate_{rate}" for n in STEPWISE for rate in ("0.0003", "0.003")),
+        *(f"{name}_learning_rate_0.03" for name in STEPWISE),
     }
 
 
@@ -108,6 +115,7 @@ SINGLE = [
     ("lora", {"init_b": "kaiming"}, "init_b is kaiming"),
     ("lora", {"alpha": 1}, "alpha is 1"),
     ("diff_pruning", {"scope": "per_tensor"}, "scope is per_tensor"),
+    ("diff_pruning", {"gated_schedule": "training"}, "gated_schedule is training"),
     ("diff_pruning", {"score": "logit"}, "score is logit"),
     ("diff_pruning", {"stretch_low": -3}, "stretch_low is -3"),
     ("diff_pruning", {"stretch_high": 3}, "stretch_high is 3"),
@@ -279,3 +287,13 @@ def test_the_choices_of_stochastic_tuning_in_words() -> None:
     said = "left open there, here: mean is absolute, padding is true, momentum is lazy"
     found = reading_of(settings("stochastic_tuning", mean="absolute", padding=True, density=0.01))
     assert found == Reading("Akbar-Tajari and Pilehvar 2024", (said,))
+
+
+def test_what_older_records_do_not_say_is_what_was_done_then() -> None:
+    then = settings("sam")
+    del then["method"]["head_steps"]
+    assert reading_of(then).word == "paper"
+    then = settings("diff_pruning")
+    del then["method"]["gated_schedule"]
+    assert reading_of(then).word == "mixed"
+    assert reading_of(settings("sam", head_steps=5)) == Reading("neither", ("head_steps is 5",))

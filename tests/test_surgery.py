@@ -401,6 +401,7 @@ def test_parameters_of_a_constant_rate_do_not_decay_and_come_last():
     )
     groups = surgery.parameter_groups(model, 0.1)
     found = {(g["weight_decay"], g.get("lr"), g.get("schedule")): {*g["params"]} for g in groups}
+    half, quarter, falling = (0.5, None), (0.25, None), (None, 7)
     gates = {four.logit, four.group_logit}
     assert found == {
         (0.1, None, None): {model[0].weight, one.difference, three.difference},

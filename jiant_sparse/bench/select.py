@@ -95,7 +95,7 @@ def _burn_in(model: Classifier, repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def _accumulate(
-    weights: Mapping[str, Tensor], probe: Callable[[int], Iterator[None]], add: Callable
+    weights: Mapping[str, Tensor], probe: Callable[[int], Iterator[float]], add: Callable
 ) -> dict[str, Tensor]:
     return selection.accumulate(weights, probe(BATCHES), add)
 

@@ -8,7 +8,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -186,6 +186,11 @@ class Binder:
                 "train.eval_offset",
                 f"is {train.eval_offset}; it must be below eval_every ({train.eval_every})",
             )
+        if train is not None and train.optimizer != "sgd" and train.sgd_momentum is not None:
+            self.problem(
+                "train.sgd_momentum",
+                f"is {train.sgd_momentum}, but optimizer is {train.optimizer}; it must be null",
+            )
         return train
 
     def seeds(self, seeds: list[int], where: str) -> None:
@@ -218,14 +223,18 @@ class Binder:
             # In strict mode, pydantic makes a dataclass of JSON but not of a dict.
             return _adapter(kind).validate_json(json.dumps(raw), strict=True)
         except ValidationError as error:
+            # Of a field that may be of several types, pydantic tells one error for each of them.
+            found: dict[str, list[Mapping[str, Any]]] = {}
             for detail in error.errors():
-                self.invalid(kind, where, detail)
+                place = (part for part in detail["loc"] if not _ALTERNATIVE.fullmatch(str(part)))
+                path = ".".join(str(part) for part in (where, *place) if part != "")
+                found.setdefault(path, []).append(detail)
+            for path, details in found.items():
+                self.invalid(kind, path, details)
             return None
 
-    def invalid(self, kind: type, where: str, detail: Mapping[str, Any]) -> None:
-        # Of a field that may be of several types, pydantic tells one error for each of them.
-        place = (part for part in detail["loc"] if not _ALTERNATIVE.fullmatch(str(part)))
-        path = ".".join(str(part) for part in (where, *place) if part != "")
+    def invalid(self, kind: type, path: str, details: Sequence[Mapping[str, Any]]) -> None:
+        detail, *others = details
         if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             known = _fields(kind)
             hint = suggest(detail["loc"][-1], known) if known else "it has no keys"
@@ -236,7 +245,8 @@ class Binder:
             self.problem(path, str(detail["ctx"]["error"]))
         else:
             message = re.sub(r"^\w+ (?=should|must)", "", detail["msg"])  # Input, String, List
-            self.problem(path, f"is {shown(detail['input'])}; it {message}")
+            or_else = (f" or {d['msg'].removeprefix('Input should be ')}" for d in others)
+            self.problem(path, f"is {shown(detail['input'])}; it {message}{''.join(or_else)}")
 
     def problem(self, key: str, text: str) -> None:
         self.problems[f"{self.where}: {key or 'file'}: {text}"] = None

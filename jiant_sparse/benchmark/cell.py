@@ -62,7 +62,9 @@ class Train(Block):
     )
     freeze_head: bool = Field(False, description="leave the task head at its random first values")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", json_schema_extra=LATER)
-    sgd_momentum: float = Field(0.9, ge=0, lt=1, json_schema_extra=LATER)
+    sgd_momentum: float | None = Field(
+        None, ge=0, lt=1, description="of sgd; null = 0.9", json_schema_extra=LATER
+    )
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)
@@ -139,21 +141,19 @@ class Cell:
         did not have, at its default.
         """
         idle = {"checkpoint_every", "checkpoint_minutes", "allow_dropped"}
+        kind = methods.find(self.method_name)
+        later = {f.name: f.default for f in dataclasses.fields(kind) if f.metadata.get("later")}
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
             "task": {"name": self.task.name, "like": self.task.reader, "metric": self.task.metric},
             "method": {
                 "name": self.method_name,
-                **_without(self.method_fields, self._later_fields),
+                **({"revision": kind.revision} if kind.revision > 1 else {}),
+                **_without(self.method_fields, later),
             },
             "train": _without(self.train.model_dump(exclude=idle), _LATER_TRAIN),
         }
-
-    @property
-    def _later_fields(self) -> dict[str, Any]:
-        fields = dataclasses.fields(methods.find(self.method_name))
-        return {field.name: field.default for field in fields if field.metadata.get("later")}
 
     @property
     def settings_hash(self) -> str:

@@ -28,7 +28,8 @@ def outline(job: Job, found: Record | None) -> str:
         "selection": selection,
         "weights": weights,
         "steps": _steps(job),
-        "rate": f"{train.learning_rate:g} after {warmup:,} steps of warm-up, then falling to 0",
+        "rate": f"{train.learning_rate:g} after {warmup:,} steps of warm-up, then falling to 0"
+        + ("" if train.optimizer == "adamw" else f"; optimizer {train.optimizer}"),
         "dev": _dev(job),
     }
     return "\n".join(f"{name}: {text}" for name, text in lines.items())
@@ -74,6 +75,8 @@ def _chosen(job: Job) -> tuple[str, str]:
         if batches is None or not counts.probed.get("repeat", True):
             batches = min(batches or a_pass, a_pass)
         about += f" Before step 1 it takes the gradients of {batches:,} batches of {size}."
+        if head_steps := counts.probed.get("head_steps"):
+            about += f" For these the task head trains {head_steps:,} steps."
     added = f" and {counts.added:,} added ones" if counts.added else ""
     anew = ", other ones in each step" if method.moved_per_step is not None else ""
     return about, (

@@ -103,8 +103,8 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
                 # A method that needs the weights is attached to them in its cell, and fails there.
                 with contextlib.suppress(fit.NeedsWeights):
                     encoder = model.empty_encoder(source.path)
-                    fit.count(cell.make_method(), encoder)
-                    fit.check_trains(encoder, cell.train)
+                    counts = fit.count(cell.make_method(), encoder)
+                    fit.check_trains(encoder, counts.probed, cell.train)
             if cell.train.max_steps is not None:
                 steps = cell.train.max_steps
                 fit.check_scores(cell.method_name, cell.make_method(), cell.train, steps)

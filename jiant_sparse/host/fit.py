@@ -109,8 +109,15 @@ def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
         )
 
 
-def check_trains(encoder: nn.Module, train: Train) -> None:
-    """Raise InputError if nothing would train: the encoder, after `count`, nor the task head."""
+def check_trains(encoder: nn.Module, probed: Mapping[str, Any], train: Train) -> None:
+    """Raise InputError if nothing would train: the encoder, after `count`, nor the task head.
+
+    probed: of the `Counts`. A frozen head cannot train for the choice either.
+    """
+    if train.freeze_head and probed.get("head_steps"):
+        raise InputError(
+            f"head_steps is {probed['head_steps']}, but train.freeze_head is true; it must be false"
+        )
     if train.freeze_head and not any(p.requires_grad for p in encoder.parameters()):
         raise InputError(
             "nothing would train: the method freezes the whole encoder, and train.freeze_head is "

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import transformers
 from jiant.shared.model_setup import OptimizerScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -18,19 +17,24 @@ def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
     train = runner.train_settings
     groups = surgery.parameter_groups(runner.jiant_model, train.weight_decay)
     if train.optimizer == "sgd":
-        optimizer = SGD(groups, lr=train.learning_rate, momentum=train.sgd_momentum)
+        momentum = 0.9 if train.sgd_momentum is None else train.sgd_momentum
+        optimizer = SGD(groups, lr=train.learning_rate, momentum=momentum)
     else:
         optimizer = AdamW(groups, lr=train.learning_rate, eps=train.adam_epsilon)
     steps = runner.jiant_task_container.global_train_config
-    schedule = transformers.get_linear_schedule_with_warmup(
-        optimizer, num_warmup_steps=steps.warmup_steps, num_training_steps=steps.max_steps
-    )
-    for position, group in enumerate(optimizer.param_groups):
-        if "schedule" in group:
-            training = schedule.lr_lambdas[position]
-            schedule.lr_lambdas[position] = partial(_own, group["schedule"], training)
-            group["lr"] = group["initial_lr"] * schedule.lr_lambdas[position](0)
-    return OptimizerScheduler(optimizer, schedule)
+    training = partial(_linear, steps.warmup_steps, steps.max_steps)
+    factors = [
+        partial(_own, Schedule(*group["schedule"]), training) if "schedule" in group else training
+        for group in optimizer.param_groups
+    ]
+    return OptimizerScheduler(optimizer, LambdaLR(optimizer, factors))
+
+
+def _linear(warmup: int, total: int, step: int) -> float:
+    """Share of the peak after `step` steps: up from 0 in `warmup` steps, down to 0 at `total`."""
+    if step < warmup:
+        return step / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))
 
 
 def _own(own: Schedule, training: Callable[[int], float], step: int) -> float:

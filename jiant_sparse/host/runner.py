@@ -115,7 +115,7 @@ class SparseRunner(jiant_runner.JiantRunner):
             penalty += (extra.item() if isinstance(extra, Tensor) else extra) / parts
             if not math.isfinite(loss + penalty):
                 raise NotFinite(f"the training loss is {loss + penalty} at step {step}")
-        learning_rate = self.optimizer_scheduler.scheduler.get_last_lr()[0]
+        learning_rate = _training_rate(self.optimizer_scheduler.scheduler)
         self._update(step, learning_rate)
         train_state.step(task_name=self.task.name)
         self.step_seconds.append(time.perf_counter() - started)
@@ -199,9 +199,11 @@ class ModelProbe:
             batches = min(batches or epochs.batches, epochs.batches)
         modes = {module: module.training for module in model.modules()}
         devices = [self.runner.device] if self.runner.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self._trained_head(head_steps, dropout):
-            torch.manual_seed(derive(self.runner.seed, "probe"))
+        with torch.random.fork_rng(devices), contextlib.ExitStack() as stack:
+            torch.manual_seed(derive(self.runner.seed, "probe/head"))
             try:
+                stack.enter_context(self._trained_head(head_steps, dropout))
+                torch.manual_seed(derive(self.runner.seed, "probe"))
                 for done in range(batches):
                     self.runner.control.tell_batch(done, batches)
                     model.train(dropout)
@@ -225,13 +227,14 @@ class ModelProbe:
         optimizer = AdamW(head.parameters(), lr=self.runner.train_settings.learning_rate)
         epochs = self.runner.epochs("probe/head")
         model.train(dropout)
-        with surgery.frozen(model.encoder):
-            for _ in range(steps):
-                self._backward(epochs.pop()[0])
-                clip_grad_norm_(head.parameters(), self.runner.rparams.max_grad_norm)
-                optimizer.step()
-                model.zero_grad()
         try:
+            with surgery.frozen(model.encoder):
+                for done in range(steps):
+                    self.runner.control.tell_batch(done, steps)
+                    self._backward(epochs.pop()[0])
+                    clip_grad_norm_(head.parameters(), self.runner.rparams.max_grad_norm)
+                    optimizer.step()
+                    model.zero_grad()
             yield
         finally:
             with torch.no_grad():
@@ -248,3 +251,10 @@ class ModelProbe:
 def size(batch: Any) -> int:
     """Number of examples in one of jiant's batches."""
     return len(batch.input_ids)
+
+
+def _training_rate(schedule: Any) -> float:
+    """The learning rate of the next step, of parameters without a schedule of their own."""
+    groups = zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True)
+    rates = {"schedule" in group: rate for group, rate in reversed([*groups])}
+    return rates.get(False, rates.get(True, 0.0))

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 import jiant_sparse.methods
 from jiant_sparse.errors import InputError, suggest
-from jiant_sparse.sparse import selection, surgery
+from jiant_sparse.sparse import claims, selection, surgery
 
 # The files of this folder that hold no method.
 _SHARED = ("base", "choices")
@@ -72,20 +72,25 @@ HOOKS = ("penalty", "before_step", "after_step")
 
 
 def _claiming(attach: Callable[..., None]) -> Callable[..., None]:
-    """`attach`, which first makes the method the only one of its model."""
+    """`attach`, which first makes the method the only one of its model.
+
+    If it fails, the model is as it was before.
+    """
 
     @wraps(attach)
-    def claimed(self: "Method", model: nn.Module, probe: Probe | None, rng: Rng) -> None:
+    def claimed(
+        self: "Method", model: nn.Module, probe: Probe | None = None, *rest: Any, **options
+    ):
         if self._claim is not None and not self._claim.begun:
-            return attach(self, model, probe, rng)  # of a base class, within this very call
+            return attach(self, model, probe, *rest, **options)  # super().attach of a subclass
         if self._claim is not None:
             raise InputError(f"this {self.name} has a model already; make a new instance")
-        self._claim = surgery.claim(model, self.name, self.hooks)
+        self._claim = claims.claim(model, self.name, self.hooks)
         try:
-            attach(self, model, probe or partial(_no_probe, self.name), rng)
+            attach(self, model, probe or partial(_no_probe, self.name), *rest, **options)
         except BaseException:
-            surgery.release(model)
             self._claim = None
+            surgery.abandon(model)
             raise
         self._claim.begin(model)
         return None
@@ -97,10 +102,10 @@ def _noting(hook: str, call: Callable[..., Any]) -> Callable[..., Any]:
     """The hook, which strikes itself off the list of hooks that nobody has called."""
 
     @wraps(call)
-    def noted(self: "Method", *arguments: Any) -> Any:
+    def noted(self: "Method", *arguments: Any, **options: Any) -> Any:
         if self._claim is not None:
             self._claim.uncalled.discard(hook)
-        return call(self, *arguments)
+        return call(self, *arguments, **options)
 
     return noted
 
@@ -128,10 +133,13 @@ class Method:
     # all other methods. Before the first step, the number that a step will update.
     moved_per_step: ClassVar[float | None] = None
 
+    # Counts up when the same fields give another result: records from before are another method's.
+    revision: ClassVar[int] = 1
+
     # Steps that a run must have at least for the method to be what its name says.
     least_steps: ClassVar[int] = 1
 
-    _claim: ClassVar[surgery.Claim | None] = None
+    _claim: ClassVar[claims.Claim | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let `attach` claim its model, and each hook note that the training loop calls it."""

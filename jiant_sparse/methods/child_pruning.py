@@ -77,7 +77,7 @@ class ChildPruning(LateChoice):
         if not self.due(step):
             return
         last, moved = step == self.burn_in, self._moved()
-        if last and not any(map(_has_positive, moved.values())):
+        if last and not any(map(_number_positive, moved.values())):
             raise InputError(
                 f"child_pruning: no weight has moved up to step {step}, so there is nothing to "
                 "choose by: the learning rate is 0 or too small; raise burn_in or shorten the "
@@ -86,6 +86,8 @@ class ChildPruning(LateChoice):
         chosen = self.rank(moved) if last else self._passing(moved)
         for name, index in chosen.items():
             weight = self.weights[name]
+            if not last and _number_positive(moved[name]) == index.numel():
+                continue  # nothing of it is put back
             self._project(name, index.to(weight.device), back=last and self.reset)
             moments.forget(optimizer, weight, index.to(weight.device))
         if last:
@@ -135,5 +137,6 @@ class ChildPruning(LateChoice):
             weight.view(-1)[index] = values
 
 
-def _has_positive(scores: Tensor) -> bool:
-    return scores.is_meta or bool((scores > 0).any())
+def _number_positive(scores: Tensor) -> int:
+    """Without values, on the meta device, all of them."""
+    return scores.numel() if scores.is_meta else int((scores > 0).sum())

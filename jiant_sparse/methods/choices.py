@@ -75,13 +75,13 @@ class LateChoice(Method):
 class StepChoice(Method):
     """Base of methods that choose anew at every step: `draw` says what, and only that moves.
 
-    A subclass calls `begin` in `attach`. Its encoder's weights are all in the optimiser, which has
-    to be `sparse.optimizer.AdamW`: it moves the entries of a step, and their moments, alone.
+    A subclass calls `begin` in `attach`. Its encoder's weights are all in the optimizer, which has
+    to be of `sparse.optimizer`: it moves the entries of a step, and their moments, alone.
 
     density: chosen fraction of the encoder's m weights in a step, in (0, 1]; None = as many as it
         has biases. The head is not among them; it trains as always.
     momentum: `lazy`, where an entry that is not chosen keeps its value and its moments, bit for
-        bit; `dense` zeroes its gradient only, so that Adam's momentum goes on moving it if it was
+        bit; `dense` zeroes its gradient only, so that momentum goes on moving it if it was
         chosen before, and weight decay moves all.
     """
 

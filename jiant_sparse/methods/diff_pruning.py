@@ -58,7 +58,7 @@ class DiffPruning(LateChoice):
     structured: whether every tensor has a gate of its own.
     gate_init: first value of the logits. random_gates: sigmoid(N(0, 1)) instead.
     gate_learning_rate: of the logits, constant, above 0, without decay; null = rate, schedule and
-        decay of the weights.
+        decay of the training.
     gated_schedule: of the differences: `own`, from the peak rate linearly to 0 at `burn_in`
         (constant, without decay, if `burn_in` is null), or `training`, the training's.
     """

@@ -7,6 +7,7 @@ trains. Their expectation over the model's own labels is not offered.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -23,6 +24,9 @@ class FISH(Method):
     samples: training examples, at least 1; at most one pass over the training set, as theirs.
     score: `fisher` sum g^2; `absolute` sum |g|.
     """
+
+    # 2: a batch weighs by its number of examples; at most one pass.
+    revision: ClassVar[int] = 2
 
     density: float = 0.005
     samples: int = 1024

@@ -55,10 +55,11 @@ class LoRA(Method):
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Freeze the encoder and put the updates beside the chosen layers.
 
-        Raises InputError for modules that match nothing or no linear layer, and for too high a
-        rank.
+        Raises InputError for modules that match nothing or no linear layer, for tied weights, and
+        for too high a rank.
         """
         names = modules.matching(model, self.modules)
+        modules.check_low_rank(model, names, self.rank)
         surgery.freeze(model)
         for name in names:
             layer = modules.add_low_rank(

@@ -19,7 +19,7 @@ set: CoLA 600, MRPC 600, STS-B 1000, RTE 700, CB 700, COPA 700, WSC 2000.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -41,6 +41,9 @@ class SAM(Method):
     clip: norm to which each batch's gradient is clipped, head included; None = not clipped.
     head_steps: steps that the task head trains before scoring, at least 0.
     """
+
+    # 2: a batch weighs by its number of examples.
+    revision: ClassVar[int] = 2
 
     density: float = 0.005
     burn_in: int | Literal["exact"] = 600

@@ -45,14 +45,19 @@ class Reading:
     differences: tuple[str, ...] = ()
 
 
+_ABSENT = object()
+
+
 @dataclass(frozen=True)
 class _Rule:
     """A deciding field, and which of its values are the paper's and the program's; the second
-    argument is all fields of the method, and the `model`."""
+    argument is all fields of the method, and the `model`. unsaid: its value in records without it.
+    """
 
     field: str
     paper: Callable[[Any, Fields], bool]
     program: Callable[[Any, Fields], bool]
+    unsaid: Any = _ABSENT
 
 
 def _is(*allowed: Any) -> Callable[[Any, Fields], bool]:
@@ -123,6 +128,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
         _Rule("structured", _is(True), _is(False)),
         _Rule("random_gates", _is(False), _is(True)),
         _Rule("gate_learning_rate", _number, _is(None)),
+        _Rule("gated_schedule", _is("own"), _is("training"), unsaid="training"),
     ),
     "child_pruning": (
         _SCOPE,
@@ -137,6 +143,7 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
         _Rule("score", _is("signed_sum"), _is("signed_sum")),
         _Rule("dropout", _is(False), _is(True)),
         _Rule("clip", _is(None), _is(1)),
+        _Rule("head_steps", _is(0), _is(0), unsaid=0),
     ),
 }
 _PROTOCOL = (
@@ -156,7 +163,6 @@ _LEAKS = {
     "diff_pruning": _NO_LEAK,
     "child_pruning": _Rule("decay_unselected", _is(False), _any),
 }
-_ABSENT = object()
 # Methods of the second paper alone -> their fields that its text says nothing, or no more than a
 # word, about. DPS is of Zhang et al. 2022, whose program has the defaults.
 _SIGNAL = ("mean", "padding", "momentum")
@@ -222,7 +228,7 @@ def _compared(
     """(what is there, whether it is the paper's, whether it is the program's); None = absent."""
     found: list[tuple[str, bool | None, bool | None]] = []
     for rule in rules:
-        value = fields.get(rule.field, _ABSENT)
+        value = fields.get(rule.field, rule.unsaid)
         if value is _ABSENT:
             found.append((f"{prefix}{rule.field} is unknown", None, None))
         else:

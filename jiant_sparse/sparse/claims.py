@@ -1,50 +1,56 @@
-"""Which method has an encoder, and two mistakes of a training loop that show nowhere else.
+"""Which method has an encoder, and mistakes of a training loop that show nowhere else.
 
-A method claims its encoder before it edits anything. A claim refuses a second method, notes which
-hooks the training loop calls, and knows the parameters from before the method: an optimizer that
-holds them, and nothing that the method has made, trains the task head alone.
+A method claims its encoder before it edits anything. The claim refuses a second method, notes which
+hooks the training loop calls and whether an optimizer steps, and watches two things that would have
+no effect: an optimizer from before the method, which trains nothing of what the method has made,
+and an embedding that is resized.
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
+from itertools import count
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from torch.utils.weak import WeakIdKeyDictionary
 
 from jiant_sparse.errors import InputError
 
-_claims: "WeakKeyDictionary[nn.Module, Claim]" = WeakKeyDictionary()
-# Parameter from before the method -> the claim on its encoder.
-_former: WeakIdKeyDictionary = WeakIdKeyDictionary()
+# The claim's name among the encoder's attributes, where it survives a deep copy.
+_ATTRIBUTE = "_jiant_sparse_claim"
+_encoders: WeakSet[nn.Module] = WeakSet()
+# Optimizers that have been looked at, with the number of the newest claim at that time.
+_seen: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
+_numbers = count(1)
+_newest = 0
 
 
 class Claim:
     """A method's hold on an encoder.
 
     method: its key. uncalled: hooks that the training loop has to call and has not called yet.
-    begun: whether the method is attached, so that training may begin.
+    begun: whether the method is attached, so that training may begin. stepped: whether an optimizer
+    has trained something of the encoder since.
     """
 
     def __init__(self, method: str, hooks: Iterable[str]) -> None:
         self.method = method
         self.uncalled = set(hooks)
-        self.begun = False
-        self.made: list[Tensor] = []
-        self._versions: tuple[int, ...] = ()
+        self.begun = self.stepped = False
 
     def begin(self, encoder: nn.Module) -> None:
-        """The method is attached: note what it has made, and how often each weight has changed."""
-        self.begun = True
-        self.made = [p for p in encoder.parameters() if p.requires_grad and p not in _former]
-        self._versions = _versions(encoder)
+        """The method is attached."""
+        global _newest
+        self.begun, _newest = True, next(_numbers)
+        for name, module in _embeddings(encoder):
+            check = partial(_check_size, self.method, name, module.num_embeddings)
+            module.register_forward_pre_hook(check)
 
-    def check_hooks(self, encoder: nn.Module) -> None:
-        """Raise InputError if weights have changed since `begin` and a hook was never called."""
-        if self.uncalled and _versions(encoder) != self._versions:
+    def check_hooks(self) -> None:
+        """Raise InputError if an optimizer has stepped, but a hook was never called."""
+        if self.stepped and self.uncalled:
             hooks = " and ".join(sorted(self.uncalled))
             raise InputError(
                 f"{self.method}: the training loop has never called the method's {hooks}, so the "
@@ -56,11 +62,12 @@ class Claim:
 def claim(encoder: nn.Module, method: str, hooks: Iterable[str]) -> Claim:
     """Claim an encoder for a method, before the method edits anything.
 
-    Raises InputError if another method has it, or if one of its weights is frozen.
+    Raises InputError if another method has it, or a part of it, or if one of its weights is frozen.
     """
-    if encoder in _claims:
+    other = claimed(encoder) or _overlapping(encoder)
+    if other is not None:
         raise InputError(
-            f"{method}: the encoder has a method already, {_claims[encoder].method}; "
+            f"{method}: the encoder has a method already, {other.method}; "
             "fold the encoder first, or take a fresh one"
         )
     frozen = [name for name, p in encoder.named_parameters() if not p.requires_grad]
@@ -70,40 +77,71 @@ def claim(encoder: nn.Module, method: str, hooks: Iterable[str]) -> Claim:
             "method chooses among all weights, so requires_grad must be True for each"
         )
     _watch_optimizers()
-    found = _claims[encoder] = Claim(method, hooks)
-    for parameter in encoder.parameters():
-        _former[parameter] = found
+    _encoders.add(encoder)
+    found = Claim(method, hooks)
+    setattr(encoder, _ATTRIBUTE, found)
     return found
 
 
 def claimed(encoder: nn.Module) -> Claim | None:
     """The claim on an encoder, if there is one."""
-    return _claims.get(encoder)
+    return getattr(encoder, _ATTRIBUTE, None)
 
 
 def release(encoder: nn.Module) -> None:
-    """Let another method have the encoder."""
-    released = _claims.pop(encoder, None)
-    for parameter in encoder.parameters():
-        if released is not None and _former.get(parameter) is released:
-            del _former[parameter]
+    """Let another method have the encoder. Raises InputError for an embedding that was resized."""
+    _encoders.discard(encoder)
+    if claimed(encoder) is not None:
+        delattr(encoder, _ATTRIBUTE)
+    for _, module in _embeddings(encoder):
+        for key, hook in [*module._forward_pre_hooks.items()]:
+            if isinstance(hook, partial) and hook.func is _check_size:
+                hook(module, None)
+                del module._forward_pre_hooks[key]
 
 
-def _versions(encoder: nn.Module) -> tuple[int, ...]:
-    return tuple(parameter._version for parameter in encoder.parameters())
+def _overlapping(encoder: nn.Module) -> Claim | None:
+    """The claim on another encoder that shares a weight with this one."""
+    own = {*map(id, encoder.parameters())}
+    for other in _encoders:
+        if own & {*map(id, other.parameters())}:
+            return claimed(other)
+    return None
+
+
+def _check_size(method: str, name: str, rows: int, module: nn.Embedding, _: Any) -> None:
+    if module.num_embeddings != rows:
+        raise InputError(
+            f"{method}: {name}.weight, of {rows:,} rows, was resized to {module.num_embeddings:,} "
+            "after the method was attached, which has no effect on what trains; resize it before"
+        )
+
+
+def _embeddings(encoder: nn.Module) -> Iterable[tuple[str, nn.Embedding]]:
+    return ((n, m) for n, m in encoder.named_modules() if isinstance(m, nn.Embedding))
 
 
 @cache
 def _watch_optimizers() -> None:
-    register_optimizer_step_pre_hook(_check_optimizer)
+    register_optimizer_step_pre_hook(_look_at)
 
 
-def _check_optimizer(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    stale = {id(c): c for p in held if (c := _former.get(p)) is not None and c.begun and c.made}
-    for found in stale.values():
-        if not {*map(id, held)} & {*map(id, found.made)}:
+def _look_at(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    """Once for each optimizer and claim: does it train a claimed encoder, or is it a stale one?"""
+    if _seen.get(optimizer) == _newest:
+        return
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for encoder in _encoders:
+        found = claimed(encoder)
+        trainable = {id(p) for p in encoder.parameters() if p.requires_grad}
+        frozen = {id(p) for p in encoder.parameters() if not p.requires_grad}
+        if not found.begun or not trainable:
+            continue
+        if held & trainable:
+            found.stepped = True
+        elif frozen and frozen <= held:
             raise InputError(
                 f"{found.method}: the optimizer was made before the method was attached and trains "
                 "nothing of what the method has made; make the optimizer afterwards"
             )
+    _seen[optimizer] = _newest

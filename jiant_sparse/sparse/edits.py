@@ -144,7 +144,7 @@ class Mixed(Edit):
     ) -> None:
         super().__init__(weight, weight.numel() if kept is None else kept.numel())
         self.name, self.noise, self.q, self.mix = name, noise, q, mix
-        self.register_buffer("pretrained", weight.detach().clone(), persistent=False)
+        self.register_buffer("pretrained", weight.detach().clone())
         kept = None if kept is None else kept.to(weight.device)
         self.register_buffer("kept", kept)
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import products, recall
 from jiant_sparse.sparse.edits import Entries
 
@@ -77,11 +76,6 @@ def _linear(module: nn.Linear, input: Tensor) -> Tensor:
 @torch.compiler.disable
 def _embedding(module: nn.Embedding, input: Tensor) -> Tensor:
     weight, entries = _parts(module, "weight")
-    if module.num_embeddings != len(weight):
-        raise InputError(
-            f"an embedding of {len(weight):,} rows was resized to {module.num_embeddings:,} after "
-            "a method was attached, which has no effect; resize it before"
-        )
     if entries is None or module.scale_grad_by_freq:
         return nn.Embedding.forward(module, input)
     output = functional.embedding(input, weight, module.padding_idx)

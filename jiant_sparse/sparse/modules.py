@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
+from jiant_sparse.sparse import states, tree
 
 _ADAPTER = "jiant_sparse"
 
@@ -50,21 +51,31 @@ def matching(encoder: nn.Module, ends: Sequence[str]) -> list[str]:
     return [name for name, _ in encoder.named_modules() if name in found]
 
 
+def check_low_rank(encoder: nn.Module, names: Sequence[str], rank: int) -> None:
+    """Raise InputError if a linear layer's smaller side is below the rank, or its weight is tied.
+
+    An update of one layer would reach the others that hold the weight, once it is merged.
+    """
+    for name in names:
+        layer = encoder.get_submodule(name)
+        smaller = min(layer.in_features, layer.out_features)
+        if rank > smaller:
+            shape = f"{layer.out_features}x{layer.in_features}"
+            raise InputError(f"rank is {rank}; {name} is {shape}, so it must be at most {smaller}")
+        if len(tree.holders(encoder, layer.weight)) > 1:
+            raise InputError(f"modules: {name} shares its weight with another module; leave it out")
+
+
 def add_low_rank(
     encoder: nn.Module, name: str, *, rank: int, alpha: float, dropout: float
 ) -> nn.Module:
     """Replace a linear layer by loralib's, around the same weight and bias, and return it.
 
-    Its `lora_A` (rank, in) and `lora_B` (out, rank) are zero; nothing is ever merged.
-    Raises InputError if the rank is above the smaller side.
+    Its `lora_A` (rank, in) and `lora_B` (out, rank) are zero; `merge` alone ever merges them.
     """
     import loralib
 
     old = encoder.get_submodule(name)
-    smaller = min(old.in_features, old.out_features)
-    if rank > smaller:
-        shape = f"{old.out_features}x{old.in_features}"
-        raise InputError(f"rank is {rank}; {name} is {shape}, so it must be at most {smaller}")
     with torch.device("meta"):  # its constructor draws weights that nobody needs
         new = loralib.Linear(
             old.in_features,
@@ -74,14 +85,24 @@ def add_low_rank(
             lora_dropout=dropout,
             merge_weights=False,
         )
-    new.weight, new.bias = old.weight, old.bias
+    new.weight, new.bias, new.made_here = old.weight, old.bias, True
     for part in ("lora_A", "lora_B"):
         empty = getattr(new, part)
         setattr(new, part, nn.Parameter(old.weight.new_zeros(empty.shape)))
     path, _, leaf = name.rpartition(".")
     new.train(old.training)  # loralib's returns None
+    states.name_low_rank(new, merged)
     setattr(encoder.get_submodule(path), leaf, new)
     return new
+
+
+def merged(layer: nn.Module) -> Tensor:
+    """W + scale B A of a layer of loralib's, rounded once."""
+    return _merged(layer.weight, layer.lora_A, layer.lora_B, layer.scaling)
+
+
+def _merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    return (weight.double() + scale * (b.double() @ a.double())).to(weight.dtype)
 
 
 def fold_low_rank(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
@@ -90,9 +111,8 @@ def fold_low_rank(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tens
     for name, a in tensors.items():
         if name.endswith(".lora_A"):
             path = name.removesuffix(".lora_A")
-            weight = folded[f"{path}.weight"]
-            update = scale * (tensors[f"{path}.lora_B"].double() @ a.double())
-            folded[f"{path}.weight"] = (weight.double() + update).to(weight.dtype)
+            weight, b = folded[f"{path}.weight"], tensors[f"{path}.lora_B"]
+            folded[f"{path}.weight"] = _merged(weight, a, b, scale)
     return folded
 
 
@@ -160,13 +180,13 @@ def check_mergeable(encoder: nn.Module) -> None:
 
 @torch.no_grad()
 def merge(encoder: nn.Module) -> None:
-    """Add every low-rank update to its weight, and put plain linear layers back.
+    """Add the updates of `add_low_rank` and `add_adapter` to their weights, and take them out.
 
-    For encoders that `check_mergeable` takes.
+    For encoders that `check_mergeable` takes. AdapterHub's layers stay, without an adapter.
     """
     for name, layer in [*encoder.named_modules()]:
-        if hasattr(layer, "lora_A") and isinstance(layer, nn.Linear):
-            layer.weight += layer.scaling * (layer.lora_B @ layer.lora_A)
+        if getattr(layer, "made_here", False):
+            layer.weight.copy_(merged(layer))
             with torch.device("meta"):
                 plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
             plain.weight, plain.bias = layer.weight, layer.bias

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from jiant_sparse.errors import InputError
+
 # Which entries of an optimiser's state go on moving a weight: Adam's first moment, SGD's momentum.
 _MOMENTUM = ("exp_avg", "momentum_buffer")
 
@@ -30,8 +32,14 @@ def replace(
 
     new: None puts nothing in. kept: flat positions in the first whose moments go over to `new`,
     step count included; None lets `new` begin without any.
+    Raises InputError for an optimizer that does not train the first.
     """
     first, *others = old
+    if not any(p is first for group in optimizer.param_groups for p in group["params"]):
+        raise InputError(
+            "the optimizer that a method was given trains a part of the encoder's weights only; it "
+            "must train all of them until the choice is made"
+        )
     if new is not None and kept is not None and first in optimizer.state:
         taken = {key: m.reshape(-1)[kept] for key, m in _moments(optimizer, first).items()}
         optimizer.state[new] = optimizer.state[first] | taken

@@ -83,6 +83,8 @@ def most_important(
     Raises InputError if fewer scores than are to be chosen are positive: the rest of the choice
     would go by position.
     """
+    if density == 1:
+        return top_k(scores, density, scope=scope)
     chosen = top_positive(scores, density, scope=scope)
     groups = {"": list(scores)} if scope == "global" else {f" of {name}": [name] for name in scores}
     for where, names in groups.items():

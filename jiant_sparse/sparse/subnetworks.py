@@ -24,7 +24,7 @@ class Anchored(Edit):
     def __init__(self, weight: Tensor, name: str, noise: Noise, share: float) -> None:
         super().__init__(weight, weight.numel())
         self.name, self.noise, self.share = name, noise, share
-        self.register_buffer("pretrained", weight.detach().clone(), persistent=False)
+        self.register_buffer("pretrained", weight.detach().clone())
         self.register_buffer("anchor", None, persistent=False)
         self.register_buffer("mask", None, persistent=False)
 

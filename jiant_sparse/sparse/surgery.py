@@ -7,6 +7,7 @@ for tuning. The task head lies outside of it and is never touched. Names are tho
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import astuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,11 @@ from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import importance, layers, modules, moments, states, tree
-from jiant_sparse.sparse.claims import Claim, claim, claimed, release
+from jiant_sparse.sparse.claims import claimed, release
 from jiant_sparse.sparse.edits import Edit, Entries, Gated, Schedule
 
-__all__ = ["Claim", "claim", "release"]
+# The name, among a module's attributes, of the order of its tensors before the first edit.
+_ORDER = "_jiant_sparse_order"
 
 
 def eligible(encoder: nn.Module) -> dict[str, Tensor]:
@@ -75,10 +77,13 @@ def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
     """
     dense = tree.find(encoder, name)[2]
     dense.requires_grad_(edit.trains_original)
-    for module, leaf in tree.holders(encoder, dense):
+    holders = tree.holders(encoder, dense)
+    first = holders[0][0]
+    for module, leaf in holders:
+        module.__dict__.setdefault(_ORDER, [*module._parameters])
         # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
         parametrize.register_parametrization(module, leaf, edit, unsafe=True)
-        states.name_plainly(module, leaf)
+        states.name_plainly(module, leaf, first=module is first)
         if isinstance(edit, Entries):
             layers.adapt(module)
 
@@ -150,7 +155,7 @@ def fold(encoder: nn.Module, *, unchecked: bool = False) -> None:
     modules.check_mergeable(encoder)
     held = claimed(encoder)
     if held is not None and not unchecked:
-        held.check_hooks(encoder)
+        held.check_hooks()
     settle(encoder)
     modules.merge(encoder)
     if held is not None:
@@ -170,6 +175,12 @@ def settle(encoder: nn.Module) -> None:
         value = stack.eval()()
         _remove(encoder, dense)
         dense.copy_(value)
+
+
+def abandon(encoder: nn.Module) -> None:
+    """Take every edit out and let every weight train, as before a method that does not fit."""
+    settle(encoder)
+    encoder.requires_grad_(True)
 
 
 def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
@@ -218,8 +229,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
     Vectors are the biases and LayerNorm weights of a transformer; this is the usual rule of full
     tuning, and the entries of a tensor follow the tensor they come from. A group of parameters with
-    a learning rate of their own has the `Schedule` as `schedule`, and its rate, if any, as `lr`;
-    parameters of a constant rate (gates) do not decay.
+    a learning rate of their own has the fields of its `Schedule` as `schedule`, and its rate, if
+    any, as `lr`; parameters of a constant rate (gates) do not decay.
     """
     groups: dict[tuple[float, Schedule | None], list[Tensor]] = {}
     for is_matrix, own, parameter in _trainable(model):
@@ -230,7 +241,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     for decay, own in sorted(groups, key=lambda key: (key[1] is not None, -key[0])):
         group = {"params": groups[decay, own], "weight_decay": decay}
         if own is not None:
-            group |= {"schedule": own} | ({} if own.rate is None else {"lr": own.rate})
+            group |= {"schedule": astuple(own)}
+            group |= {} if own.rate is None else {"lr": own.rate}
         found.append(group)
     return found
 
@@ -256,3 +268,7 @@ def _remove(encoder: nn.Module, dense: Tensor) -> None:
         module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
         states.forget(module, leaf)
+        # Back in its place: choices go by the order of the tensors.
+        for name in module.__dict__[_ORDER]:
+            if name in module._parameters:
+                module._parameters[name] = module._parameters.pop(name)

@@ -246,6 +246,6 @@ def _caption() -> str:
     return (
         "As Figure 3 of Fu et al. 2023, which shows DiffPruning on CB with a refresh every 600 "
         f"steps: its loss jumps back to between 0.04 and 0.9 at steps {jumps} (read from the "
-        "figure). Here: the loss of every training step, the method's penalty included; of long "
-        "runs the smallest and the largest loss of each stretch."
+        "figure). Here: the task's loss of every training step, without the method's penalty; of "
+        "long runs the smallest and the largest loss of each stretch."
     )
