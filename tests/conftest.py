@@ -73,7 +73,8 @@ def as_published(monkeypatch):
 @pytest.fixture
 def make_job(tmp_path, data_dir, bert_dir):
     """make_job(task, method fields, train fields, **top-level keys) -> Job of one cell."""
-    from jiant_sparse.benchmark import config, plan
+    from jiant_sparse.config import load as config
+    from jiant_sparse.grid import plan
 
     def make(
         task="cb",

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from jiant_sparse.benchmark import lock_file
+from jiant_sparse.grid import lock_file
 
 SHORT = {"max_steps": 30, "eval_every": 15, "batch_size": 4, "max_seq_length": 64, "patience": 0}
 LONG = SHORT | {"max_steps": 200, "eval_every": 100, "checkpoint_every": 20}

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jiant_sparse.benchmark import config
-from jiant_sparse.benchmark.record import Primary, Provenance, Record
+from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
+from jiant_sparse.schema.record import Primary, Provenance, Record
 
 BASE = {"model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}, "rte": {}}}
 SEARCH = {"benchmark": "s", "methods": {"sam": {"sweep": {"burn_in": [5, 6, 7]}}}}

@@ -8,7 +8,6 @@ import pytest
 from page_support import page_of
 from test_report_support import cells, failure, lines, provenance, record, write
 
-from jiant_sparse.benchmark.record import Params, Record
 from jiant_sparse.report import build, caveats, rendering, words
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
@@ -20,6 +19,7 @@ from jiant_sparse.report.page import views
 from jiant_sparse.report.summary import Summary
 from jiant_sparse.report.tables.parameters import parameters
 from jiant_sparse.report.tables.results import results
+from jiant_sparse.schema.record import Params, Record
 
 AS_TEST = {"split": "dev_as_test"}
 

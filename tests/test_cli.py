@@ -17,12 +17,13 @@ import yaml
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from jiant_sparse.benchmark import grid, lock, work
-from jiant_sparse.benchmark.executors.choose import Choice
 from jiant_sparse.cli import app, progress
 from jiant_sparse.errors import NotFinite
+from jiant_sparse.grid import grid, lock
+from jiant_sparse.grid import worker as work
+from jiant_sparse.grid.executors.choose import Choice
 from jiant_sparse.host import device, train
-from jiant_sparse.host.control import Control, Stopped
+from jiant_sparse.schema.control import Control, Stopped
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ def test_what_failed_while_a_grid_was_stopped_needs_more_than_the_same_command(
 
 
 def test_values_that_others_chose_are_told_where_they_are_used(cli, config, monkeypatch):
-    from jiant_sparse.benchmark import config as config_module
+    from jiant_sparse.config import load as config_module
 
     def chosen(load):
         return lambda *given, **named: dataclasses.replace(

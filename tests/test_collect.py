@@ -10,10 +10,10 @@ import pytest
 from test_report_support import plan, record, write
 
 from jiant_sparse import files
-from jiant_sparse.benchmark.record import CellKey, Cost, Primary
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import scan
 from jiant_sparse.report.collect import Collection, collect
+from jiant_sparse.schema.record import CellKey, Cost, Primary
 
 
 @pytest.fixture

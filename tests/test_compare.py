@@ -11,7 +11,6 @@ from statsmodels.stats.multitest import multipletests
 from test_report_support import failure, provenance, record
 from typer.testing import CliRunner
 
-from jiant_sparse.benchmark.record import Cost, Primary, Record
 from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import published
@@ -19,6 +18,7 @@ from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.comparison import Compared, compare
 from jiant_sparse.report.comparison.sets import differences, label
+from jiant_sparse.schema.record import Cost, Primary, Record
 
 LOW = (0.700, 0.712, 0.705, 0.698)
 HIGH = (0.740, 0.751, 0.748, 0.739)

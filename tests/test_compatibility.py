@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 from test_report_support import failure, published_data, record, write
 
-from jiant_sparse.benchmark.record import Data
 from jiant_sparse.report import compatibility, published, words
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.compatibility import Compatibility
 from jiant_sparse.report.statistics import Sample
 from jiant_sparse.report.summary import Row
+from jiant_sparse.schema.record import Data
 
 SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
 # RTE, SAM: 76.79 +- 1.72. Population std 1, mean 0, ten values.

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from jiant_sparse.benchmark import cell, config
+from jiant_sparse.config import load as config
 from jiant_sparse.data.split import KINDS
 from jiant_sparse.errors import InputError
+from jiant_sparse.schema import cell
 
 BASE = {
     "benchmark": "b",

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from test_report_support import cells, failure, lines, plan, provenance, record, write
 
-from jiant_sparse.benchmark.record import Cost, Machine, Record
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
@@ -18,6 +17,7 @@ from jiant_sparse.report.tables.times import (
     to_best,
     to_stop,
 )
+from jiant_sparse.schema.record import Cost, Machine, Record
 
 SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from jiant_sparse.benchmark.estimate import Estimate, Past, brief, describe, estimate
-from jiant_sparse.benchmark.record import Cost, Params, Provenance, Record, read
+from jiant_sparse.grid.estimate import Estimate, Past, brief, describe, estimate
 from jiant_sparse.host.device import pick
+from jiant_sparse.schema.record import Cost, Params, Provenance, Record, read
 
 TRAIN = {"max_steps": 100, "eval_every": 20, "batch_size": 4}
 HERE = "cpu" if pick("auto").type == "cpu" else "a GPU"

@@ -11,13 +11,16 @@ from unittest import mock
 import processes
 import pytest
 
-from jiant_sparse.benchmark import config, grid, lock_file, plan, record, work
-from jiant_sparse.benchmark.executors import choose, local
-from jiant_sparse.benchmark.executors.choose import Choice
-from jiant_sparse.benchmark.executors.local import Local
-from jiant_sparse.benchmark.executors.worker import Worker
+from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import grid, lock_file, plan
+from jiant_sparse.grid import worker as work
+from jiant_sparse.grid.executors import choose, local
+from jiant_sparse.grid.executors.choose import Choice
+from jiant_sparse.grid.executors.local import Local
+from jiant_sparse.grid.executors.process import Worker
 from jiant_sparse.host import checkpoint
+from jiant_sparse.schema import record
 
 FILES = ("delta.safetensors", "log.jsonl")
 
@@ -304,7 +307,7 @@ def test_ctrl_c_while_a_worker_starts_and_a_second_one_that_does_not_wait_for_it
     script.write_text(
         "from pathlib import Path\n"
         "if __name__ == '__main__':\n"
-        "    from jiant_sparse.benchmark.executors import local\n"
+        "    from jiant_sparse.grid.executors import local\n"
         "    from jiant_sparse.cli import main\n"
         "    local.GRACE = 600\n"
         "    main()\n"

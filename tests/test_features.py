@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, features, model
 from jiant_sparse.host.runner import SparseRunner
 from jiant_sparse.host.train import train
+from jiant_sparse.schema.cell import Train
 from jiant_sparse.seeds import derive
 
 TASKS = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc", "sst", "qnli"]

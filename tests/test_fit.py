@@ -6,12 +6,12 @@ import pytest
 import torch
 from support import rng
 
-from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import fit, model
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
 from jiant_sparse.report import published
+from jiant_sparse.schema.cell import Train
 from jiant_sparse.sparse import surgery
 
 BASE, LARGE = "roberta-base-config", "roberta-large-config"

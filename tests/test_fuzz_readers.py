@@ -12,13 +12,15 @@ from test_manifest import MANIFEST
 from test_record import RECORD
 from test_tasks import GOOD
 
-from jiant_sparse.benchmark import config, lock_file, manifest, record
-from jiant_sparse.benchmark.manifest import Manifest
-from jiant_sparse.benchmark.yaml_file import read_yaml, set_key
+from jiant_sparse.config import load as config
+from jiant_sparse.config.yaml_file import read_yaml, set_key
 from jiant_sparse.data.store import MANIFEST as SUMS
 from jiant_sparse.data.store import read_manifest
 from jiant_sparse.data.tasks import TASKS, read_rows
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import lock_file
+from jiant_sparse.schema import manifest, record
+from jiant_sparse.schema.manifest import Manifest
 
 fuzz = settings(
     derandomize=True,

@@ -10,12 +10,15 @@ from concurrent.futures import Future
 
 import pytest
 
-from jiant_sparse.benchmark import config, grid, lock, plan, record, work
-from jiant_sparse.benchmark.executors import Died
-from jiant_sparse.benchmark.manifest import Manifest
+from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import grid, lock, plan
+from jiant_sparse.grid import worker as work
+from jiant_sparse.grid.executors import Died
 from jiant_sparse.host import train
-from jiant_sparse.host.control import Control
+from jiant_sparse.schema import record
+from jiant_sparse.schema.control import Control
+from jiant_sparse.schema.manifest import Manifest
 
 
 @pytest.fixture

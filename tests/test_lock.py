@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from processes import unwritable
 
-from jiant_sparse.benchmark import lock, lock_file
+from jiant_sparse.grid import lock, lock_file
 
 
 class Control:
@@ -82,7 +82,7 @@ def child(code, *arguments):
     head = (
         "import os, random, sys, time\n"
         "from pathlib import Path\n"
-        "from jiant_sparse.benchmark import lock, lock_file\n"
+        "from jiant_sparse.grid import lock, lock_file\n"
         "class Control:\n"
         "    progress = lock.Progress(phase='training', step=0, steps=None, score=None)\n"
         "    def stop(self, reason): print('stop', reason, flush=True)\n"

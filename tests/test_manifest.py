@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from jiant_sparse.benchmark import document, manifest
-from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
 from jiant_sparse.errors import InputError
+from jiant_sparse.schema import document, manifest
+from jiant_sparse.schema.manifest import Manifest, PlannedCell
 
 MANIFEST = Manifest(
     benchmark="b",

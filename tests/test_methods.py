@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import Trainer, bert, quick_fields, rng, roberta, state, trained_masks
 
-from jiant_sparse.benchmark import config
+from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base
 from jiant_sparse.methods.choices import StepChoice

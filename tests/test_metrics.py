@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jiant.tasks.retrieval import create_task_from_config
 
-from jiant_sparse.benchmark import record
 from jiant_sparse.host import features, metrics
 from jiant_sparse.host.train import train
+from jiant_sparse.schema import record
 
 
 def task(name):

@@ -6,10 +6,10 @@ from pathlib import Path
 from page_support import summary_of
 from test_report_support import failure, provenance, record, write
 
-from jiant_sparse.benchmark.cell import Train
-from jiant_sparse.benchmark.record import Machine
 from jiant_sparse.report.page import render
 from jiant_sparse.report.readings import reading_of
+from jiant_sparse.schema.cell import Train
+from jiant_sparse.schema.record import Machine
 
 
 def page_of(directory: Path) -> str:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from jiant_sparse.benchmark.outline import first_stop, outline, steps
 from jiant_sparse.errors import InputError
-from jiant_sparse.host.control import Control
+from jiant_sparse.grid.outline import first_stop, outline, steps
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
+from jiant_sparse.schema.control import Control
 
 
 def told(job) -> dict[str, str]:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from test_report_support import cells, lines, record, write
 
-from jiant_sparse.benchmark.record import Params, Record
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
 from jiant_sparse.report.table import Cell
 from jiant_sparse.report.tables.parameters import parameters
+from jiant_sparse.schema.record import Params, Record
 
 
 def summary(directory: Path, *records: Record) -> Summary:

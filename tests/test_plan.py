@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from jiant_sparse.benchmark import config, lock, plan
-from jiant_sparse.benchmark.manifest import FILE_NAME, Manifest
-from jiant_sparse.benchmark.record import DELTA, Provenance, Record, settings_hash
+from jiant_sparse.config import load as config
 from jiant_sparse.data.tasks import PHASES
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import sha256
+from jiant_sparse.grid import lock, plan
 from jiant_sparse.host import checkpoint
-from jiant_sparse.host.control import Control
+from jiant_sparse.schema.control import Control
+from jiant_sparse.schema.manifest import FILE_NAME, Manifest
+from jiant_sparse.schema.record import DELTA, Provenance, Record, settings_hash
 
 PROVENANCE = Provenance(
     commit=None, dirty=None, versions={}, device="cpu", threads=1, pooler=None,

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from jiant_sparse.benchmark import lock, lock_file
 from jiant_sparse.cli import progress
-from jiant_sparse.host.control import Control, Progress
+from jiant_sparse.grid import lock, lock_file
+from jiant_sparse.schema.control import Control, Progress
 
 
 class Terminal(io.StringIO):

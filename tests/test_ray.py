@@ -11,10 +11,12 @@ from pathlib import Path
 import processes
 import pytest
 
-from jiant_sparse.benchmark import config, grid, lock_file, plan, work
-from jiant_sparse.benchmark.executors import Died
-from jiant_sparse.benchmark.executors.choose import Choice
+from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import grid, lock_file, plan
+from jiant_sparse.grid import worker as work
+from jiant_sparse.grid.executors import Died
+from jiant_sparse.grid.executors.choose import Choice
 
 ray = pytest.importorskip("ray")
 
@@ -24,7 +26,7 @@ METHODS = {"full_tuning": {}, "bitfit": {}, "random": {}}
 @pytest.fixture(scope="module")
 def executor():
     """Two workers, started once."""
-    from jiant_sparse.benchmark.executors.ray import Ray
+    from jiant_sparse.grid.executors.ray import Ray
 
     before = signal.getsignal(signal.SIGTERM)
     with contextlib.closing(Ray(None, cpus=2, threads=1, gpus_per_cell=None)) as started:
@@ -112,7 +114,7 @@ def test_a_cell_whose_workers_all_die_is_a_death(executor, planned, monkeypatch)
         raise KeyError("unheard of")
 
     job = planned("dead")[0]
-    monkeypatch.setattr("jiant_sparse.benchmark.executors.ray.RETRIES", 0)
+    monkeypatch.setattr("jiant_sparse.grid.executors.ray.RETRIES", 0)
     for does, error, told in (
         (die, Died, "its worker died again and again .Ray retries 0 times.: WorkerCrashedError: "),
         (fail, KeyError, "unheard of"),
@@ -125,7 +127,7 @@ def test_a_cell_whose_workers_all_die_is_a_death(executor, planned, monkeypatch)
 def test_what_is_no_death_of_a_worker_is_not_called_one(executor):
     from ray import exceptions
 
-    from jiant_sparse.benchmark.executors.ray import _told
+    from jiant_sparse.grid.executors.ray import _told
 
     assert _told(exceptions.OutOfMemoryError("95 % used")) == (
         "its worker died again and again (Ray retries 3 times): OutOfMemoryError: 95 % used"
@@ -143,7 +145,7 @@ def test_a_cluster_that_does_not_start_here_has_no_address(executor, make_job):
 
 
 def test_a_cell_that_no_node_can_hold_is_refused(executor):
-    from jiant_sparse.benchmark.executors.ray import _gpus
+    from jiant_sparse.grid.executors.ray import _gpus
 
     assert _gpus(None, 2) == 0
     with pytest.raises(InputError) as caught:
@@ -170,7 +172,7 @@ def test_a_cluster_that_is_not_there_is_bad_input(make_job):
 
 def test_without_ray_there_is_one_line_that_names_the_extra(make_job, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "jiant_sparse.benchmark.executors.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "jiant_sparse.grid.executors.ray", raising=False)
     with pytest.raises(InputError) as caught:
         Choice("ray").make([make_job()])
     assert str(caught.value) == (

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from jiant_sparse.benchmark import config
-from jiant_sparse.benchmark.cell import Train
+from jiant_sparse.config import load as config
 from jiant_sparse.methods import base as methods
 from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.readings import Reading, deciding, left_open, reading_of
+from jiant_sparse.schema.cell import Train
 
 SECOND = {*stochastic.METHODS} - {*published.METHODS}
 STEPWISE = ("random_per_step", "top_tuning", "stochastic_tuning")

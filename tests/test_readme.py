@@ -8,7 +8,7 @@ import torch
 from support import Trainer, bert, rng, state, trained_masks
 
 import jiant_sparse.methods
-from jiant_sparse.benchmark import config
+from jiant_sparse.config import load as config
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
 

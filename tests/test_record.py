@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from jiant_sparse.benchmark import document, record
 from jiant_sparse.errors import InputError
+from jiant_sparse.schema import document, record
 
 RECORD = record.Record(
     cell=record.CellKey(benchmark="b", task="cb", method="sam", seed=3),

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from test_report_support import failure, plan, record, write
 
-from jiant_sparse.benchmark.manifest import Manifest
-from jiant_sparse.benchmark.record import Params, Primary
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import build
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Spread, largest_first
+from jiant_sparse.schema.manifest import Manifest
+from jiant_sparse.schema.record import Params, Primary
 
 SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from test_report_support import failure, plan, record, write
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.summary import Summary
+from jiant_sparse.schema.record import Record
 
 SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 REDUCED = {"drop_train": 0.1}

@@ -4,8 +4,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
-from jiant_sparse.benchmark.record import (
+from jiant_sparse.data.tasks import TASKS
+from jiant_sparse.report.published import MIXOUT_Q, WITH_DENSITY
+from jiant_sparse.report.table import Cell, Table
+from jiant_sparse.schema.manifest import Manifest, PlannedCell
+from jiant_sparse.schema.record import (
     DELTA,
     CellKey,
     Cost,
@@ -15,10 +18,7 @@ from jiant_sparse.benchmark.record import (
     Provenance,
     Record,
 )
-from jiant_sparse.benchmark.record import settings_hash as hash_of
-from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report.published import MIXOUT_Q, WITH_DENSITY
-from jiant_sparse.report.table import Cell, Table
+from jiant_sparse.schema.record import settings_hash as hash_of
 
 ELIGIBLE = 1_000_000
 # Of the authors' test sets.

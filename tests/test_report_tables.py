@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from test_report_support import failure, plan, record, write
 
-from jiant_sparse.benchmark.record import Primary
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report import build, numbers, published, rendering
 from jiant_sparse.report.arrange import summarise
@@ -16,6 +15,7 @@ from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables import beside
 from jiant_sparse.report.tables.results import results
 from jiant_sparse.report.words import seeds_of
+from jiant_sparse.schema.record import Primary
 
 SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from support import quick_fields
 
-from jiant_sparse.benchmark import plan, record
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import plan
 from jiant_sparse.host import checkpoint, log, resume, sealed
-from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
 from jiant_sparse.methods.sam import SAM
+from jiant_sparse.schema import record
+from jiant_sparse.schema.control import Control, Stopped
 
 STEPS = 6
 TRAIN = {"max_steps": STEPS, "eval_every": 2, "checkpoint_every": 1}

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from jiant_sparse.benchmark import config
-from jiant_sparse.benchmark.cell import Benchmark
-from jiant_sparse.benchmark.judge import Position
-from jiant_sparse.benchmark.select import Resolver
-from jiant_sparse.benchmark.sweep import expand
-from jiant_sparse.benchmark.yaml_file import read_yaml
+from jiant_sparse.config import load as config
+from jiant_sparse.config.select import Resolver
+from jiant_sparse.config.selector import Position
+from jiant_sparse.config.sweep import expand
+from jiant_sparse.config.yaml_file import read_yaml
 from jiant_sparse.data.verify import ORIGINAL_SIZES
 from jiant_sparse.errors import InputError
 from jiant_sparse.host.container import evaluations, total_steps
 from jiant_sparse.methods import base as methods
 from jiant_sparse.report import published
+from jiant_sparse.schema.cell import Benchmark
 
 ROOT = Path(__file__).parent.parent / "run_configs"
 PATHS = sorted(ROOT.rglob("*.yaml"))

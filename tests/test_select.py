@@ -7,8 +7,8 @@ import pytest
 import yaml
 from selecting import BASE, MAIN, PROVENANCE, SEARCH, burn_ins, load, problems, run, table, write
 
-from jiant_sparse.benchmark import config
-from jiant_sparse.benchmark.record import settings_hash
+from jiant_sparse.config import load as config
+from jiant_sparse.schema.record import settings_hash
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
 
-from jiant_sparse.benchmark import config, plan, record, select
-from jiant_sparse.benchmark.manifest import Manifest
+from jiant_sparse.config import load as config
+from jiant_sparse.config import select
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import plan
+from jiant_sparse.schema import record
+from jiant_sparse.schema.manifest import Manifest
 
 
 @pytest.fixture

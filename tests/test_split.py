@@ -5,7 +5,6 @@ from typing import get_args
 
 import pytest
 
-from jiant_sparse.benchmark.cell import Setup
 from jiant_sparse.data.split import (
     KINDS,
     check_split,
@@ -17,6 +16,7 @@ from jiant_sparse.data.split import (
 )
 from jiant_sparse.data.tasks import TASKS, variant
 from jiant_sparse.errors import InputError
+from jiant_sparse.schema.cell import Setup
 
 PUBLISHED_SIZES = {
     "cola": (8551, 856, "c567de0a5d9c7618"),

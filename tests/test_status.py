@@ -17,9 +17,13 @@ from processes import until, unwritable
 from test_torture import in_child
 from typer.testing import CliRunner
 
-from jiant_sparse.benchmark import lock, lock_file, status
-from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
-from jiant_sparse.benchmark.record import (
+from jiant_sparse.cli import app
+from jiant_sparse.cli.status import LISTED, WIDTH
+from jiant_sparse.grid import lock, lock_file, status
+from jiant_sparse.grid.worker import work
+from jiant_sparse.host import checkpoint, log
+from jiant_sparse.schema.manifest import Manifest, PlannedCell
+from jiant_sparse.schema.record import (
     DELTA,
     CellKey,
     Cost,
@@ -28,10 +32,6 @@ from jiant_sparse.benchmark.record import (
     Record,
     settings_hash,
 )
-from jiant_sparse.benchmark.work import work
-from jiant_sparse.cli import app
-from jiant_sparse.cli.status import LISTED, WIDTH
-from jiant_sparse.host import checkpoint, log
 
 PROVENANCE = Provenance(
     commit=None,

@@ -11,9 +11,9 @@ from torch import nn
 
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.host import optimizer as host_optimizer
-from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
+from jiant_sparse.schema.control import Control, Stopped
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.optimizer import AdamW
 

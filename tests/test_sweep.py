@@ -2,8 +2,8 @@
 
 import pytest
 
-from jiant_sparse.benchmark import config
-from jiant_sparse.benchmark.sweep import expand, text
+from jiant_sparse.config import load as config
+from jiant_sparse.config.sweep import expand, text
 from jiant_sparse.errors import InputError
 
 BASE = {

@@ -10,9 +10,10 @@ import pytest
 from support import quick_fields
 from test_resume import outcome
 
-from jiant_sparse.benchmark import lock, plan, record
-from jiant_sparse.benchmark.work import work
+from jiant_sparse.grid import lock, plan
+from jiant_sparse.grid.worker import work
 from jiant_sparse.host import checkpoint
+from jiant_sparse.schema import record
 
 TRAIN = {"max_steps": 8, "eval_every": 2, "checkpoint_every": 1}
 # The system calls by which files come to be; killed at the n-th of them a process leaves any mess

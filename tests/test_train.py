@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertTokenizer
 
-from jiant_sparse.benchmark import plan, record
-from jiant_sparse.benchmark.work import work
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import plan
+from jiant_sparse.grid.worker import work
 from jiant_sparse.host import features, runner
 from jiant_sparse.host.train import train
 from jiant_sparse.methods.full_tuning import FullTuning
+from jiant_sparse.schema import record
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import delta
 

@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from jiant_sparse.benchmark import lock, lock_file, record, work
 from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.grid import lock, lock_file
+from jiant_sparse.grid import worker as work
 from jiant_sparse.host import checkpoint, sealed, train
-from jiant_sparse.host.control import Control, Stopped
+from jiant_sparse.schema import record
+from jiant_sparse.schema.control import Control, Stopped
 
 
 @pytest.fixture

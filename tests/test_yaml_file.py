@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jiant_sparse.benchmark import yaml_file
-from jiant_sparse.benchmark.yaml_file import merge, read_yaml, set_key
+from jiant_sparse.config import yaml_file
+from jiant_sparse.config.yaml_file import merge, read_yaml, set_key
 from jiant_sparse.errors import InputError
 
 

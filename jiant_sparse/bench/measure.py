@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from jiant_sparse.benchmark import provenance
+from jiant_sparse.schema import provenance
 
 PACKAGES = ("jiant-sparse", "torch", "transformers", "numpy", "loralib", "peft")
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.data.store import phase_path
 from jiant_sparse.data.tasks import Task, find, read_rows
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, features
 from jiant_sparse.host.model import ModelSource, empty_encoder, resolve
 from jiant_sparse.host.tokenizer import load
+from jiant_sparse.schema.cell import Train
 
 SHORTEST_WIDTH = 8  # as Train.max_seq_length
 # In batches. At 16 rows a batch the ratio is 1.03 to 1.06 on CoLA, MRPC and RTE. A window of 8

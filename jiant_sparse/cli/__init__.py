@@ -32,7 +32,7 @@ app.command("report")(report.report)
 
 
 def _version(wanted: bool) -> None:
-    from jiant_sparse.benchmark import provenance
+    from jiant_sparse.schema import provenance
 
     if wanted:
         typer.echo(f"jiant-sparse {provenance.versions().get('jiant-sparse', 'not installed')}")
@@ -51,7 +51,7 @@ def root(
 @app.command()
 def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) -> None:
     """Check configurations without running anything."""
-    from jiant_sparse.benchmark import config
+    from jiant_sparse.config import load as config
 
     problems: list[str] = []
     for path in configs:

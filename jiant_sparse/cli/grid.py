@@ -15,12 +15,12 @@ from jiant_sparse.cli import options
 from jiant_sparse.cli.shared import check_output
 
 if TYPE_CHECKING:
-    from jiant_sparse.benchmark.cell import Benchmark
-    from jiant_sparse.benchmark.estimate import Past
-    from jiant_sparse.benchmark.executors import Executor
-    from jiant_sparse.benchmark.executors.choose import Choice
-    from jiant_sparse.benchmark.record import Record
+    from jiant_sparse.grid.estimate import Past
+    from jiant_sparse.grid.executors import Executor
+    from jiant_sparse.grid.executors.choose import Choice
     from jiant_sparse.host.job import Job
+    from jiant_sparse.schema.cell import Benchmark
+    from jiant_sparse.schema.record import Record
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def grid(
 
     Start it again after anything: it goes on. Several at once share the cells.
     """
-    from jiant_sparse.benchmark import config as config_module
-    from jiant_sparse.benchmark import plan
-    from jiant_sparse.benchmark.estimate import Past
-    from jiant_sparse.benchmark.executors.choose import Choice
+    from jiant_sparse.config import load as config_module
+    from jiant_sparse.grid import plan
+    from jiant_sparse.grid.estimate import Past
+    from jiant_sparse.grid.executors.choose import Choice
 
     choice = Choice(executor, address, workers, gpus_per_cell)
     choice.check()
@@ -93,7 +93,8 @@ def grid(
 
 def _run_and_tell(order: _Order) -> int:
     """Run what is to be run and say what came of it; how many of all cells have failed."""
-    from jiant_sparse.benchmark import plan, work
+    from jiant_sparse.grid import plan
+    from jiant_sparse.grid import worker as work
 
     for line in [*order.benchmark.chosen, *(_size(order) if order.todo else [])]:
         typer.echo(line, err=True)
@@ -107,7 +108,7 @@ def _run_and_tell(order: _Order) -> int:
 
 def _run_missing(order: _Order) -> "list[Record]":
     """Run what is to be run; the records of these cells."""
-    from jiant_sparse.benchmark import plan
+    from jiant_sparse.grid import plan
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_sigterm_as_ctrl_c())
@@ -124,9 +125,9 @@ def _run_missing(order: _Order) -> "list[Record]":
 
 
 def _run_grid(order: _Order, executor: "Executor") -> "list[Record]":
-    from jiant_sparse.benchmark import estimate, grid
-    from jiant_sparse.benchmark.record import describe
     from jiant_sparse.cli.progress import SHOWN, Bar
+    from jiant_sparse.grid import estimate, grid
+    from jiant_sparse.schema.record import describe
 
     records: dict[Path, Record] = {}
     open_cells = {job.directory: job for job in order.todo}
@@ -157,7 +158,7 @@ def _run_grid(order: _Order, executor: "Executor") -> "list[Record]":
 
 def _tell_stopped(order: _Order, records: "dict[Path, Record]") -> None:
     """What a grid that was interrupted leaves, and how to go on."""
-    from jiant_sparse.benchmark import plan
+    from jiant_sparse.grid import plan
     from jiant_sparse.host import checkpoint
 
     failed = plan.retriable([job for job in order.todo if job.directory in records])
@@ -174,8 +175,8 @@ def _tell_stopped(order: _Order, records: "dict[Path, Record]") -> None:
 
 def _summarise(order: _Order, records: "list[Record]") -> int:
     """Say what came of all cells; how many have failed."""
-    from jiant_sparse.benchmark import plan
-    from jiant_sparse.benchmark.record import describe
+    from jiant_sparse.grid import plan
+    from jiant_sparse.schema.record import describe
 
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
@@ -192,7 +193,7 @@ def _summarise(order: _Order, records: "list[Record]") -> int:
 
 def _size(order: _Order) -> list[str]:
     """Time and disk that the grid takes, and how many cells it is."""
-    from jiant_sparse.benchmark import estimate
+    from jiant_sparse.grid import estimate
 
     workers = _at_once(order)
     time = estimate.describe(order.past.estimate(order.todo, workers or 1))

@@ -50,7 +50,7 @@ def _listed() -> Iterable[str]:
 
 def _asked(config: Path | None) -> Iterable[tuple[str, str, "Method", list[str]]]:
     """(label, name, method, tasks), each setting once: a benchmark's, or every method's default."""
-    from jiant_sparse.benchmark import config as config_module
+    from jiant_sparse.config import load as config_module
     from jiant_sparse.methods import base
 
     if config is None:

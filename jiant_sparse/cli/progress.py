@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from jiant_sparse.benchmark import lock_file
-from jiant_sparse.benchmark.times import duration
+from jiant_sparse.grid import lock_file
+from jiant_sparse.grid.times import duration
 
 if TYPE_CHECKING:
-    from jiant_sparse.benchmark.lock_file import Progress as Told
-    from jiant_sparse.host.control import Control, Progress
+    from jiant_sparse.grid.lock_file import Progress as Told
+    from jiant_sparse.schema.control import Control, Progress
 
 LINE_SECONDS = 60.0
 """Between two lines."""

@@ -11,9 +11,9 @@ from jiant_sparse.cli import options
 from jiant_sparse.cli.shared import check_output
 
 if TYPE_CHECKING:
-    from jiant_sparse.benchmark.record import Record
-    from jiant_sparse.benchmark.work import Outcome
+    from jiant_sparse.grid.worker import Outcome
     from jiant_sparse.host.job import Job
+    from jiant_sparse.schema.record import Record
 
 
 def run(
@@ -29,11 +29,11 @@ def run(
     set_: options.Set = None,
 ) -> None:
     """Run one cell here and print its result; Ctrl-C leaves a checkpoint."""
-    from jiant_sparse.benchmark import config as config_module
-    from jiant_sparse.benchmark import estimate, plan
-    from jiant_sparse.benchmark.executors.choose import with_threads
-    from jiant_sparse.benchmark.outline import outline
-    from jiant_sparse.benchmark.record import Record, describe
+    from jiant_sparse.config import load as config_module
+    from jiant_sparse.grid import estimate, plan
+    from jiant_sparse.grid.executors.choose import with_threads
+    from jiant_sparse.grid.outline import outline
+    from jiant_sparse.schema.record import Record, describe
 
     check_output(output_dir)
     benchmark = config_module.single(
@@ -68,9 +68,10 @@ def run(
 
 def _run_here(job: "Job", output_dir: Path, retry: "Record | None") -> "Outcome":
     """What comes of the cell, with its progress on stderr."""
-    from jiant_sparse.benchmark import outline, plan, work
     from jiant_sparse.cli.progress import told
-    from jiant_sparse.host.control import Control
+    from jiant_sparse.grid import outline, plan
+    from jiant_sparse.grid import worker as work
+    from jiant_sparse.schema.control import Control
 
     plan.write_data([job], output_dir)
     control, terminal = Control(), sys.stderr.isatty()
@@ -79,7 +80,7 @@ def _run_here(job: "Job", output_dir: Path, retry: "Record | None") -> "Outcome"
 
 
 def _why(outcome: "Outcome") -> str:
-    from jiant_sparse.benchmark.work import Waiting
+    from jiant_sparse.grid.worker import Waiting
 
     if isinstance(outcome, Waiting):
         return f"not run: {outcome.owner}"

@@ -14,7 +14,7 @@ import typer
 from jiant_sparse.cli.shared import input_errors
 
 if TYPE_CHECKING:
-    from jiant_sparse.benchmark.status import Running, Status, TimeLeft
+    from jiant_sparse.grid.status import Running, Status, TimeLeft
 
 WIDTH = 100
 LISTED = 20
@@ -33,7 +33,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show how far the cells of a benchmark are, or of all below a directory; changes no file."""
-    from jiant_sparse.benchmark.status import look
+    from jiant_sparse.grid.status import look
 
     if as_json and watch is not None:
         raise typer.BadParameter("prints one document; leave out --watch", param_hint="--json")
@@ -119,7 +119,7 @@ def _listed(title: str, entries: Sequence[str]) -> list[str]:
 
 
 def _left(left: "TimeLeft", done: int) -> str:
-    from jiant_sparse.benchmark.times import duration
+    from jiant_sparse.grid.times import duration
 
     if left.seconds is None:
         return f"time left: not measured: no {'done cell went as far' if done else 'cell is done'}"

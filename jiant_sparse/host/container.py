@@ -10,10 +10,10 @@ import jiant.proj.main.components.container_setup as container_setup
 import jiant.proj.main.components.task_sampler as task_sampler
 from jiant.tasks.core import Task
 
-from jiant_sparse.benchmark.cell import Cell, Train
 from jiant_sparse.data.prepare import TaskData
 from jiant_sparse.files import write_text
 from jiant_sparse.host import features
+from jiant_sparse.schema.cell import Cell, Train
 
 
 def total_steps(train: Train, examples: int) -> int:

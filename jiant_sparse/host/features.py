@@ -19,9 +19,9 @@ from jiant.tasks.lib import wsc
 from jiant.tasks.retrieval import create_task_from_config
 from jiant.utils.torch_utils import ListDataset
 
-from jiant_sparse.benchmark.cell import Train
-from jiant_sparse.benchmark.record import MOST_DROPPED
 from jiant_sparse.errors import InputError
+from jiant_sparse.schema.cell import Train
+from jiant_sparse.schema.record import MOST_DROPPED
 from jiant_sparse.seeds import derive
 
 _PADDED = ("input_ids", "input_mask", "segment_ids")

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import container, model
 from jiant_sparse.methods.base import Method
+from jiant_sparse.schema.cell import Train
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
 

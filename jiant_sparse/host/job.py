@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jiant_sparse.benchmark.cell import Cell
-from jiant_sparse.benchmark.record import DELTA, Data
 from jiant_sparse.data.prepare import TaskData
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import sha256
 from jiant_sparse.host import model
+from jiant_sparse.schema.cell import Cell
+from jiant_sparse.schema.record import DELTA, Data
 
 # Phase in a record -> phase of the data.
 PHASES = {"dev": "val", "test": "test", "train": "train"}

@@ -25,11 +25,11 @@ from scipy.stats import ConstantInputWarning
 from sklearn.exceptions import UndefinedMetricWarning
 from torch import Tensor
 
-from jiant_sparse.benchmark.cell import Train
 from jiant_sparse.errors import NotFinite
-from jiant_sparse.host.control import Control
 from jiant_sparse.host.features import Epochs, Phase, batches
 from jiant_sparse.methods.base import Method
+from jiant_sparse.schema.cell import Train
+from jiant_sparse.schema.control import Control
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_

@@ -11,8 +11,6 @@ from jiant.proj.main.modeling.primary import JiantModel
 from jiant.proj.main.runner import RunnerParameters
 from torch import Tensor, nn
 
-from jiant_sparse.benchmark import provenance
-from jiant_sparse.benchmark.record import Cost, Machine, Params, Primary, Provenance, Record
 from jiant_sparse.files import remove_partial
 from jiant_sparse.host import (
     checkpoint,
@@ -26,13 +24,15 @@ from jiant_sparse.host import (
     model,
     resume,
 )
-from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.job import PHASES, Job
 from jiant_sparse.host.loop import Scores, SparseMetarunner
 from jiant_sparse.host.metrics import fractions, majority
 from jiant_sparse.host.optimizer import make_optimizer
 from jiant_sparse.host.resume import Costs
 from jiant_sparse.host.runner import ModelProbe, SparseRunner
+from jiant_sparse.schema import provenance
+from jiant_sparse.schema.control import Control, Stopped
+from jiant_sparse.schema.record import Cost, Machine, Params, Primary, Provenance, Record
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.bits import differing

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.collect import Collection
@@ -19,6 +18,7 @@ from jiant_sparse.report.summary import (
     smallest_first,
     test_percent,
 )
+from jiant_sparse.schema.record import Record
 
 Pair = tuple[str, str]
 # The methods of the papers, in their order.

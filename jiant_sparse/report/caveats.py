@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from jiant_sparse.benchmark.record import Record, unscored
 from jiant_sparse.report import stochastic
 from jiant_sparse.report.numbers import percent
 from jiant_sparse.report.summary import Row, Summary, by_step, share_percent, test_percent
+from jiant_sparse.schema.record import Record, unscored
 
 # How many rows or places a note names.
 MOST_NAMED = 6

@@ -5,13 +5,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from jiant_sparse.benchmark import manifest as plan
-from jiant_sparse.benchmark import record as schema
-from jiant_sparse.benchmark.manifest import Manifest
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import scan
 from jiant_sparse.report.scan import Skipped
+from jiant_sparse.schema import manifest as plan
+from jiant_sparse.schema import record as schema
+from jiant_sparse.schema.manifest import Manifest
+from jiant_sparse.schema.record import Record
 
 
 @dataclass(frozen=True)

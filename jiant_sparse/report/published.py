@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jiant_sparse.benchmark.record import Data
+from jiant_sparse.schema.record import Data
 
 DIRECTORY = Path(__file__).parent / "published"
 METHODS = {

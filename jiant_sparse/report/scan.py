@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from jiant_sparse.benchmark import record as schema
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.errors import InputError
+from jiant_sparse.schema import record as schema
+from jiant_sparse.schema.record import Record
 
 # A record with an evaluation at each of 100,000 steps has half of it.
 LARGEST_BYTES = 10_000_000

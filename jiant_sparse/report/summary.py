@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report.collect import Skipped
 from jiant_sparse.report.published import Value
 from jiant_sparse.report.statistics import Sample
+from jiant_sparse.schema.record import Record
 
 
 @dataclass(frozen=True)

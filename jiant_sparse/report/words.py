@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jiant_sparse.benchmark.record import DELTA, Record
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report.numbers import fixed, percent
 from jiant_sparse.report.summary import Group, Row, Summary, Task, by_step, share_percent
+from jiant_sparse.schema.record import DELTA, Record
 
 SHORT = {
     "mcc": "MCC",

@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report import caveats, published
 from jiant_sparse.report.comparison.sets import Set
 from jiant_sparse.report.statistics import (
@@ -19,6 +18,7 @@ from jiant_sparse.report.statistics import (
     welch_contrast,
 )
 from jiant_sparse.report.summary import Group, Row
+from jiant_sparse.schema.record import Record
 
 
 @dataclass(frozen=True)

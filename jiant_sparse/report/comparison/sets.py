@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report import words
 from jiant_sparse.report.numbers import DASH, printable
 from jiant_sparse.report.page import views
 from jiant_sparse.report.readings import reading_of
 from jiant_sparse.report.summary import Summary
+from jiant_sparse.schema.record import Record
 
 LONGEST_LABEL = 48
 # Values of one thing in one set that are named, and the length of each.

@@ -5,11 +5,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report import densities, published
 from jiant_sparse.report.figures import beside, scales, sheet, style
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.summary import Group, Spread, Summary
+from jiant_sparse.schema.record import Record
 
 NAME = "density"
 TITLE = "Score and stability over density"

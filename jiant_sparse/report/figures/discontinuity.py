@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report import numbers
 from jiant_sparse.report.figures import beside, scales, sheet, style
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.summary import Group, Summary
+from jiant_sparse.schema.record import Record
 
 NAME = "discontinuity"
 TITLE = "Training loss and mask refreshes"

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.report import words
 from jiant_sparse.report.numbers import DASH
 from jiant_sparse.report.page import views
 from jiant_sparse.report.readings import Reading, reading_of
 from jiant_sparse.report.summary import Row, Summary
+from jiant_sparse.schema.record import Record
 
 # Packages that move numbers most; the head of the page names these alone.
 MAIN_PACKAGES = ("jiant-sparse", "torch", "transformers", "jiant")

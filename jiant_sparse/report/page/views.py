@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from jiant_sparse.benchmark.record import Machine, Record
 from jiant_sparse.report.numbers import count, fixed, seconds, size
 from jiant_sparse.report.page import drawing
 from jiant_sparse.report.page.drawing import Scale
 from jiant_sparse.report.summary import Group, Summary, Task, test_percent
+from jiant_sparse.schema.record import Machine, Record
 
 # Above this, the histories of single cells would make the page too heavy to open.
 MOST_HISTORIES = 2000

@@ -4,12 +4,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jiant_sparse.benchmark.record import Machine, Record
 from jiant_sparse.report import published
 from jiant_sparse.report.numbers import fixed, printable
 from jiant_sparse.report.summary import Group, Row, Spread, Summary
 from jiant_sparse.report.table import Cell, Column, Table
 from jiant_sparse.report.words import comparability_briefly
+from jiant_sparse.schema.record import Machine, Record
 
 DIGITS = 2
 HOURS = "The paper's hours are of a TITAN RTX, and only times of one compare with them"

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
-from jiant_sparse.benchmark import lock, lock_file, plan, provenance
-from jiant_sparse.benchmark.record import Provenance, Record
 from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.grid import lock, lock_file, plan
 from jiant_sparse.host import checkpoint
-from jiant_sparse.host.control import Control, Stopped
 from jiant_sparse.host.job import Job
+from jiant_sparse.schema import provenance
+from jiant_sparse.schema.control import Control, Stopped
+from jiant_sparse.schema.record import Provenance, Record
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from jiant_sparse import seeds
-from jiant_sparse.benchmark.document import read_document
 from jiant_sparse.errors import shown
 from jiant_sparse.files import NAME_RULE, is_folder_name, write_text
+from jiant_sparse.schema.document import read_document
 
 SCHEMA_VERSION = 1
 FILE_NAME = "benchmark.json"

@@ -14,15 +14,15 @@ from typing import Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from jiant_sparse import seeds as seeding
-from jiant_sparse.benchmark import manifest
-from jiant_sparse.benchmark.cell import Benchmark, Block, Cell, Setup, Train
-from jiant_sparse.benchmark.record import CellKey
-from jiant_sparse.benchmark.yaml_file import merge
+from jiant_sparse.config.yaml_file import merge
 from jiant_sparse.data import tasks
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.errors import InputError, shown, suggest
 from jiant_sparse.files import FOLDER_NAME, LONGEST_NAME, NAME_RULE, is_folder_name
 from jiant_sparse.methods import base as methods
+from jiant_sparse.schema import manifest
+from jiant_sparse.schema.cell import Benchmark, Block, Cell, Setup, Train
+from jiant_sparse.schema.record import CellKey
 
 MOST_CELLS = 100_000
 MOST_PROBLEMS = 1000

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from jiant_sparse.benchmark import record
-from jiant_sparse.benchmark.cell import Benchmark, Cell
-from jiant_sparse.benchmark.record import Record
-from jiant_sparse.benchmark.sweep import Variant, text
+from jiant_sparse.config.sweep import Variant, text
 from jiant_sparse.errors import InputError, NotFinite, suggest
+from jiant_sparse.schema import record
+from jiant_sparse.schema.cell import Benchmark, Cell
+from jiant_sparse.schema.record import Record
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jiant_sparse.benchmark.record import Cost
+from jiant_sparse.schema.record import Cost
 
 
 def counted(cost: Cost) -> float | None:

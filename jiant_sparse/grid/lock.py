@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from jiant_sparse.benchmark import lock_file
-from jiant_sparse.benchmark.lock_file import Holder, Progress, holder
+from jiant_sparse.grid import lock_file
+from jiant_sparse.grid.lock_file import Holder, Progress, holder
 
 BEAT_SECONDS = 10.0
 # Every writing has this size at least: a shorter one leaves no end of a longer one, and a full disk

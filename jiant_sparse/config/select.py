@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jiant_sparse.benchmark.bind import Binder
-from jiant_sparse.benchmark.cell import Benchmark
-from jiant_sparse.benchmark.judge import Choice, Judge, Reference, Selection
-from jiant_sparse.benchmark.sweep import Expanded, expand, value_of, with_value, without
-from jiant_sparse.benchmark.yaml_file import LARGEST_BYTES, is_reference, read_yaml
+from jiant_sparse.config.bind import Binder
+from jiant_sparse.config.selector import Choice, Judge, Reference, Selection
+from jiant_sparse.config.sweep import Expanded, expand, value_of, with_value, without
+from jiant_sparse.config.yaml_file import LARGEST_BYTES, is_reference, read_yaml
 from jiant_sparse.errors import InputError, shown
 from jiant_sparse.files import check_regular
+from jiant_sparse.schema.cell import Benchmark
 
 MOST_FILES = 20
 """In one chain of `select`, the file that is run included."""

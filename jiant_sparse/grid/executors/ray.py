@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from functools import partial
 
-from jiant_sparse.benchmark.executors import GRACE, Died
-from jiant_sparse.benchmark.record import Record
-from jiant_sparse.benchmark.work import Halted, Outcome, work
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid.executors import GRACE, Died
+from jiant_sparse.grid.worker import Halted, Outcome, work
 from jiant_sparse.host.job import Job
+from jiant_sparse.schema.record import Record
 
 RETRIES = 3
 """Times that Ray runs a cell again whose worker or node died; it goes on from its checkpoint."""

@@ -3,10 +3,10 @@
 import math
 import sys
 
-from jiant_sparse.benchmark import status
-from jiant_sparse.benchmark.record import Record
+from jiant_sparse.grid import status
 from jiant_sparse.host import container, device, fit, model
 from jiant_sparse.host.job import Job
+from jiant_sparse.schema.record import Record
 
 
 def outline(job: Job, found: Record | None) -> str:

@@ -23,13 +23,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jiant_sparse.benchmark import record, status
-from jiant_sparse.benchmark.cell import Train
-from jiant_sparse.benchmark.record import Record
-from jiant_sparse.benchmark.times import counted, duration, together
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import status
+from jiant_sparse.grid.times import counted, duration, together
 from jiant_sparse.host import container, device
 from jiant_sparse.host.job import Job
+from jiant_sparse.schema import record
+from jiant_sparse.schema.cell import Train
+from jiant_sparse.schema.record import Record
 
 BYTES_PER_WEIGHT = 4
 # How near a record is, in words.

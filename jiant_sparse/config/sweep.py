@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jiant_sparse.benchmark.yaml_file import is_reference
+from jiant_sparse.config.yaml_file import is_reference
 from jiant_sparse.errors import shown
 
 MOST_METHODS = 1000

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 
-from jiant_sparse.benchmark import lock_file, plan, work
-from jiant_sparse.benchmark.executors import Died, Executor
-from jiant_sparse.benchmark.record import Record
-from jiant_sparse.benchmark.work import Outcome, Waiting
+from jiant_sparse.grid import lock_file, plan
+from jiant_sparse.grid import worker as work
+from jiant_sparse.grid.executors import Died, Executor
+from jiant_sparse.grid.worker import Outcome, Waiting
 from jiant_sparse.host.job import Job
+from jiant_sparse.schema.record import Record
 
 LOOK_SECONDS = 3.0
 """Between two looks at the cells that others have."""

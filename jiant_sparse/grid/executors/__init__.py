@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Protocol
 
 # A worker imports this package before it is ready for Ctrl-C: nothing heavy may be loaded here.
 if TYPE_CHECKING:
-    from jiant_sparse.benchmark.record import Record
-    from jiant_sparse.benchmark.work import Outcome
+    from jiant_sparse.grid.worker import Outcome
     from jiant_sparse.host.job import Job
+    from jiant_sparse.schema.record import Record
 
 GRACE = 20.0
 """Seconds that running cells have for their checkpoints once they are asked to stop."""

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jiant_sparse.benchmark.cell import Benchmark
-from jiant_sparse.benchmark.judge import Position, Records
-from jiant_sparse.benchmark.record import CellKey
-from jiant_sparse.benchmark.select import Resolver
-from jiant_sparse.benchmark.sweep import expand
-from jiant_sparse.benchmark.yaml_file import read_yaml, set_key
+from jiant_sparse.config.select import Resolver
+from jiant_sparse.config.selector import Position, Records
+from jiant_sparse.config.sweep import expand
+from jiant_sparse.config.yaml_file import read_yaml, set_key
 from jiant_sparse.errors import InputError, suggest
+from jiant_sparse.schema.cell import Benchmark
+from jiant_sparse.schema.record import CellKey
 
 
 def load(

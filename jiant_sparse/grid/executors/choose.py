@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jiant_sparse.benchmark.executors import Executor
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid.executors import Executor
 from jiant_sparse.host.job import Job
 
 
@@ -59,7 +59,7 @@ class Choice:
         jobs = with_threads(jobs, workers)
         if self.executor == "ray":
             return jobs, self._ray(jobs, workers)
-        from jiant_sparse.benchmark.executors.local import Local
+        from jiant_sparse.grid.executors.local import Local
 
         devices = assign(workers, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
         return jobs, Local(devices)
@@ -79,7 +79,7 @@ class Choice:
         return min(self.workers or most, len(jobs))
 
     def _ray(self, jobs: Sequence[Job], workers: int) -> Executor:
-        from jiant_sparse.benchmark.executors.ray import Ray
+        from jiant_sparse.grid.executors.ray import Ray
 
         threads = jobs[0].threads
         return Ray(

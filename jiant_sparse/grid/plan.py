@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jiant_sparse.benchmark import config, evidence, lock_file, manifest, record
-from jiant_sparse.benchmark.cell import Benchmark, Cell
-from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
-from jiant_sparse.benchmark.record import CellKey
+from jiant_sparse.config import evidence
+from jiant_sparse.config import load as config
 from jiant_sparse.data.prepare import TaskData, prepare
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import lock_file
 from jiant_sparse.host import checkpoint, compat, device, fit, model, tokenizer
 from jiant_sparse.host.job import Job
+from jiant_sparse.schema import manifest, record
+from jiant_sparse.schema.cell import Benchmark, Cell
+from jiant_sparse.schema.manifest import Manifest, PlannedCell
+from jiant_sparse.schema.record import CellKey
 
 _ONLY = ("task", "method", "seed")
 

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from jiant_sparse.benchmark.cell import Cell, Setup
-from jiant_sparse.benchmark.record import Record
 from jiant_sparse.data.prepare import TaskData
+from jiant_sparse.schema.cell import Cell, Setup
+from jiant_sparse.schema.record import Record
 
 _Expected = dict[tuple[str, int | None], tuple[Setup, TaskData]]
 

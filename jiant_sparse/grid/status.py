@@ -20,12 +20,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
-from jiant_sparse.benchmark import lock_file, manifest, record
-from jiant_sparse.benchmark.lock_file import Holder
-from jiant_sparse.benchmark.manifest import Manifest, PlannedCell
-from jiant_sparse.benchmark.record import CellKey, Record
-from jiant_sparse.benchmark.times import counted, together
 from jiant_sparse.errors import InputError
+from jiant_sparse.grid import lock_file
+from jiant_sparse.grid.lock_file import Holder
+from jiant_sparse.grid.times import counted, together
+from jiant_sparse.schema import manifest, record
+from jiant_sparse.schema.manifest import Manifest, PlannedCell
+from jiant_sparse.schema.record import CellKey, Record
 
 NEAR = ("the same task and method", "the same method", "the same task", "other tasks and methods")
 """How near a done cell is to one that is not, in words; the nearest ones count."""

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jiant_sparse import seeds
-from jiant_sparse.benchmark.record import CellKey, Record, settings_hash
 from jiant_sparse.data.split import default_split
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
+from jiant_sparse.schema.record import CellKey, Record, settings_hash
 
 # Marks a field that earlier versions did not have. At its default it does not count among the
 # settings of a cell, so that records from before stay valid; see also `methods.base.later`.

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
-from jiant_sparse.benchmark.executors import GRACE, Died
-from jiant_sparse.benchmark.executors.worker import Gone, Worker
-from jiant_sparse.benchmark.record import Record
-from jiant_sparse.benchmark.work import Halted, Outcome, work
+from jiant_sparse.grid.executors import GRACE, Died
+from jiant_sparse.grid.executors.process import Gone, Worker
+from jiant_sparse.grid.worker import Halted, Outcome, work
 from jiant_sparse.host.job import Job
+from jiant_sparse.schema.record import Record
 
 
 class Local:

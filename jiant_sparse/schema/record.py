@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jiant_sparse.benchmark.document import read_document
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import write_text
+from jiant_sparse.schema.document import read_document
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
