@@ -8,8 +8,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
-import support
 import torch
+from support import models
 
 from jiant_sparse.data import synthetic, tasks
 from jiant_sparse.data.split import published_dev_split
@@ -47,12 +47,12 @@ def texts(data_dir) -> list[str]:
 
 @pytest.fixture(scope="session")
 def bert_dir(tmp_path_factory, texts) -> Path:
-    return support.write_bert(tmp_path_factory.mktemp("bert") / "model", texts)
+    return models.write_bert(tmp_path_factory.mktemp("bert") / "model", texts)
 
 
 @pytest.fixture(scope="session")
 def roberta_dir(tmp_path_factory, texts) -> Path:
-    return support.write_roberta(tmp_path_factory.mktemp("roberta") / "model", texts)
+    return models.write_roberta(tmp_path_factory.mktemp("roberta") / "model", texts)
 
 
 @pytest.fixture

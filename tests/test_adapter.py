@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from support import SIZES, Trainer, bert, rng, roberta, state
+from support.models import SIZES, Trainer, bert, rng, roberta, state
 from torch import nn
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 

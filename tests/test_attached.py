@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Trainer, bert, rng, roberta, state
+from support.models import Trainer, bert, rng, roberta, state
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel
 
@@ -527,11 +527,8 @@ def test_every_way_to_a_second_derivative_raises(layer, power):
 
 
 def test_replicas_under_ddp_draw_the_same_weights(tmp_path):
-    script = Path(__file__).with_name("replicas.py")
-    ends = [
-        subprocess.Popen([sys.executable, str(script), str(tmp_path), str(rank)])
-        for rank in range(2)
-    ]
+    command = [sys.executable, "-m", "support.replicas", str(tmp_path)]
+    ends = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parent) for rank in range(2)]
     assert [end.wait(timeout=300) for end in ends] == [0, 0]
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert one.keys() == two.keys()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from support import SIZES
+from support.models import SIZES
 from typer.testing import CliRunner
 
 from jiant_sparse.bench import contenders, delta, memory, padding, process

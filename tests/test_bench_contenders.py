@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from support import SIZES, effective, trained_masks
+from support.models import SIZES, effective, trained_masks
 from torch import nn
 
 from jiant_sparse.bench import contenders, models, peft_tuners

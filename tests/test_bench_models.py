@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from support import SIZES
+from support.models import SIZES
 
 from jiant_sparse.bench import models
 from jiant_sparse.bench.models import Setting

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from support import SIZES
+from support.models import SIZES
 
 from jiant_sparse.bench import contenders, memory, process, product, sample, select, step
 from jiant_sparse.bench.models import Setting

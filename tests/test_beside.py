@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from scipy.stats import ttest_ind_from_stats
-from test_report_support import PUBLISHED_TRAINING, failure, record, settings, write
+from support.records import PUBLISHED_TRAINING, failure, record, settings, write
 
 from jiant_sparse.report import build, published, rendering
 from jiant_sparse.report.arrange import summarise

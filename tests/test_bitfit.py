@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import Trainer, bert, rng
+from support.models import Trainer, bert, rng
 from torch import nn
 from transformers import RobertaConfig, RobertaModel
 

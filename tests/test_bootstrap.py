@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_claims_support import FLAT, LITTLE, nine, runs, summary_of
-from test_report_support import failure, record
+from support.claims import FLAT, LITTLE, nine, runs, summary_of
+from support.records import failure, record
 
 from jiant_sparse.report.claims.bootstrap import RESAMPLES, interval, observed, resampled
 from jiant_sparse.report.claims.printed import table

@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from contrast import FAINT
-from page_support import ATTACK, LABEL, hostile_page, ordinary, page_of
+from support.contrast import FAINT
+from support.pages import ATTACK, LABEL, hostile_page, ordinary, page_of
 
 from jiant_sparse.report.comparison import compare
 

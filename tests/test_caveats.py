@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_support import page_of
-from test_report_support import cells, failure, lines, provenance, record, write
+from support.pages import page_of
+from support.records import cells, failure, lines, provenance, record, write
 
 from jiant_sparse.report import build, caveats, rendering, words
 from jiant_sparse.report.arrange import summarise

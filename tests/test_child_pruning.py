@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, rng, state, trained_masks
+from support.models import Trainer, bert, rng, state, trained_masks
 from torch import nn
 
 from jiant_sparse.errors import InputError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, rng, state
+from support.models import Trainer, bert, rng, state
 from torch import nn
 
 from jiant_sparse.errors import InputError

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_claims_support import FLAT, LITTLE, TASKS, nine, runs, summary_of
-from test_report_support import record
+from support.claims import FLAT, LITTLE, TASKS, nine, runs, summary_of
+from support.records import record
 
 from jiant_sparse.report import claims
 from jiant_sparse.report.claims import SURE, Claim, judge

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_claims_support import FLAT, LITTLE, nine, runs, summary_of
-from test_report_support import failure
+from support.claims import FLAT, LITTLE, nine, runs, summary_of
+from support.records import failure
 
 from jiant_sparse.report.claims import judge
 from jiant_sparse.report.claims.bootstrap import (

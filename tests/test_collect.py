@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_report_support import plan, record, write
+from support.records import plan, record, write
 
 from jiant_sparse import files
 from jiant_sparse.errors import InputError

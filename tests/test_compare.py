@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from test_report_support import failure, provenance, record
+from support.records import failure, provenance, record
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from test_report_support import failure, published_data, record, write
+from support.records import failure, published_data, record, write
 
 from jiant_sparse.report import compatibility, published, words
 from jiant_sparse.report.arrange import summarise

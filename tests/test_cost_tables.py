@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report_support import cells, failure, lines, plan, provenance, record, write
+from support.records import cells, failure, lines, plan, provenance, record, write
 
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from support import file_sizes_up_to
+from support.models import file_sizes_up_to
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app

@@ -1,7 +1,7 @@
 """Rows that differ in their density alone, out of a benchmark of all sorts."""
 
-from test_claims_support import summary_of
-from test_report_support import failure, record
+from support.claims import summary_of
+from support.records import failure, record
 
 from jiant_sparse.report.densities import density_curves
 

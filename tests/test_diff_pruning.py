@@ -5,7 +5,17 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, bits, effective, rng, roberta, sigmoid, state, trained_masks
+from support.models import (
+    Trainer,
+    bert,
+    bits,
+    effective,
+    rng,
+    roberta,
+    sigmoid,
+    state,
+    trained_masks,
+)
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, effective, rng, roberta, state
+from support.models import Trainer, bert, effective, rng, roberta, state
 from torch import Tensor, nn
 from torch.func import functional_call
 

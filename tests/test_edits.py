@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from support import bits, rng, sigmoid
+from support.models import bits, rng, sigmoid
 from torch import Tensor, nn
 
 from jiant_sparse.sparse.edits import (

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-import processes
 import pytest
+from support import processes
 
 from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
@@ -312,7 +312,7 @@ def test_ctrl_c_while_a_worker_starts_and_a_second_one_that_does_not_wait_for_it
         "    local.GRACE = 600\n"
         "    main()\n"
         "else:  # in the worker, before anything of ours is\n"
-        "    import processes\n"
+        "    from support import processes\n"
         "    processes.deaf(Path(__file__).parent / 'worker', retry=None)\n"
     )
     with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""), started(script) as process:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import file_sizes_up_to
+from support.models import file_sizes_up_to
 from transformers import AutoModel
 from typer.testing import CliRunner
 

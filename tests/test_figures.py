@@ -11,6 +11,7 @@ import matplotlib
 import pytest
 from matplotlib.text import Text
 from scipy.stats import rankdata, spearmanr
+from support.records import failure, provenance, record
 
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report import figures, published, stochastic
@@ -29,7 +30,6 @@ from jiant_sparse.report.figures import (
 from jiant_sparse.report.figures.inline import dark_variables, inline
 from jiant_sparse.report.tables import times
 from jiant_sparse.schema.record import CellKey, Cost, Primary
-from tests.test_report_support import failure, provenance, record
 
 COST = Cost(train_seconds=90.0, select_seconds=10.0, peak_memory_bytes=2_000_000_000)
 NAMES = ("ranks", "density", "discontinuity", "learning_curves", "tuned_fraction", "time_memory")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import attach_watched, bert, end_to_end, roberta
+from support.models import attach_watched, bert, end_to_end, roberta
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.fish import FISH

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from support import rng
+from support.models import rng
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import fit, model

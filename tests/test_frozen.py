@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import SIZES, Trainer, bert, bits, rng, roberta, state
+from support.models import SIZES, Trainer, bert, bits, rng, roberta, state
 from typer.testing import CliRunner
 
 from jiant_sparse.bench import contenders, models

@@ -8,9 +8,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_manifest import MANIFEST
-from test_record import RECORD
-from test_tasks import GOOD
+from support.documents import MANIFEST, RECORD
+from support.rows import GOOD
 
 from jiant_sparse.config import load as config
 from jiant_sparse.config.yaml_file import read_yaml, set_key

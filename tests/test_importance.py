@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from support import bert, roberta
+from support.models import bert, roberta
+from support.unfolded import Unfolded, assert_same, taken
 from torch import nn
-from unfolded import Unfolded, assert_same, taken
 
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.sparse import sampling, surgery

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import unwritable
+from support.processes import unwritable
 
 from jiant_sparse.grid import lock, lock_file
 

@@ -5,7 +5,7 @@ import struct
 import sys
 
 import pytest
-from test_resume import Kill, Killed, outcome
+from support.resuming import Kill, Killed, outcome
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, rng, roberta, state
+from support.models import Trainer, bert, rng, roberta, state
 from torch import nn
 from transformers import RobertaConfig, RobertaModel
 

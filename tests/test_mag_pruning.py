@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, rng, state, trained_masks
+from support.models import Trainer, bert, rng, state, trained_masks
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method

@@ -4,17 +4,11 @@ import json
 import os
 
 import pytest
+from support.documents import MANIFEST
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.schema import document, manifest
-from jiant_sparse.schema.manifest import Manifest, PlannedCell
-
-MANIFEST = Manifest(
-    benchmark="b",
-    tasks=["cb"],
-    methods=["sam"],
-    cells=[PlannedCell(task="cb", method="sam", seed=3)],
-)
+from jiant_sparse.schema.manifest import Manifest
 
 
 def read(directory, text):

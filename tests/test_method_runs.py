@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import quick_fields
+from support.models import quick_fields
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.host.export import export

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, quick_fields, rng, roberta, state, trained_masks
+from support.models import Trainer, bert, quick_fields, rng, roberta, state, trained_masks
 
 from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import Trainer, bert, bits, effective, rng, roberta, state, trained_masks
+from support.models import Trainer, bert, bits, effective, rng, roberta, state, trained_masks
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import bert
+from support.models import bert
 from torch import nn
 
 from jiant_sparse.errors import InputError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import Trainer, bert, rng, roberta, state
+from support.models import Trainer, bert, rng, roberta, state
 from torch import nn
 
 from jiant_sparse.errors import InputError

@@ -7,7 +7,7 @@ import copy
 
 import pytest
 import torch
-from support import bits
+from support.models import bits
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 

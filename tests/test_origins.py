@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from page_support import summary_of
-from test_report_support import failure, provenance, record, write
+from support.pages import summary_of
+from support.records import failure, provenance, record, write
 
 from jiant_sparse.report.page import render
 from jiant_sparse.report.readings import reading_of

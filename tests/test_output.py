@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from page_support import table_of
+from support.pages import table_of
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import output

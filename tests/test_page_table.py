@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from page_support import table_of
+from support.pages import table_of
 
 from jiant_sparse.report import page
 from jiant_sparse.report.table import Cell, Column, Table

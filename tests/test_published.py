@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 from scipy import stats
-from test_report_support import record, settings, write
+from support.records import record, settings, write
 
 from jiant_sparse.report import published
 from jiant_sparse.report.arrange import summarise

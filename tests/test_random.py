@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import Trainer, bert, state, trained_masks
+from support.models import Trainer, bert, state, trained_masks
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.random import Random

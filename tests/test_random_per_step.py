@@ -1,7 +1,7 @@
 """RandomPerStep: a new uniform choice at every step, over all weights."""
 
 import torch
-from support import Trainer, bert, roberta
+from support.models import Trainer, bert, roberta
 
 from jiant_sparse.methods.random_per_step import RandomPerStep
 from jiant_sparse.seeds import derive

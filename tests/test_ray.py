@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-import processes
 import pytest
+from support import processes
 
 from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError

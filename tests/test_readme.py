@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Trainer, bert, rng, state, trained_masks
+from support.models import Trainer, bert, rng, state, trained_masks
 
 import jiant_sparse.methods
 from jiant_sparse.config import load as config

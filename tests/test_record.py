@@ -5,23 +5,10 @@ import os
 import time
 
 import pytest
+from support.documents import RECORD
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.schema import document, record
-
-RECORD = record.Record(
-    cell=record.CellKey(benchmark="b", task="cb", method="sam", seed=3),
-    settings={"a": 1},
-    settings_hash=record.settings_hash({"a": 1}),
-    inputs={"train": "0"},
-    status="failed",
-    error="line one\nline two",
-    history=[(1, None), (2, 0.5)],
-    provenance=record.Provenance(
-        commit=None, dirty=None, versions={}, device="cpu", threads=1, pooler=None,
-        started="s", finished="f",
-    ),
-)  # fmt: skip
 
 
 def test_goes_round(tmp_path):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_report_support import failure, plan, record, write
+from support.records import failure, plan, record, write
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import build

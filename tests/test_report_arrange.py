@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from test_report_support import failure, plan, record, write
+from support.records import failure, plan, record, write
 
 from jiant_sparse.report import published, stochastic
 from jiant_sparse.report.arrange import summarise

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from page_support import ATTACK, hostile_page, ordinary, page_of, parts_of, summary_of, table_of
-from test_report_support import failure, record, write
+from support.pages import ATTACK, hostile_page, ordinary, page_of, parts_of, summary_of, table_of
+from support.records import failure, record, write
 
 from jiant_sparse.report import page, tables
 from jiant_sparse.report.figures import Figure

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_report_support import failure, plan, record, write
+from support.records import failure, plan, record, write
 
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.report import build, numbers, published, rendering

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report_support import PUBLISHED_TRAINING, failure, record, write
+from support.records import PUBLISHED_TRAINING, failure, record, write
 
 from jiant_sparse.report import rendering, words
 from jiant_sparse.report.arrange import summarise

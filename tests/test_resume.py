@@ -8,7 +8,8 @@ import resource
 from pathlib import Path
 
 import pytest
-from support import quick_fields
+from support.models import quick_fields
+from support.resuming import Kill, Killed, outcome
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import plan
@@ -22,46 +23,6 @@ from jiant_sparse.schema.control import Control, Stopped
 
 STEPS = 6
 TRAIN = {"max_steps": STEPS, "eval_every": 2, "checkpoint_every": 1}
-# What differs when the same run is done in two parts.
-TIMES = {
-    "cost": (
-        "train_seconds",
-        "eval_seconds",
-        "select_seconds",
-        "step_milliseconds_median",
-        "peak_memory_bytes",
-    ),
-    "provenance": ("started", "finished"),
-}
-
-
-class Killed(BaseException):
-    """Nothing in the house catches it: all is left as a killed process leaves it."""
-
-
-class Kill(Control):
-    """Kills, or stops, the run when it says that it is in `phase` at `step`."""
-
-    def __init__(self, phase: str, step: int, *, softly: bool = False) -> None:
-        super().__init__()
-        self.at, self.softly = (phase, step), softly
-
-    def tell(self, phase, step=0, steps=None, score=None):
-        super().tell(phase, step, steps, score)
-        if (phase, step) == self.at:
-            if not self.softly:
-                raise Killed
-            self.stop("stopped by the test")
-
-
-def outcome(job) -> tuple:
-    """All that must be equal: record without times, delta, log."""
-    found = record.read(job.directory / record.FILE_NAME).model_dump(mode="json")
-    for part, keys in TIMES.items():
-        for key in keys:
-            found[part].pop(key)
-    files = ("delta.safetensors", log.FILE_NAME)
-    return found, *((job.directory / name).read_bytes() for name in files)
 
 
 def twins(make_job, *cell) -> tuple:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support import Trainer, bert, rng, roberta, trained_masks
+from support.models import Trainer, bert, rng, roberta, trained_masks
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.sam import SAM

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import file_sizes_up_to
+from support.models import file_sizes_up_to
 
 from jiant_sparse.files import sha256
 from jiant_sparse.host import sealed

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from selecting import BASE, MAIN, PROVENANCE, SEARCH, burn_ins, load, problems, run, table, write
+from support.selecting import (
+    BASE,
+    MAIN,
+    PROVENANCE,
+    SEARCH,
+    burn_ins,
+    load,
+    problems,
+    run,
+    table,
+    write,
+)
 
 from jiant_sparse.config import load as config
 from jiant_sparse.schema.record import settings_hash

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
+from support.selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
 
 from jiant_sparse.config import load as config
 from jiant_sparse.config import select

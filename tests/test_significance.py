@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from test_report_support import record, write
+from support.records import record, write
 
 from jiant_sparse.report import published
 from jiant_sparse.report.arrange import summarise

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from processes import until, unwritable
-from test_torture import in_child
+from support.processes import in_child, until, unwritable
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app

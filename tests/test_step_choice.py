@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import Trainer, bert, bits, rng, roberta, state
+from support.models import Trainer, bert, bits, rng, roberta, state
 from torch import nn
 
 from jiant_sparse.errors import InputError, NotFinite

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_stochastic_tuning import after_backward, bert, roberta
+from support.importances import after_backward, bert, roberta
 
 from jiant_sparse.errors import NotFinite
 from jiant_sparse.sparse import selection

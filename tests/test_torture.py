@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support import quick_fields
-from test_resume import outcome
+from support.models import quick_fields
+from support.processes import in_child
+from support.resuming import outcome
 
 from jiant_sparse.grid import lock, plan
 from jiant_sparse.grid.worker import work
@@ -19,17 +20,6 @@ TRAIN = {"max_steps": 8, "eval_every": 2, "checkpoint_every": 1}
 # The system calls by which files come to be; killed at the n-th of them a process leaves any mess
 # that a killed process can leave.
 CALLS = ("replace", "fsync", "unlink")
-
-
-def in_child(act) -> int:
-    """Run `act` in a forked process, to spare the imports; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            act()
-        finally:
-            os._exit(0)
-    return pid
 
 
 def killed(pid: int) -> bool:

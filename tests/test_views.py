@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from page_support import summary_of
-from test_report_support import failure, plan, record, write
+from support.pages import summary_of
+from support.records import failure, plan, record, write
 
 from jiant_sparse.report.page import render, views
 from jiant_sparse.report.page.views import separate

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 import torch
-from support import bert, rng
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers import BertModel
 
 from jiant_sparse.methods import base
 from jiant_sparse.sparse.optimizer import AdamW
+from support.models import bert, rng
 
 
 class Classifier(nn.Module):

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from test_report_support import record
-
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import Collection
 from jiant_sparse.report.published import METHODS
+from support.records import record
 
 TASKS = ("rte", "cb", "copa")
 FLAT = (0.0, 0.0, 0.0)

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from test_report_support import failure, plan, provenance, record, write
-
 from jiant_sparse.report import claims, figures
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
@@ -16,6 +14,7 @@ from jiant_sparse.report.tables.beside import published
 from jiant_sparse.report.tables.results import results
 from jiant_sparse.report.tables.times import time_to_stop
 from jiant_sparse.schema.record import Machine, Primary
+from support.records import failure, plan, provenance, record, write
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 # Without a slash, so that it can name a directory.

@@ -134,3 +134,14 @@ def unwritable(*directories: Path) -> Iterator[None]:
             os.seteuid(0)
         for directory in directories:
             directory.chmod(0o755)
+
+
+def in_child(act) -> int:
+    """Run `act` in a forked process, to spare the imports; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return pid

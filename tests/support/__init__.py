@@ -1,0 +1,1 @@
+"""Makers of models, records, rows and processes for the tests."""

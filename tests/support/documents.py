@@ -1,0 +1,26 @@
+"""A small record and a small manifest, for tests of how they are written and read."""
+
+from jiant_sparse.schema import record
+from jiant_sparse.schema.manifest import Manifest, PlannedCell
+
+RECORD = record.Record(
+    cell=record.CellKey(benchmark="b", task="cb", method="sam", seed=3),
+    settings={"a": 1},
+    settings_hash=record.settings_hash({"a": 1}),
+    inputs={"train": "0"},
+    status="failed",
+    error="line one\nline two",
+    history=[(1, None), (2, 0.5)],
+    provenance=record.Provenance(
+        commit=None, dirty=None, versions={}, device="cpu", threads=1, pooler=None,
+        started="s", finished="f",
+    ),
+)  # fmt: skip
+
+
+MANIFEST = Manifest(
+    benchmark="b",
+    tasks=["cb"],
+    methods=["sam"],
+    cells=[PlannedCell(task="cb", method="sam", seed=3)],
+)
