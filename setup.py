@@ -32,12 +32,15 @@ setup(
         "PyYAML>=6",
         "typer>=0.12",
         "Jinja2>=3.1",
+        "pandas>=2.2",
+        "rich>=13",
+        "statsmodels>=0.14",
+        "tabulate>=0.9",
     ],
     extras_require={
         # Its metadata pins what cannot be installed today: pip install --no-deps jiant==2.2.0
         "jiant": [
             "jiant==2.2.0",
-            "pandas>=2",
             "attrs",
             "tqdm",
             "nltk",
@@ -47,7 +50,7 @@ setup(
         ],
         "ray": ["ray>=2.40"],
         "tensorboard": ["tensorboardX>=2.6"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "statsmodels", "playwright"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "playwright"],
     },
     entry_points={"console_scripts": ["jiant-sparse=jiant_sparse.cli:main"]},
 )
