@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from jiant_sparse.grid import lock_file
-from jiant_sparse.grid.times import duration
+from jiant_sparse.units import duration
 
 if TYPE_CHECKING:
     from jiant_sparse.grid.lock_file import Progress as Told

@@ -119,7 +119,7 @@ def _listed(title: str, entries: Sequence[str]) -> list[str]:
 
 
 def _left(left: "TimeLeft", done: int) -> str:
-    from jiant_sparse.grid.times import duration
+    from jiant_sparse.units import duration
 
     if left.seconds is None:
         return f"time left: not measured: no {'done cell went as far' if done else 'cell is done'}"

@@ -25,12 +25,13 @@ from typing import Any
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import status
-from jiant_sparse.grid.times import counted, duration, together
+from jiant_sparse.grid.times import counted, together
 from jiant_sparse.host import container, device
 from jiant_sparse.host.job import Job
 from jiant_sparse.schema import record
 from jiant_sparse.schema.cell import Train
 from jiant_sparse.schema.record import Record
+from jiant_sparse.units import duration
 
 BYTES_PER_WEIGHT = 4
 # How near a record is, in words.

@@ -271,6 +271,21 @@ def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
+def flatten(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Flatten nested settings into one mapping with dotted keys. An empty mapping stays a value.
+
+    >>> flatten({"seed": 1, "train": {"max_steps": 20}})
+    {'seed': 1, 'train.max_steps': 20}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{above}{key}.")
+        else:
+            flat[f"{above}{key}"] = value
+    return flat
+
+
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """SHA-256 of the settings as canonical JSON: the same settings, the same hash, anywhere.
 
