@@ -173,8 +173,8 @@ def test_a_run_that_never_comes_to_the_second_stage_is_refused(name):
 def test_a_run_in_which_nothing_trains_is_refused():
     def check(name: str, **settings) -> None:
         encoder = empty(BASE)
-        fit.count(base.find(name)(), encoder)
-        fit.check_trains(encoder, Train(**settings))
+        counts = fit.count(base.find(name)(), encoder)
+        fit.check_trains(encoder, counts.probed, Train(**settings))
 
     message = "^nothing would train: .* train.freeze_head is true; it must be false$"
     with pytest.raises(InputError, match=message):

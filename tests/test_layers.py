@@ -598,7 +598,7 @@ def _mixed(weight: Tensor, noise: Noise) -> Mixed:
 
 def _gated(weight: Tensor, noise: Noise) -> Gated:
     logit = normal(*weight.shape, seed=8)
-    gates = Gated(weight, "embedding.weight", noise, (-1.5, 1.5), logit, None, None)
+    gates = Gated(weight, "embedding.weight", noise, (-1.5, 1.5), logit, None)
     gates.difference.data = normal(*weight.shape, seed=9).to(weight)
     return gates
 
@@ -1135,9 +1135,8 @@ def test_a_second_derivative_is_refused():
     surgery.train_entries(layer, "weight", POSITIONS["0.1"])
     loss = layer(normal(6, COLUMNS, seed=3)).square().sum()
     values = entries(layer, "weight").values
-    (gradient,) = torch.autograd.grad(loss, values, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    with pytest.raises(RuntimeError, match="has no second derivative"):
+        torch.autograd.grad(loss, values, create_graph=True)
 
 
 def test_hooks_of_the_module_are_called(path):
@@ -1178,7 +1177,7 @@ def test_folded_modules_are_torchs_own(path, kind):
 
 
 def test_a_module_keeps_its_forward_pass_until_its_last_tensor_is_plain():
-    gates = Gated(linear().bias, "bias", Noise(rng), (-1.5, 1.5), torch.zeros(ROWS), None, None)
+    gates = Gated(linear().bias, "bias", Noise(rng), (-1.5, 1.5), torch.zeros(ROWS), None)
     layer = linear()
     surgery.freeze(layer)
     surgery.train_entries(layer, "weight", POSITIONS["0.1"])
