@@ -66,10 +66,10 @@ def test_the_file_of_the_released_program() -> None:
 
 def test_files_that_depart_say_so() -> None:
     assert words_of_file("fu2023/lora") == {"paper": {"lora"}, "mixed": {"lora_six_layers"}}
-    others = {*published.METHODS} - {"mixout"}
+    others = {*published.METHODS} - {"mixout", "diff_pruning"}
     # Mixout there is that of Lee et al.
     assert words_of_file("quickstart") == {
-        **{"paper": others, "neither": {"mixout"}},
+        **{"paper": others, "neither": {"mixout"}, "mixed": {"diff_pruning"}},
         stochastic.SOURCE: {"stochastic_tuning", "top_tuning"},
     }
     # Its rates are chosen by another file; the readings do not hang on them.
