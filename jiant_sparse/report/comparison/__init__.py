@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.report import output, rendering, words
+from jiant_sparse.report import output, words
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.comparison.sets import Difference, Set, differences, label
 from jiant_sparse.report.comparison.table import PUBLISHED, comparison
 from jiant_sparse.report.figures import ranks
 from jiant_sparse.report.page import render_template
-from jiant_sparse.report.rendering.text import wrapped
+from jiant_sparse.report.render import to_text, wrapped
 from jiant_sparse.report.summary import Summary
 
 
@@ -59,7 +59,7 @@ def compare(
     )
     target = directories[0] / "report" / "compare" if output_dir is None else output_dir
     written = output.write(target, [table], figures, page)
-    return Compared(_text(sets, against, apart, rendering.text(table)), written)
+    return Compared(_text(sets, against, apart, to_text(table)), written)
 
 
 def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | None:

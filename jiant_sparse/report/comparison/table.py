@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import pandas as pd
+
 from jiant_sparse.report import caveats
 from jiant_sparse.report.comparison import pairs
 from jiant_sparse.report.comparison.pairs import Line, Pair, Side
@@ -48,8 +50,11 @@ def comparison(sets: Sequence[Set], baseline: Set | None, apart: Sequence[Differ
         columns=tuple(columns),
         rows=tuple(_row(line, others, usual, bool(baseline)) for line in lines),
         notes=(*_chosen_on_test(sets), *_notes(lines)),
-        fields=FIELDS,
-        lines=tuple(row for line in lines for row in _records(line, others, base_label)),
+        data=pd.DataFrame(
+            [row for line in lines for row in _records(line, others, base_label)],
+            columns=FIELDS,
+            dtype=object,
+        ),
     )
 
 
