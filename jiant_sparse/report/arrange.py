@@ -184,9 +184,8 @@ def _departures(task: Task, key: str | None, records: Sequence[Record]) -> tuple
     found: dict[str, None] = {}
     results = [record for record in records if test_percent(record) is not None]
     for record in results:
-        found.update(dict.fromkeys(published.departures(record.settings, key)))
-        if other := published.other_data(record.data):
-            found[other] = None
+        apart = published.departures(record.settings, key) | published.other_data(record.data)
+        found.update({f"{name} is {published.shown(value)}": None for name, value in apart.items()})
         if task.like and record.primary and record.primary.name != TASKS[task.like].metric:
             found[f"metric is {record.primary.name}"] = None
     if len({published.table_of(record.settings) for record in results}) > 1:

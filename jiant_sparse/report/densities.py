@@ -1,11 +1,13 @@
 """The rows of a benchmark that differ in nothing but their density: what Fig. 5 is drawn from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.summary import Row, Summary
+from jiant_sparse.schema.record import Record
 
 # A curve needs at least two points.
 MINIMUM_DENSITIES = 2
@@ -82,3 +84,53 @@ def _fields(row: Row) -> tuple[float, dict[str, str]] | None:
 def _density(value: Any) -> float | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if number and 0 < value <= 1 else None
+
+
+def curves(frame: Frame) -> dict[str, dict[float, str]]:
+    """For each method with rows of two densities or more: key -> density in (0, 1] -> label.
+
+    A row counts if its records name one density and, on each task, agree in all other settings.
+    Where a method's rows differ in other settings too, its largest set of rows that agree is
+    taken, the first of several. Densities ascend.
+    """
+    families: dict[str, list[tuple[dict[str, str], dict[float, str]]]] = {}
+    for label, key in zip(frame.methods["method"], frame.methods["key"], strict=True):
+        found = _of(record for its in frame.of(label)["records"] for record in its)
+        if key is None or found is None:
+            continue
+        density, fields = found
+        its = families.setdefault(key, [])
+        for known, points in its:
+            same = all(known.get(task, text) == text for task, text in fields.items())
+            if same and density not in points:
+                break
+        else:
+            known, points = {}, {}
+            its.append((known, points))
+        known |= fields
+        points[density] = label
+    curves = {key: max((p for _, p in its), key=len) for key, its in families.items()}
+    return {
+        key: dict(sorted(points.items()))
+        for key, points in curves.items()
+        if len(points) >= MINIMUM_DENSITIES
+    }
+
+
+def _of(records: Iterable[Record]) -> tuple[float, dict[str, str]] | None:
+    """The density of a method's records, and by task their other settings as text; None if they
+    have several densities or none, or if the settings of a task differ."""
+    densities, fields = set(), {}
+    for record in records:
+        method = record.settings.get("method")
+        if not isinstance(method, Mapping):
+            return None
+        density = method.get("density")
+        number = isinstance(density, (int, float)) and not isinstance(density, bool)
+        densities.add(float(density) if number and 0 < density <= 1 else None)
+        others = {name: value for name, value in method.items() if name != "density"}
+        shared = [record.settings.get(name) for name in SHARED]
+        text = json.dumps([others, shared], sort_keys=True, default=str)
+        if fields.setdefault(record.cell.task, text) != text:
+            return None
+    return (densities.pop(), fields) if len(densities) == 1 and None not in densities else None

@@ -184,33 +184,34 @@ def has_table(settings: Mapping[str, Any]) -> bool:
     return _drop_train(settings) in TABLES
 
 
-def departures(settings: Mapping[str, Any], method: str | None) -> tuple[str, ...]:
-    """Why a run with these settings is not the published experiment; empty if it is.
+def departures(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
+    """The settings in which a run is not the published experiment, with their values.
 
-    Compares model, pooling, split, share of data left out, training and density (Mixout's q); a
-    setting that is not recorded counts as a departure. Other fields of a method are not compared:
-    the paper states hardly any.
+    Compares model, pooling, split, share of data left out, training and density (Mixout's q). A
+    setting that is not recorded is a departure, its value None. Other fields of a method are not
+    compared: the paper states hardly any.
+
+    >>> ours = {"model": "roberta-base", "pooling": "pooler", "split": "files", "drop_train": 0.1}
+    >>> departures(ours | {"train": TRAINING}, "bitfit")
+    {'split': 'files'}
     """
-    found = []
-    model, split, drop = settings.get("model"), settings.get("split"), _drop_train(settings)
-    if model not in MODELS:
-        found.append(f"model is {shown(model)}")
-    if split != "published":
-        found.append(f"split is {shown(split)}")
-    if settings.get("pooling") != "pooler":
-        found.append(f"pooling is {shown(settings.get('pooling'))}")
-    if drop not in TABLES:
-        found.append(f"drop_train is {shown(drop)}")
-    found += _training(settings.get("train"))
-    return (*found, *_sizes(settings, method))
+    found = {}
+    if settings.get("model") not in MODELS:
+        found["model"] = settings.get("model")
+    for name, expected in (("split", "published"), ("pooling", "pooler")):
+        if settings.get(name) != expected:
+            found[name] = settings.get(name)
+    if not has_table(settings):
+        found["drop_train"] = settings.get("drop_train")
+    return found | _training(settings.get("train")) | _sizes(settings, method)
 
 
-def other_data(data: Data | None) -> str | None:
-    """Why these are not the rows of the published experiment, as `departures`; None if they are."""
+def other_data(data: Data | None) -> dict[str, Any]:
+    """The rows of a run as a departure, if they are not the rows of the published experiment."""
     if data is None:
-        return f"data is {shown(None)}"
+        return {"data": None}
     is_theirs = data.published_train_val and data.published_test
-    return None if is_theirs else "data is not the authors'"
+    return {} if is_theirs else {"data": "not the authors'"}
 
 
 def is_published_size(settings: Mapping[str, Any], method: str | None) -> bool:
@@ -218,27 +219,26 @@ def is_published_size(settings: Mapping[str, Any], method: str | None) -> bool:
     return settings.get("model") in MODELS and not _sizes(settings, method)
 
 
-def _sizes(settings: Mapping[str, Any], method: str | None) -> list[str]:
+def _sizes(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
     fields = settings.get("method")
-    density = fields.get("density") if isinstance(fields, Mapping) else None
-    found = []
-    if method in WITH_DENSITY and density != DENSITY:
-        found.append(f"density is {shown(density)}")
-    q = fields.get("q") if isinstance(fields, Mapping) else None
-    if method == "mixout" and q != MIXOUT_Q:
-        found.append(f"q is {shown(q)}")
+    fields = fields if isinstance(fields, Mapping) else {}
+    found = {}
+    if method in WITH_DENSITY and fields.get("density") != DENSITY:
+        found["density"] = fields.get("density")
+    if method == "mixout" and fields.get("q") != MIXOUT_Q:
+        found["q"] = fields.get("q")
     return found
 
 
-def _training(train: Any) -> list[str]:
+def _training(train: Any) -> dict[str, Any]:
     if not isinstance(train, Mapping):
-        return ["training is unknown"]
+        return {"training": None}
     absent, known = object(), _UNSAID | train
-    return [
-        f"{key} is {shown(known.get(key))}"
-        for key, expected in TRAINING.items()
-        if known.get(key, absent) != expected
-    ]
+    return {
+        name: known.get(name)
+        for name, expected in TRAINING.items()
+        if known.get(name, absent) != expected
+    }
 
 
 def _drop_train(settings: Mapping[str, Any]) -> Any:
@@ -247,5 +247,5 @@ def _drop_train(settings: Mapping[str, Any]) -> Any:
 
 
 def shown(setting: Any) -> str:
-    """A setting as a departure names it; None: it is not recorded."""
+    """A setting's value as text; a value that is not recorded, None, is "unknown"."""
     return "unknown" if setting is None else str(setting)
