@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +53,7 @@ class Pair:
     base: Side
     reasons: tuple[str, ...]
     step_ratio: float | None
-    test: Test | None
+    test: Test | None = None
     holm_p: float | None = None
 
     @property
@@ -117,19 +117,17 @@ def _places(baseline: ResultSet | None, others: Sequence[ResultSet]) -> Iterator
 def _against(
     task: str, method: str, rows: Sequence[Sequence[Result]], *, measured: bool
 ) -> list[Pair]:
-    """The pairs of one place. rows: the results of each set, of which the first may be the base;
-    a single result, or on AVG those of all tasks."""
+    """The pairs of one place. rows: for each set a single result, or for AVG those of all tasks;
+    if `measured`, the first set is the baseline."""
     average = task == published.AVERAGE
     found = []
     for ours in rows[1:] if measured else rows:
-        ratio = None
-        if measured:
-            base = _side(rows[0])
-            reasons, ratio = _reasons(rows[0], ours, average), _step_ratio(rows[0], ours)
-        else:
-            base, reasons = _published(ours, average), _departures(ours, average)
-        pair = Pair(task, method, _side(ours), base, tuple(dict.fromkeys(reasons)), ratio, None)
-        found.append(_tested(pair))
+        over = _over(rows[0], ours) if measured and average else None
+        ratio = _step_ratio(rows[0], ours) if measured and not over else None
+        base = _side(rows[0]) if measured else _published(ours, average)
+        apart = _reasons(rows[0], ours, average) if measured else _departures(ours, average)
+        reasons = tuple(dict.fromkeys([*([over] if over else []), *apart]))
+        found.append(_tested(Pair(task, method, _side(ours), base, reasons, ratio)))
     return found
 
 
@@ -141,15 +139,14 @@ def _side(rows: Sequence[Result]) -> Side:
 
 
 def _published(rows: Sequence[Result], average: bool) -> Side:
-    """The published side; unknown unless it is of the same tasks."""
-    n = published.RUNS
+    """The published side of these results; unknown unless it is over the same tasks."""
     values = [(row["published_mean"], row["published_std"]) for row in rows]
     whole = not average or published.are_all_tasks(row["published_title"] for row in rows)
-    if not whole or not rows or any(math.isnan(mean) for mean, _ in values):
+    if not (whole and values) or any(math.isnan(mean) for mean, _ in values):
         return Side(0, None, None, ())
     means, stds = zip(*values, strict=True)
-    samples = tuple(Sample.published(mean, std, n) for mean, std in values)
-    return Side(n, _mean(means), _mean(stds), samples)
+    samples = tuple(Sample.published(mean, std, published.RUNS) for mean, std in values)
+    return Side(published.RUNS, _mean(means), _mean(stds), samples)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -159,7 +156,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _tested(pair: Pair) -> Pair:
     if pair.ours.mean is None or pair.base.mean is None:
-        return replace(pair, reasons=(), step_ratio=pair.step_ratio)
+        return replace(pair, reasons=())
     if pair.reasons:
         return pair
     share = 1 / len(pair.ours.samples)
@@ -169,20 +166,24 @@ def _tested(pair: Pair) -> Pair:
 
 
 def _departures(rows: Sequence[Result], average: bool) -> Iterator[str]:
+    """In which settings our results are not the published experiment."""
     for row in rows:
         where = f"{row['title']}: " if average else ""
         for name, values in (row["departures"] or {}).items():
             yield from (f"{where}{name} is {value}" for value in values)
 
 
+def _over(base: Sequence[Result], ours: Sequence[Result]) -> str | None:
+    """Why two AVGs are not compared; None if they are over the same several tasks."""
+    if {row["task"] for row in base} != {row["task"] for row in ours}:
+        return "AVG is over other tasks"
+    # It would be the task's own test once more.
+    return "AVG is over one task" if len(ours) == 1 else None
+
+
 def _reasons(base: Sequence[Result], ours: Sequence[Result], average: bool) -> Iterator[str]:
     """Why the results of two sets are of different things."""
     by_task = {row["task"]: row for row in base}
-    if average and by_task.keys() != {row["task"] for row in ours}:
-        yield "AVG is over other tasks"
-    elif average and len(ours) == 1:
-        # It would be the task's own test once more.
-        yield "AVG is over one task"
     for row in ours:
         other = by_task.get(row["task"])
         if other and row["records"] and other["records"]:
@@ -190,27 +191,28 @@ def _reasons(base: Sequence[Result], ours: Sequence[Result], average: bool) -> I
             yield from (f"{where}{reason}" for reason in _apart(_ok(row), _ok(other)))
 
 
+# What two sides must have in common, and what is said if they do not.
+_ALIKE: tuple[tuple[str, Callable[[Record], Any]], ...] = (
+    ("task is {}, not {}", lambda record: _named(record, "task", "like")),
+    ("method is {}, not {}", lambda record: _named(record, "method", "name")),
+    ("metric is {}, not {}", lambda record: record.primary and record.primary.name),
+    (
+        "on one side the test set also chose the best step",
+        lambda record: record.settings.get("split") == SPLIT,
+    ),
+    (
+        "other test rows were left out",
+        lambda record: record.provenance.dropped_examples.get("test", 0),
+    ),
+)
+
+
 def _apart(ours: Sequence[Record], base: Sequence[Record]) -> Iterator[str]:
-    """Why the records of one place are of different things."""
-
-    def values(of) -> tuple[set, set]:
-        return {of(record) for record in ours}, {of(record) for record in base}
-
-    for name, of in (
-        ("task", lambda record: _named(record, "task", "like")),
-        ("method", lambda record: _named(record, "method", "name")),
-        ("metric", lambda record: str(record.primary and record.primary.name)),
-    ):
-        one, two = values(of)
+    for words, of in _ALIKE:
+        one, two = ({of(record) for record in records} for records in (ours, base))
         if one != two:
-            yield f"{name} is {' and '.join(sorted(one))}, not {' and '.join(sorted(two))}"
-    one, two = values(lambda record: record.settings.get("split") == SPLIT)
-    if one != two:
-        yield "on one side the test set also chose the best step"
-    one, two = values(lambda record: record.provenance.dropped_examples.get("test", 0))
-    if one != two:
-        yield "other test rows were left out"
-    one, two = values(lambda record: record.inputs.get("test"))
+            yield words.format(*(" and ".join(sorted(map(str, side))) for side in (one, two)))
+    one, two = ({record.inputs.get("test") for record in records} for records in (ours, base))
     if None in one | two:
         yield "test data are not recorded"
     elif one != two:
@@ -221,12 +223,14 @@ def _ok(row: Result) -> list[Record]:
     return [record for record in row["records"] if record.status == "ok"]
 
 
-def _named(record: Record, part: str, field: str) -> str:
+def _named(record: Record, part: str, field: str) -> object:
     settings = record.settings.get(part)
-    return str(settings.get(field) if isinstance(settings, Mapping) else None)
+    return settings.get(field) if isinstance(settings, Mapping) else None
 
 
 def _step_ratio(base: Sequence[Result], ours: Sequence[Result]) -> float | None:
-    """Our step time over the baseline's: the geometric mean over the same tasks."""
-    by_task = {row["task"]: row["step_milliseconds_median"] for row in base}
-    times = [(row["step_milliseconds_median"], by_task.get(row["task"])) for row in ours]
+    """Our step time over the baseline's; over several tasks the geometric mean."""
+    times = {row["task"]: row["step_milliseconds_median"] for row in base}
+    both = [(row["step_milliseconds_median"], times.get(row["task"], 0.0)) for row in ours]
+    logs = [math.log(one / other) for one, other in both if one > 0 and other > 0]
+    return math.exp(statistics.fmean(logs)) if logs and len(logs) == len(both) else None
