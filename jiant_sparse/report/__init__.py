@@ -8,6 +8,7 @@ from jiant_sparse.report import figures, oddities, output, tables
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.claims import judge
 from jiant_sparse.report.collect import collect
+from jiant_sparse.report.frame import arrange
 from jiant_sparse.report.page import Parts, render
 from jiant_sparse.report.rendering import as_text
 from jiant_sparse.report.summary import Row, Summary
@@ -42,9 +43,10 @@ def build(
     Raises InputError if `directory` is missing or holds no usable record, or if no method is
     labelled `reference`.
     """
-    summary = summarise(collect(directory))
+    collection = collect(directory)
+    summary = summarise(collection)
     chosen = _reference(summary, reference)
-    judged = judge(summary)
+    judged = judge(arrange(collection))
     made = tables.make(summary, chosen, judged)
     drawn = figures.draw(summary)
     parts = Parts(

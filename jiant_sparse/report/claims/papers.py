@@ -28,6 +28,8 @@ MINIMUM_GRID = 4
 MARGIN = 2.0
 RESULTS = "Fu et al. 2023, section 5.2"
 SPARSITY = f"{RESULTS}, Effectiveness of Sparsity, Fig. 5"
+# Stochastic Tuning's table of scores could not be had.
+UNAVAILABLE = "its table is not available"
 # Printed in section 5.2 beside Fig. 4; the paper's own tables give other numbers.
 PRINTED = "rho = 0.4356 (p = 0.000014)"
 
@@ -65,7 +67,7 @@ class PaperClaim:
     @property
     def published(self) -> str:
         """What the published tables themselves say about the claim, in a few words."""
-        return self.printed(self) if self.printed else "its table is not available"
+        return self.printed(self) if self.printed else UNAVAILABLE
 
 
 def table(number: int) -> Replicates:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jiant_sparse.report import words
+from jiant_sparse.report import notes
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import DASH, printable
 from jiant_sparse.report.page import views
@@ -55,7 +55,9 @@ def _suffixes(frames: Sequence[Frame]) -> list[str]:
     )
     for kind in kinds:
         said = {frozenset(map(kind, frame.cells["record"])) for frame in frames}
-        if len(said) == len(frames) and all(len(values) == 1 and None not in values for values in said):
+        if len(said) == len(frames) and all(
+            len(values) == 1 and None not in values for values in said
+        ):
             return [printable(str(kind(frame.cells["record"].iloc[0]))) for frame in frames]
     paths = [frame.directory.resolve().parts for frame in frames]
     start = _shared(paths)
@@ -96,7 +98,7 @@ _Key = tuple[str, str]
 
 def _told(frame: Frame) -> dict[_Key, Counter[str]]:
     """The values of each fact in the records, with the number of cells that have each."""
-    found: dict[_Key, Counter[str]] = {("", "cells"): Counter([words.status(frame)])}
+    found: dict[_Key, Counter[str]] = {("", "cells"): Counter([notes.status(frame)])}
     for record in frame.cells["record"]:
         for key, value in _facts(record):
             found.setdefault(key, Counter())[value] += 1
