@@ -46,7 +46,7 @@ def build(
     collection = collect(directory)
     frame, summary = arrange(collection), summarise(collection)
     chosen = _reference(frame, reference)
-    judged = judge(summary)
+    judged = judge(frame)
     made = tables.make(frame, chosen, judged)
     drawn = figures.draw(summary)
     parts = Parts(

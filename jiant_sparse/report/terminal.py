@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jiant_sparse.report import notes
-from jiant_sparse.report.claims.printed import unavailable
+from jiant_sparse.report.claims.papers import UNAVAILABLE
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import printable
 from jiant_sparse.report.render import fits, to_text, wrapped
@@ -47,7 +47,7 @@ def _verdicts(frame: Frame, table: Table) -> str:
         claim = f"({verdict.claim}) {verdict.verdict}: {verdict.text}"
         lines += wrapped(claim, hanging=INDENT)
         lines += wrapped(verdict.reason, indent=INDENT, hanging=INDENT)
-        if verdict.published != unavailable():
+        if verdict.published != UNAVAILABLE:
             paper = f"published: {verdict.published}"
             lines += wrapped(paper, indent=INDENT, hanging=INDENT)
     return "\n".join(lines) + "\n"
