@@ -13,7 +13,7 @@ from jiant_sparse.schema.record import Cost, Params, Primary, Record
 
 COUNTS = tuple(Params.model_fields)
 COSTS = tuple(Cost.model_fields)
-SHARES = ("tuned", "drawn", "changed")
+SHARES = ("tuned", "drawn", "selected", "changed")
 # The numbers of a cell whose means stand in the results.
 MEANS = (
     *COUNTS,
@@ -113,7 +113,8 @@ def cells(collection: Collection, tasks: pd.DataFrame, methods: pd.DataFrame) ->
         key=lambda r: (places[0][r.cell.task], places[1][r.cell.method], r.cell.seed),
     )
     rows = [{"key": keys[record.cell.method], **_cell(record)} for record in records]
-    return table(rows, ["dev", "test", "train", *MEANS], ["best_step", "steps"])
+    found = table(rows, ["dev", "test", "train", *MEANS], ["best_step", "steps"])
+    return found.astype({"chosen_on_test": bool})
 
 
 def _cell(record: Record) -> dict[str, Any]:

@@ -25,8 +25,9 @@ name follow in the order of the task table and of the papers.
     dev, test, train  the primary metric; `test` only of a cell that ended well
     chosen_on_test    whether the reported set also chose the best step
     eligible, selected, added, head, trainable, changed, moved_per_step  counts of weights
-    tuned_percent, drawn_percent, changed_percent  shares of the eligible weights: tuned, drawn in
-                any step (per-step methods alone), and different from the base at the end
+    tuned_percent, drawn_percent, selected_percent, changed_percent  shares of the eligible
+                weights: tuned, drawn in any step (per-step methods alone), selected, and different
+                from the base at the end
     train_seconds, eval_seconds, select_seconds, step_milliseconds_median, peak_memory_bytes,
     delta_bytes  costs
     stop_seconds  time to choose the weights and to run all steps

@@ -1,6 +1,11 @@
-"""Numbers and foreign strings as a reader meets them. Unknown is a dash, never 0."""
+"""Numbers and foreign strings as a reader meets them.
+
+An unknown number, None or NaN, is a dash and never 0.
+"""
 
 import unicodedata
+
+import pandas as pd
 
 DASH = "–"
 MINUS = "−"
@@ -8,7 +13,7 @@ MINUS = "−"
 
 def fixed(value: float | None, digits: int) -> str:
     """`value` with `digits` decimals and a true minus sign."""
-    if value is None:
+    if pd.isna(value):
         return DASH
     text = f"{value:.{digits}f}"
     # A small negative number would round to "-0.0".
@@ -20,20 +25,20 @@ def fixed(value: float | None, digits: int) -> str:
 def signed(value: float | None, digits: int) -> str:
     """A difference: its sign is always shown, unless it rounds to nothing."""
     text = fixed(value, digits)
-    return text if value is None or value < 0 or float(text) == 0 else f"+{text}"
+    return text if pd.isna(value) or value < 0 or float(text) == 0 else f"+{text}"
 
 
 def probability(p: float | None, digits: int = 3) -> str:
     """A p that never reads as 0; with two digits, as printed elsewhere, "<0.005"."""
     least = 10.0**-digits
-    if p is not None and p < least / 2:
+    if not pd.isna(p) and p < least / 2:
         return f"<{least:.{digits}f}" if digits > 2 else f"<{least / 2:.{digits + 1}f}"
     return fixed(p, digits)
 
 
 def percent(value: float | None) -> str:
     """A share in percent, so that 99.998 never reads as all and 0.003 never as none."""
-    if value is None:
+    if pd.isna(value):
         return DASH
     if value in (0, 100):
         return f"{value:.0f}"
@@ -44,12 +49,12 @@ def percent(value: float | None) -> str:
 
 def count(value: float | None) -> str:
     """A count with thin spaces between thousands; a mean of counts is rounded."""
-    return DASH if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return DASH if pd.isna(value) else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def seconds(value: float | None) -> str:
     """A duration in the unit that keeps it short."""
-    if value is None:
+    if pd.isna(value):
         return DASH
     if value < 100:
         return f"{value:.1f} s"
@@ -58,7 +63,7 @@ def seconds(value: float | None) -> str:
 
 def size(value: int | None) -> str:
     """A number of bytes in powers of 1000."""
-    if value is None:
+    if pd.isna(value):
         return DASH
     amount = float(value)
     for unit in ("B", "kB", "MB"):
