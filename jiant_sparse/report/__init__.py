@@ -8,7 +8,8 @@ from jiant_sparse.report import figures, oddities, output, tables
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.claims import judge
 from jiant_sparse.report.collect import collect
-from jiant_sparse.report.page import Parts, render
+from jiant_sparse.report.frame import arrange
+from jiant_sparse.report.page import Content, render_page
 from jiant_sparse.report.rendering import as_text
 from jiant_sparse.report.summary import Row, Summary
 
@@ -42,12 +43,13 @@ def build(
     Raises InputError if `directory` is missing or holds no usable record, or if no method is
     labelled `reference`.
     """
-    summary = summarise(collect(directory))
+    collection = collect(directory)
+    summary, frame = summarise(collection), arrange(collection)
     chosen = _reference(summary, reference)
     judged = judge(summary)
     made = tables.make(summary, chosen, judged)
-    drawn = figures.draw(summary)
-    parts = Parts(
+    drawn = figures.draw(frame)
+    content = Content(
         tables={table.name: table for table in made},
         figures=drawn.figures,
         absent_figures=drawn.absent,
@@ -55,7 +57,7 @@ def build(
         oddities=oddities.oddities(summary),
     )
     target = directory / "report" if output_dir is None else output_dir
-    page = output.write(target, made, parts.figures, render(summary, parts))
+    page = output.write(target, made, content.figures, render_page(frame, content))
     return Report(
         text=as_text(summary, made),
         page=page,
