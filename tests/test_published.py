@@ -10,6 +10,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 from scipy import stats
+from support.published import figure4
 from support.records import record, settings, write
 
 from jiant_sparse.report import published
@@ -87,7 +88,7 @@ def test_percent_tuned() -> None:
 
 
 def test_figure_4_has_all_pairs_of_both_tables() -> None:
-    points = published.figure4()
+    points = figure4()
     assert [point[0] for point in points] == [*range(1, 11)]
     assert sum(point[1] for point in points) == 2 * 10 * 8
     assert points[0] == (1, 16, 3.125, 2.8696)

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jiant_sparse.report.claims.outcomes import rank_pairs
+from jiant_sparse.report.claims.printed import table
 from scipy import stats
 from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttest_ind
+from support.published import figure4
 
 from jiant_sparse.report import published
-from jiant_sparse.report.claims.outcomes import rank_pairs
-from jiant_sparse.report.claims.printed import table
 from jiant_sparse.report.statistics import (
     MINIMUM_RUNS,
     Sample,
@@ -302,7 +303,7 @@ def test_figure_4s_correlation_is_not_the_printed_one():
 def test_figure_4s_points_come_out_of_the_published_tables():
     parts = [rank_pairs(table(number)) for number in (1, 2)]
     stability, performance = (np.concatenate([pair[i][0] for pair in parts]) for i in (0, 1))
-    for rank, points, mean, std in published.figure4():
+    for rank, points, mean, std in figure4():
         its = performance[stability == rank]
         assert len(its) == points
         assert (its.mean(), its.std()) == pytest.approx((mean, std), abs=5e-5)
