@@ -3,16 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from jiant_sparse.report import claims, figures
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.oddities import oddities
 from jiant_sparse.report.page import Parts, render
 from jiant_sparse.report.summary import Summary
 from jiant_sparse.report.table import Cell, Column, Table
 from jiant_sparse.report.tables.beside import published
 from jiant_sparse.report.tables.results import results
-from jiant_sparse.report.tables.times import time_to_stop
+from jiant_sparse.report.tables.times import times
 from jiant_sparse.schema.record import Machine, Primary
 from support.records import failure, plan, provenance, record, write
 
@@ -26,22 +29,22 @@ def summary_of(directory: Path) -> Summary:
     return summarise(collect(directory))
 
 
-def parts_of(summary: Summary) -> Parts:
+def parts_of(summary: Summary, frame: Frame) -> Parts:
     """What a report hands to its page, but for the tables that add nothing to look at."""
     drawn = figures.draw(summary)
-    tables = [results(summary), published(summary), time_to_stop(summary)]
+    tables = [results(frame), published(frame), times(frame)[0]]
     return Parts(
         tables={table.name: table for table in tables if table is not None},
         figures=drawn.figures,
         absent_figures=drawn.absent,
         verdicts=claims.judge(summary),
-        oddities=oddities(summary),
+        oddities=oddities(frame),
     )
 
 
 def page_of(directory: Path) -> str:
     summary = summary_of(directory)
-    return render(summary, parts_of(summary))
+    return render(summary, parts_of(summary, load(directory)))
 
 
 def ordinary(output_dir: Path) -> Path:
@@ -98,8 +101,9 @@ def hostile(output_dir: Path) -> Path:
 
 def hostile_page(output_dir: Path) -> str:
     """As `page_of`, of `hostile` records, and with attacks in all that is not made of records."""
-    summary = summary_of(hostile(output_dir))
-    parts = parts_of(summary)
+    directory = hostile(output_dir)
+    summary = summary_of(directory)
+    parts = parts_of(summary, load(directory))
     table = next(iter(parts.tables.values()))
     cell = replace(table.rows[0][1], text=ATTACK, spread=ATTACK, note=ATTACK, tone="quiet")
     rows = ((table.rows[0][0], cell, *table.rows[0][2:]),)
@@ -121,4 +125,4 @@ def hostile_page(output_dir: Path) -> str:
 def table_of(*rows: tuple[Cell, ...], **changes) -> Table:
     columns = tuple(Column(f"c{i}", "unit") for i in range(len(rows[0])))
     fields = {"name": "results", "title": "Title", "caption": "Caption.", "columns": columns}
-    return Table(**{**fields, "rows": rows, "fields": (), "lines": (), **changes})
+    return Table(**{**fields, "rows": rows, "data": pd.DataFrame(), **changes})

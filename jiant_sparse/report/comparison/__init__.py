@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.report import notes, output, rendering
+from jiant_sparse.report import notes, output
 from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.collect import collect
 from jiant_sparse.report.comparison.pairs import PUBLISHED
@@ -15,7 +15,7 @@ from jiant_sparse.report.comparison.table import comparison
 from jiant_sparse.report.figures import ranks
 from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.page import render_template
-from jiant_sparse.report.rendering.text import wrapped
+from jiant_sparse.report.render import to_text, wrapped
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def compare(
     )
     target = directories[0] / "report" / "compare" if output_dir is None else output_dir
     written = output.write(target, [table], figures, page)
-    return Compared(_text(sets, against, apart, rendering.text(table)), written)
+    return Compared(_text(sets, against, apart, to_text(table)), written)
 
 
 def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | None:

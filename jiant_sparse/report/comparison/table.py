@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import pandas as pd
+
 from jiant_sparse.report import notes
 from jiant_sparse.report.comparison.pairs import PUBLISHED, Pair, pairs
 from jiant_sparse.report.comparison.sets import Difference, ResultSet
@@ -43,8 +45,9 @@ def comparison(
         columns=tuple(columns),
         rows=tuple(_row(place, usual, measured=bool(baseline)) for place in places),
         notes=(*_chosen_on_test(sets), *_notes(every)),
-        fields=tuple(every[0]),
-        lines=tuple(tuple({**p, "reasons": "; ".join(p["reasons"])}.values()) for p in every),
+        data=pd.DataFrame(
+            [{**pair, "reasons": "; ".join(pair["reasons"])} for pair in every], dtype=object
+        ),
     )
 
 

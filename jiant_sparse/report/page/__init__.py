@@ -196,18 +196,10 @@ def _notes_on(parts: Parts) -> dict[str, list[int]]:
     published values."""
     places = {figure.name: figure.beside for figure in parts.figures}
     for name, (field_name, sources) in BESIDE.items():
-        if name in parts.tables and _holds(parts.tables[name], field_name):
+        if name in parts.tables and parts.tables[name].holds(field_name):
             places[name] = sources
     found = {
         name: [i for i, odd in enumerate(parts.oddities, 1) if {*sources} & {*odd.places}]
         for name, sources in places.items()
     }
     return {name: numbers for name, numbers in found.items() if numbers}
-
-
-def _holds(table: Table, name: str) -> bool:
-    """Whether a line of the table has a value in this field."""
-    if name not in table.fields:
-        return False
-    place = table.fields.index(name)
-    return any(line[place] is not None for line in table.lines)
