@@ -10,7 +10,6 @@ from statistics import fmean
 import numpy as np
 import pytest
 from scipy import stats
-from support.published import figure4
 from support.records import record, settings, write
 
 from jiant_sparse.report import published
@@ -85,13 +84,6 @@ def test_percent_tuned() -> None:
     assert published.percent_tuned("full_tuning") == 100
     assert published.percent_tuned("fish") is None
     assert published.percent_tuned(None) is None
-
-
-def test_figure_4_has_all_pairs_of_both_tables() -> None:
-    points = figure4()
-    assert [point[0] for point in points] == [*range(1, 11)]
-    assert sum(point[1] for point in points) == 2 * 10 * 8
-    assert points[0] == (1, 16, 3.125, 2.8696)
 
 
 def test_figure_5_by_part_task_and_density() -> None:

@@ -89,7 +89,8 @@ def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | 
 
 
 def _frames(directories: Sequence[Path]) -> list[Frame]:
-    found, problems = [], []
+    found: list[Frame] = []
+    problems: list[str] = []
     for directory in directories:
         try:
             found.append(load(directory))
