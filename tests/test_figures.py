@@ -15,7 +15,7 @@ from scipy.stats import rankdata, spearmanr
 from support.records import failure, provenance, record
 
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report import figures, published, render
+from jiant_sparse.report import figures, numbers, published
 from jiant_sparse.report.collect import Collection
 from jiant_sparse.report.figures import (
     density,
@@ -137,7 +137,7 @@ def test_files(three):
         assert figure.png.startswith(b"\x89PNG") and "<dc:date>" not in figure.svg
         root = ElementTree.fromstring(figure.svg)
         assert [e.tag.rpartition("}")[2] for e in root[:2]] == ["title", "desc"]
-        assert (root[0].text, root[1].text) == (figure.title, render.printable(figure.gist))
+        assert (root[0].text, root[1].text) == (figure.title, numbers.printable(figure.gist))
         sizes = {float(size) for size in re.findall(r"([\d.]+)px", figure.svg)}
         assert min(sizes) >= style.SMALL == 8, figure.name
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from jiant_sparse.report import render
+from jiant_sparse.report import numbers
 from jiant_sparse.report.figures import comparable, style
 from jiant_sparse.report.figures.comparable import Mismatch
 from jiant_sparse.report.figures.style import Figure
@@ -27,7 +27,7 @@ PUBLISHED_JUMPS = (1200, 1800, 2400, 3000, 3600, 4200)
 CAPTION = (
     "As Figure 3 of Fu et al. 2023, which shows DiffPruning on CB with a refresh every 600 "
     "steps: its loss jumps back to between 0.04 and 0.9 at steps "
-    f"{', '.join(map(render.count, PUBLISHED_JUMPS))} (read from the figure). Here: the task's "
+    f"{', '.join(map(numbers.count, PUBLISHED_JUMPS))} (read from the figure). Here: the task's "
     "loss of every training step, without the method's penalty; of long runs the smallest and "
     "the largest loss of each stretch."
 )
@@ -90,7 +90,7 @@ class LossCurve:
                 "steps after is higher than that of the steps before."
             )
         if len(self.refreshes) > MOST_REFRESHES:
-            count = render.count(len(self.refreshes))
+            count = numbers.count(len(self.refreshes))
             notes.append(f"{self.title}: {count} refreshes, too many to mark.")
         return notes
 
@@ -147,7 +147,7 @@ def _panel(axes: Axes, curve: LossCurve, bins: int) -> None:
         axes.plot(curve.jumps, [1] * len(curve.jumps), "v", color=style.QUIET, **top)
     axes.grid(axis="x", visible=False)
     axes.set_title(f"{curve.title}, seed {curve.record.cell.seed}")
-    axes.set_xlabel(f"step (mask refreshed every {render.count(curve.interval)} steps)")
+    axes.set_xlabel(f"step (mask refreshed every {numbers.count(curve.interval)} steps)")
     axes.set_ylabel("training loss (log)")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from jiant_sparse.report import render
+from jiant_sparse.report import numbers
 from jiant_sparse.report.figures import style
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.frame import Frame
@@ -116,6 +116,6 @@ def _gist(tasks: pd.DataFrame, methods: Iterable[str], curves: Curves) -> str:
         ends = {method: points.iloc[-1] for method, points in known.items() if len(points)}
         if ends:
             best = max(ends, key=ends.__getitem__)
-            step = render.count(known[best].index[-1])
+            step = numbers.count(known[best].index[-1])
             said.append(f"{task.title} {best} ({ends[best]:.1f} at step {step})")
     return f"The curves that end highest: {', '.join(said) or 'none'}."

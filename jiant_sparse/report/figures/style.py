@@ -20,7 +20,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from jiant_sparse.report import render
+from jiant_sparse.report import numbers
 
 INK, QUIET, HAIR, PAPER = "#1f1d1a", "#6b665d", "#dcd7cc", "#ffffff"
 # Neighbours also differ in grey, by more than 20 of 255.
@@ -161,7 +161,7 @@ def finish(canvas: Canvas, figure: Figure) -> Figure:
     canvas.savefig(svg, format="svg", metadata=nothing)
     canvas.savefig(png, format="png", dpi=144)
     title, gist = (
-        xml.sax.saxutils.escape(render.printable(text)) for text in (figure.title, figure.gist)
+        xml.sax.saxutils.escape(numbers.printable(text)) for text in (figure.title, figure.gist)
     )
     said = f"<title>{title}</title>\n <desc>{gist}</desc>\n <defs>"
     return replace(figure, svg=svg.getvalue().replace("<defs>", said, 1), png=png.getvalue())
@@ -183,12 +183,12 @@ def log_axis(axes: Axes, which: str) -> None:
 def step_axis(axes: Axes) -> None:
     """Label the x-axis with training steps, with thin spaces between thousands."""
     axes.locator_params(axis="x", nbins=5)
-    axes.xaxis.set_major_formatter(lambda value, _: render.count(value))
+    axes.xaxis.set_major_formatter(lambda value, _: numbers.count(value))
 
 
 def shown(label: str, most: int = 28) -> str:
     """A label of a record as a figure may show it: on one line, not long, never hidden."""
-    text = render.printable(label)
+    text = numbers.printable(label)
     text = text if len(text) <= most else text[: most - 1] + "…"
     # matplotlib leaves a label that begins with an underscore out of a legend.
     return f"\N{HAIR SPACE}{text}" if text.startswith("_") else text
@@ -214,7 +214,7 @@ def many(names: Sequence[str], most: int = 6) -> str:
     >>> many(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    listed = ", ".join(render.printable(name) for name in names[:most])
+    listed = ", ".join(numbers.printable(name) for name in names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from jiant_sparse.report import notes, published, render
+from jiant_sparse.report import notes, numbers, published
 from jiant_sparse.report.figures import comparable, style
 from jiant_sparse.report.figures.comparable import Mismatch
 from jiant_sparse.report.figures.style import Figure
@@ -243,7 +243,7 @@ def _shade(axes: Axes, best: pd.DataFrame) -> None:
 def _fronts(panels: Sequence[CostPanel]) -> list[str]:
     """The labels on the front of each panel that has one."""
     named = {panel.name: ", ".join(front(panel.measured).index) for panel in panels if panel.pareto}
-    return [f"Pareto front by {name}: {render.printable(on)}." for name, on in named.items()]
+    return [f"Pareto front by {name}: {numbers.printable(on)}." for name, on in named.items()]
 
 
 def _gist(panels: Sequence[CostPanel]) -> str:

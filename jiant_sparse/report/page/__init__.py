@@ -13,13 +13,13 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from jiant_sparse.report import notes, render
+from jiant_sparse.report import notes, numbers
 from jiant_sparse.report.claims import Verdict
 from jiant_sparse.report.figures import Figure
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.oddities import Oddity
 from jiant_sparse.report.page import plots, views
-from jiant_sparse.report.render import DASH, Cell, Table
+from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables.verdicts import digits_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -116,7 +116,7 @@ def _environment() -> Environment:
     )
     formats = ("fixed", "signed", "percent", "count", "seconds", "size")
     environment.filters.update(
-        {name: getattr(render, name) for name in formats},
+        {name: getattr(numbers, name) for name in formats},
         classes=classes,
         digits_of=digits_of,
         inline=inline,
@@ -154,7 +154,7 @@ def slots(table: Table) -> list[dict[str, Any]]:
 def classes(cell: Cell) -> str:
     """The classes of a table's cell."""
     names = [cell.tone] if cell.tone else []
-    if pd.isna(cell.value) and cell.text in ("", DASH):
+    if pd.isna(cell.value) and cell.text in ("", numbers.DASH):
         names.append("none")
     if len(cell.text) > LONG:
         names.append("long")

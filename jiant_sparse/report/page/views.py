@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from jiant_sparse.report import notes
 from jiant_sparse.report.frame import Frame
+from jiant_sparse.report.numbers import DASH, count, fixed, seconds, size
 from jiant_sparse.report.page.plots import Span, span
 from jiant_sparse.report.readings import reading_of
-from jiant_sparse.report.render import DASH, count, fixed, seconds, size
 from jiant_sparse.schema.record import Machine, Record, flatten
 
 # Packages that move numbers most; the head of the page names these alone.
