@@ -19,7 +19,7 @@ from jiant_sparse.report.figures import Figure
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.oddities import Oddity
 from jiant_sparse.report.page import plots, views
-from jiant_sparse.report.table import DASH, Cell, Table
+from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables.verdicts import digits_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -154,7 +154,7 @@ def slots(table: Table) -> list[dict[str, Any]]:
 def classes(cell: Cell) -> str:
     """The classes of a table's cell."""
     names = [cell.tone] if cell.tone else []
-    if pd.isna(cell.value) and cell.text in ("", DASH):
+    if pd.isna(cell.value) and cell.text in ("", numbers.DASH):
         names.append("none")
     if len(cell.text) > LONG:
         names.append("long")
