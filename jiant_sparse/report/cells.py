@@ -155,8 +155,9 @@ def _percent(fraction: float | None) -> float | None:
 
 def _share(params: Params | None, count: str) -> float | None:
     number = getattr(params, count, None)
-    known = params is not None and params.eligible and number is not None
-    return 100 * number / params.eligible if params and known else None
+    if params is None or not params.eligible or number is None:
+        return None
+    return 100 * number / params.eligible
 
 
 def test_percent(record: Record) -> float | None:

@@ -46,17 +46,20 @@ def curves(frame: Frame) -> dict[str, dict[float, str]]:
 def _of(records: Iterable[Record]) -> tuple[float, dict[str, str]] | None:
     """The density of a method's records, and by task their other settings as text; None if they
     have several densities or none, or if the settings of a task differ."""
-    densities, fields = set(), {}
+    densities: set[float] = set()
+    fields: dict[str, str] = {}
     for record in records:
         method = record.settings.get("method")
         if not isinstance(method, Mapping):
             return None
         density = method.get("density")
         number = isinstance(density, (int, float)) and not isinstance(density, bool)
-        densities.add(float(density) if number and 0 < density <= 1 else None)
+        if not number or not 0 < density <= 1:
+            return None
+        densities.add(float(density))
         others = {name: value for name, value in method.items() if name != "density"}
         shared = [record.settings.get(name) for name in SHARED]
         text = json.dumps([others, shared], sort_keys=True, default=str)
         if fields.setdefault(record.cell.task, text) != text:
             return None
-    return (densities.pop(), fields) if len(densities) == 1 and None not in densities else None
+    return (densities.pop(), fields) if len(densities) == 1 else None

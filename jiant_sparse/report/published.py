@@ -235,7 +235,7 @@ def _sizes(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
 def _training(train: Any) -> dict[str, Any]:
     if not isinstance(train, Mapping):
         return {"training": None}
-    absent, known = object(), _UNSAID | train
+    absent, known = object(), _UNSAID | dict(train)
     return {
         name: known.get(name)
         for name, expected in TRAINING.items()
