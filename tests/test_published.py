@@ -86,13 +86,6 @@ def test_percent_tuned() -> None:
     assert published.percent_tuned(None) is None
 
 
-def test_figure_4_has_all_pairs_of_both_tables() -> None:
-    points = published.figure4()
-    assert [point[0] for point in points] == [*range(1, 11)]
-    assert sum(point[1] for point in points) == 2 * 10 * 8
-    assert points[0] == (1, 16, 3.125, 2.8696)
-
-
 def test_figure_5_by_part_task_and_density() -> None:
     curves = published.figure5()
     assert {part for part, _ in curves} == {*published.FIGURE5}

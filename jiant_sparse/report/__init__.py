@@ -5,12 +5,9 @@ from pathlib import Path
 
 from jiant_sparse.errors import InputError, suggest
 from jiant_sparse.report import figures, oddities, output, tables
-from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.claims import judge
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.frame import Frame, arrange
-from jiant_sparse.report.page import Parts
-from jiant_sparse.report.page import render as render_page
+from jiant_sparse.report.frame import Frame, load
+from jiant_sparse.report.page import Content, render_page
 from jiant_sparse.report.terminal import as_text
 
 # The method that the paper tests against all others.
@@ -43,13 +40,12 @@ def build(
     Raises InputError if `directory` is missing or holds no usable record, or if no method is
     labelled `reference`.
     """
-    collection = collect(directory)
-    frame, summary = arrange(collection), summarise(collection)
+    frame = load(directory)
     chosen = _reference(frame, reference)
     judged = judge(frame)
     made = tables.make(frame, chosen, judged)
-    drawn = figures.draw(summary)
-    parts = Parts(
+    drawn = figures.draw(frame)
+    content = Content(
         tables={table.name: table for table in made},
         figures=drawn.figures,
         absent_figures=drawn.absent,
@@ -57,7 +53,7 @@ def build(
         oddities=oddities.oddities(frame),
     )
     target = directory / "report" if output_dir is None else output_dir
-    page = output.write(target, made, parts.figures, render_page(summary, parts))
+    page = output.write(target, made, content.figures, render_page(frame, content))
     return Report(
         text=as_text(frame, made),
         page=page,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from jiant_sparse.report import stochastic
+from jiant_sparse.report import published
 from jiant_sparse.report.claims.bootstrap import DECIMALS, Replicates
 from jiant_sparse.report.numbers import fixed, signed
 from jiant_sparse.report.published import METHODS
@@ -23,7 +23,7 @@ OTHERS = tuple(key for key in METHODS if key != BASE)
 MOST = len(OTHERS) // 2 + 1
 TOP = 3
 STOCHASTIC, TOP_TUNING, BITFIT = "stochastic_tuning", "top_tuning", "bitfit"
-TITLES = {**stochastic.METHODS, **METHODS}
+TITLES = {**published.STOCHASTIC_METHODS, **METHODS}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from jiant_sparse.report import published, stochastic
+from jiant_sparse.report import published
 from jiant_sparse.report.claims import findings
 from jiant_sparse.report.claims.bootstrap import Replicates, with_average
 from jiant_sparse.report.claims.findings import (
@@ -191,21 +191,21 @@ CLAIMS = (
     PaperClaim(
         "7",
         "Stochastic Tuning >= Top Tuning > FullTuning",
-        f"{stochastic.SOURCE}, section 3.2",
+        f"{published.STOCHASTIC_SOURCE}, section 3.2",
         "the smaller of the two steps, points of AVG",
         findings.stochastic_order,
         keys=(STOCHASTIC, TOP_TUNING, BASE),
         needs=(STOCHASTIC, TOP_TUNING, BASE),
-        tasks=stochastic.TASKS,
+        tasks=published.STOCHASTIC_TASKS,
     ),
     PaperClaim(
         "8",
         f"Stochastic Tuning is over {MARGIN:g} points better than BitFit",
-        f"{stochastic.SOURCE}, section 3.2",
+        f"{published.STOCHASTIC_SOURCE}, section 3.2",
         "points of AVG above BitFit",
         partial(findings.above, one=STOCHASTIC, other=BITFIT, margin=MARGIN),
         keys=(STOCHASTIC, BITFIT),
         needs=(STOCHASTIC, BITFIT),
-        tasks=stochastic.TASKS,
+        tasks=published.STOCHASTIC_TASKS,
     ),
 )

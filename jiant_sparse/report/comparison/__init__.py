@@ -7,8 +7,6 @@ from pathlib import Path
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import notes, output
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
 from jiant_sparse.report.comparison.pairs import PUBLISHED
 from jiant_sparse.report.comparison.sets import Difference, ResultSet, differences, label
 from jiant_sparse.report.comparison.table import comparison
@@ -46,9 +44,9 @@ def compare(
     against = None if base is None else sets[base]
     apart = differences(sets)
     table = comparison(sets, against, apart)
-    summaries = [summarise(collect(directory)) for directory in directories]
-    ranked = any(ranks.why_absent(summary) is None for summary in summaries)
-    figures = [ranks.ranks(summaries)] if ranked else []
+    frames = [item.frame for item in sets]
+    ranked = any(ranks.why_absent(frame) is None for frame in frames)
+    figures = [ranks.ranks(frames)] if ranked else []
     page = render_template(
         "compare.html",
         sets=sets,

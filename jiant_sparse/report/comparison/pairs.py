@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from jiant_sparse.report import published
 from jiant_sparse.report.comparison.sets import ResultSet
 from jiant_sparse.report.frame import spread
-from jiant_sparse.report.published import AVERAGE
+from jiant_sparse.report.published import AVERAGE, STOCHASTIC_SPLIT
 from jiant_sparse.report.statistics import (
     LEVEL,
     MINIMUM_RUNS,
@@ -17,7 +17,6 @@ from jiant_sparse.report.statistics import (
     holm,
     welch_contrast,
 )
-from jiant_sparse.report.stochastic import SPLIT
 from jiant_sparse.schema.record import Record
 
 PUBLISHED = "published"
@@ -209,7 +208,7 @@ _ALIKE: tuple[tuple[str, Callable[[Record], Any]], ...] = (
     ("metric is {}, not {}", lambda record: record.primary and record.primary.name),
     (
         "on one side the test set also chose the best step",
-        lambda record: record.settings.get("split") == SPLIT,
+        lambda record: record.settings.get("split") == STOCHASTIC_SPLIT,
     ),
     (
         "other test rows were left out",
