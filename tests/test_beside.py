@@ -9,12 +9,13 @@ import pytest
 from scipy.stats import ttest_ind_from_stats
 from support.records import PUBLISHED_TRAINING, failure, record, settings, write
 
-from jiant_sparse.report import build, published, rendering
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
+from jiant_sparse.report import build, published
+from jiant_sparse.report.frame import load
+from jiant_sparse.report.render import to_markdown
 from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables import beside
 from jiant_sparse.report.tables.results import results
+from jiant_sparse.report.terminal import as_text
 
 SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 DATA = Path(published.__file__).parent / "published"
@@ -49,9 +50,9 @@ def test_settings_that_are_not_recorded_are_departures() -> None:
 
 def told(directory: Path) -> tuple[str, str]:
     """What the terminal shows, and the tables as Markdown, one after the other."""
-    summary = summarise(collect(directory))
+    summary = load(directory)
     tables = [table for table in (results(summary), beside.published(summary)) if table]
-    return rendering.as_text(summary, tables), "\n".join(map(rendering.markdown, tables))
+    return as_text(summary, tables), "\n".join(map(to_markdown, tables))
 
 
 def test_comparability_stands_beside_the_published_values(tmp_path: Path) -> None:
@@ -116,11 +117,11 @@ def test_every_published_file_has_a_source() -> None:
 
 
 def table_of(directory: Path) -> Table:
-    return results(summarise(collect(directory)))
+    return results(load(directory))
 
 
 def beside_of(directory: Path) -> Table:
-    table = beside.published(summarise(collect(directory)))
+    table = beside.published(load(directory))
     assert table is not None
     return table
 
@@ -185,10 +186,8 @@ def test_the_published_average_stands_beside_all_seven_tasks(tmp_path: Path) -> 
 
 def test_nothing_published_is_no_table(tmp_path: Path) -> None:
     directory = write(tmp_path, record("sst", "sam", 0))
-    assert beside.published(summarise(collect(directory))) is None
-    assert "Published" not in rendering.as_text(
-        summarise(collect(directory)), [table_of(directory)]
-    )
+    assert beside.published(load(directory)) is None
+    assert "Published" not in as_text(load(directory), [table_of(directory)])
 
 
 def test_mixout_is_held_against_the_paper_only_with_its_tuned_share() -> None:

@@ -8,24 +8,24 @@ import pytest
 from support.pages import page_of
 from support.records import cells, failure, lines, provenance, record, write
 
-from jiant_sparse.report import build, caveats, rendering, words
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
+from jiant_sparse.report import build, notes
 from jiant_sparse.report.comparison.pairs import compare
 from jiant_sparse.report.comparison.sets import Set
 from jiant_sparse.report.comparison.table import comparison
 from jiant_sparse.report.figures import tradeoff
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.page import views
-from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.render import to_csv, to_markdown
 from jiant_sparse.report.tables.parameters import parameters
 from jiant_sparse.report.tables.results import results
+from jiant_sparse.report.terminal import as_text
 from jiant_sparse.schema.record import Params, Record
 
 AS_TEST = {"split": "dev_as_test"}
 
 
-def summary(directory: Path, *records: Record) -> Summary:
-    return summarise(collect(write(directory, *records)))
+def summary(directory: Path, *records: Record) -> Frame:
+    return load(write(directory, *records))
 
 
 def chosen(
@@ -53,7 +53,7 @@ ALL = (
 def test_scores_of_the_set_that_chose(tmp_path: Path) -> None:
     # A failed cell and one without a value have no score that could be of another set.
     others = [failure("rte", "sam", 1, "no"), record("rte", "sam", 2, None)]
-    assert caveats.chosen_on_test(summary(tmp_path, chosen(), *others)) == ALL
+    assert notes.chosen_on_test(summary(tmp_path, chosen(), *others)) == ALL
 
 
 def short(task: str, seed: int, left_out: dict[str, int], **changes: Any) -> Record:
@@ -70,12 +70,12 @@ def test_rows_that_were_left_out_are_told_with_the_results(tmp_path: Path) -> No
         "CB: 1 test rows do not fit max_seq_length and were not scored (1 of 2 cells).",
         "WSC: 4 of 10 dev and 15 of 20 test rows do not fit max_seq_length and were not scored.",
     ]
-    assert caveats.left_out(found) == said
+    assert notes.left_out(found) == said
     table = results(found)
     assert set(said) <= {*table.notes}
-    assert said[1] in " ".join(rendering.as_text(found, [table]).split())
+    assert said[1] in " ".join(as_text(found, [table]).split())
     assert said[1] in page_of(found.directory)
-    assert caveats.left_out(summary(tmp_path / "none", short("wsc", 0, {}))) == []
+    assert notes.left_out(summary(tmp_path / "none", short("wsc", 0, {}))) == []
 
 
 def test_scores_of_fewer_rows_are_not_compared(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_scores_of_fewer_rows_are_not_compared(tmp_path: Path) -> None:
 def test_other_splits_say_nothing(tmp_path: Path) -> None:
     records = [record("rte", "sam", k, setting={"split": s}) for k, s in enumerate(("files", None))]
     found = summary(tmp_path, *records, chosen("rte", "sam", 2, None))
-    assert caveats.chosen_on_test(found) == ""
+    assert notes.chosen_on_test(found) == ""
     assert not any("chose" in note for note in results(found).notes)
 
 
@@ -105,7 +105,7 @@ def test_of_mixed_splits_it_is_said_which(tmp_path: Path) -> None:
         # Without a score a method is of neither kind.
         failure("rte", "mixout", 0, "no"),
     ]
-    found = caveats.chosen_on_test(summary(tmp_path, *records))
+    found = notes.chosen_on_test(summary(tmp_path, *records))
     assert found.startswith("7 of the 11 scores are of the set that also chose each run's best")
     assert found.endswith(
         ": bitfit (RTE), lora, sam (CB). They are optimistic, and not comparable with the others "
@@ -115,7 +115,7 @@ def test_of_mixed_splits_it_is_said_which(tmp_path: Path) -> None:
 
 def test_many_places_are_counted(tmp_path: Path) -> None:
     tuned = [chosen(method=f"m{k}") for k in range(8)]
-    found = caveats.chosen_on_test(summary(tmp_path, record(), *tuned))
+    found = notes.chosen_on_test(summary(tmp_path, record(), *tuned))
     assert ": m0, m1, m2, m3, m4, m5 and 2 more. They" in found
 
 
@@ -133,7 +133,7 @@ def test_terminal_and_files_say_it_and_the_page_once(tmp_path: Path) -> None:
 
 def test_they_are_not_comparable_with_the_published_values(tmp_path: Path) -> None:
     found = summary(tmp_path, *(chosen(seed=k, test=0.7 + k / 50) for k in range(3)))
-    assert words.comparability(found) == (False, "not comparable: split is dev_as_test")
+    assert notes.comparability(found) == (False, "not comparable: split is dev_as_test")
 
 
 def test_nor_with_a_test_set_that_chose_nothing(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_a_metric_that_was_asked_for_is_no_mistake(tmp_path: Path) -> None:
         cell = record("mrpc", setting=setting)
         primary = cell.primary.model_copy(update={"name": got})
         found = summary(tmp_path / f"{asked}-{got}", cell.model_copy(update={"primary": primary}))
-        assert results(found).columns[1].subtitle == words.SHORT[got]
-        return [text for text in words.warnings(found) if "metric" in text]
+        assert results(found).columns[1].subtitle == notes.SHORT[got]
+        return [text for text in notes.warnings(found) if "metric" in text]
 
     assert mrpc("f1", "f1") == mrpc("acc_and_f1", "acc_and_f1") == []
     for asked in ("f1", None, ["acc"]):
@@ -194,9 +194,9 @@ def test_the_share_of_one_step(tmp_path: Path) -> None:
 
 def test_fixed_weights_are_told_as_ever(tmp_path: Path) -> None:
     found = summary(tmp_path, record("rte", "sam"), moving(moved=None))
-    assert caveats.per_step(found.rows) == ""
+    assert notes.per_step(found.rows) == ""
     for table in (results(found), parameters(found)):
-        assert "per step" not in rendering.markdown(table).casefold()
+        assert "per step" not in to_markdown(table).casefold()
     assert cells(parameters(found), "stochastic_tuning")["tuned"].text == "40.00"
     drawn = tradeoff.draw_tuned(found)
     assert "one step" not in drawn.svg + " ".join(drawn.notes)
@@ -215,7 +215,7 @@ def test_counts_of_moving_weights(tmp_path: Path) -> None:
     assert by_method["stochastic_tuning"]["moved_per_step"] == 11.5
     assert by_method["stochastic_tuning"]["selected"] == 410
     assert by_method["sam"]["moved_per_step"] is None
-    text = rendering.plain_csv(table)
+    text = to_csv(table)
     assert [line["moved_per_step"] for line in csv.DictReader(text.splitlines())] == ["", "11.5"]
     assert any(note.startswith("Per step: ") for note in table.notes)
 
@@ -224,7 +224,7 @@ def test_more_changed_than_was_ever_selected_is_an_alarm(tmp_path: Path) -> None
     found = summary(tmp_path, moving(changed=500))
     assert cells(parameters(found), "stochastic_tuning")["changed"].tone == "alarm"
     said = "50.00 % of the weights changed, but 40.00 % were ever selected (rte)."
-    assert f"stochastic_tuning: {said}" in words.warnings(found)
+    assert f"stochastic_tuning: {said}" in notes.warnings(found)
 
 
 def test_the_page_says_per_step(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_the_page_says_per_step(tmp_path: Path) -> None:
     (task,) = page[page.index('<section id="tasks">') :].split("<tbody>")[1:2]
     assert "1.00<small>per step</small>" in task and task.count("per step") == 1
     assert "<dt>moved per step</dt><dd>10</dd>" in page
-    shown = views.tasks(summarise(collect(directory)))[0].groups
+    shown = views.tasks(load(directory))[0].groups
     facts = [dict(view.cells[0].parts[1][1]) for view in shown]
     assert ["moved per step" in known for known in facts] == [False, True]
 

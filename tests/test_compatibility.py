@@ -9,10 +9,9 @@ import pytest
 from scipy import stats
 from support.records import failure, published_data, record, write
 
-from jiant_sparse.report import compatibility, published, words
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
+from jiant_sparse.report import compatibility, notes, published
 from jiant_sparse.report.compatibility import Compatibility
+from jiant_sparse.report.frame import load
 from jiant_sparse.report.statistics import Sample
 from jiant_sparse.report.summary import Row
 from jiant_sparse.schema.record import Data
@@ -29,7 +28,7 @@ def row(directory: Path, scores: dict[str, Sequence[float]], **setting: Any) -> 
         for task, values in scores.items()
         for seed, value in enumerate(values)
     ]
-    (found,) = summarise(collect(write(directory, *records))).rows
+    (found,) = load(write(directory, *records)).rows
     return found
 
 
@@ -100,7 +99,7 @@ def test_another_experiment_is_not_comparable_whatever_its_numbers(tmp_path: Pat
 def test_one_record_of_another_experiment_is_enough(tmp_path: Path) -> None:
     records = [record("rte", "sam", seed, 0.76) for seed in range(3)]
     odd = record("rte", "sam", 3, 0.77, setting={"model": "tiny"})
-    found = summarise(collect(write(tmp_path, *records, odd))).rows[0].groups[0]
+    found = load(write(tmp_path, *records, odd)).rows[0].groups[0]
     assert compatibility.of(found) == Compatibility("not comparable", None, ("model is tiny",))
 
 
@@ -127,17 +126,17 @@ def test_other_rows_than_the_authors_are_not_comparable(
     tmp_path: Path, data: Data | None, reason: str
 ) -> None:
     records = [record("rte", "sam", seed, 0.76 + seed / 100, data=data) for seed in range(4)]
-    summary = summarise(collect(write(tmp_path, *records)))
+    summary = load(write(tmp_path, *records))
     found = compatibility.of(summary.rows[0].groups[0])
     assert found == Compatibility("not comparable", None, (reason,))
-    assert words.comparability(summary) == (False, f"not comparable: {reason}")
+    assert notes.comparability(summary) == (False, f"not comparable: {reason}")
 
 
 def test_a_variant_is_never_the_papers_task(tmp_path: Path) -> None:
     """Whatever its rows: the authors' own, even."""
     like = {"task": {"name": "mine", "like": "rte", "metric": "acc"}}
     records = [record("mine", "sam", seed, 0.84 + seed / 100, setting=like) for seed in range(4)]
-    (found,) = summarise(collect(write(tmp_path, *records))).rows
+    (found,) = load(write(tmp_path, *records)).rows
     assert found.groups[0].published is None
     assert compatibility.of(found.groups[0]) is compatibility.of_average(found) is None
 
@@ -151,7 +150,7 @@ def test_the_table_is_that_of_the_data(tmp_path: Path) -> None:
 def test_nothing_published_or_nothing_measured_is_nothing(tmp_path: Path) -> None:
     records = [record("rte", "fish", 0, 0.7), record("sst", "sam", 0, 0.7)]
     failed = failure("rte", "sam", 0, "diverged")
-    summary = summarise(collect(write(tmp_path, *records, failed)))
+    summary = load(write(tmp_path, *records, failed))
     assert [compatibility.of(group) for group in summary.groups] == [None] * 4
     assert [compatibility.of_average(row) for row in summary.rows] == [None] * 2
 

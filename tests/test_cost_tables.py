@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 from support.records import cells, failure, lines, plan, provenance, record, write
 
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.table import Cell
 from jiant_sparse.report.tables.times import (
     step_time,
@@ -22,8 +20,8 @@ from jiant_sparse.schema.record import Cost, Machine, Record
 SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
 
 
-def summary(directory: Path, *records: Record) -> Summary:
-    return summarise(collect(write(directory, *records)))
+def summary(directory: Path, *records: Record) -> Frame:
+    return load(write(directory, *records))
 
 
 def timed(
@@ -223,7 +221,7 @@ def test_times_of_a_method_that_has_no_record(tmp_path: Path) -> None:
     write(tmp_path, timed(20.0))
     directory = tmp_path / "bench"
     plan(["rte"], ["sam", "lora"], 1).write(directory)
-    table = time_to_stop(summarise(collect(directory)))
+    table = time_to_stop(load(directory))
     assert cells(table, "lora")["RTE"] == Cell(note="paper 4.87 h")
     untimed = summary(tmp_path / "none", timed(None))
     assert time_to_stop(untimed).title == "Time to stop (s)"

@@ -6,16 +6,14 @@ from typing import Any
 import pytest
 from support.records import cells, lines, record, write
 
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.table import Cell
 from jiant_sparse.report.tables.parameters import parameters
 from jiant_sparse.schema.record import Params, Record
 
 
-def summary(directory: Path, *records: Record) -> Summary:
-    return summarise(collect(write(directory, *records)))
+def summary(directory: Path, *records: Record) -> Frame:
+    return load(write(directory, *records))
 
 
 def counted(seed: int = 0, /, task: str = "rte", method: str = "sam", **changes: Any) -> Record:

@@ -13,8 +13,7 @@ from scipy import stats
 from support.records import record, settings, write
 
 from jiant_sparse.report import published
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
+from jiant_sparse.report.frame import load
 from jiant_sparse.report.oddities import ODDITIES, Oddity, oddities
 from jiant_sparse.report.statistics import Sample, pooled
 
@@ -35,7 +34,7 @@ EXAMPLES = {"RTE": 277, "CB": 56, "COPA": 100, "WSC": 104}
 
 def shown(tmp_path: Path, *pairs: tuple[str, str], **setting: object) -> tuple[Oddity, ...]:
     records = [record(task, method, setting=setting) for task, method in pairs]
-    return oddities(summarise(collect(write(tmp_path, *records))))
+    return oddities(load(write(tmp_path, *records)))
 
 
 def about(*words: str) -> Oddity:

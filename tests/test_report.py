@@ -12,8 +12,7 @@ from support.records import failure, plan, record, write
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import build
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
+from jiant_sparse.report.frame import load
 from jiant_sparse.report.summary import Spread, largest_first
 from jiant_sparse.schema.manifest import Manifest
 from jiant_sparse.schema.record import Params, Primary
@@ -115,7 +114,7 @@ def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
 def test_average_is_the_mean_of_means_and_of_deviations(tmp_path: Path) -> None:
     values = {task: [0.5 + 0.05 * i, 0.52 + 0.06 * i, 0.6] for i, task in enumerate(SEVEN)}
     records = [record(t, "sam", k, v) for t, vs in values.items() for k, v in enumerate(vs)]
-    average = summarise(collect(write(tmp_path, *records))).rows[0].average
+    average = load(write(tmp_path, *records)).rows[0].average
     mean = statistics.mean(100 * statistics.mean(vs) for vs in values.values())
     assert average.mean == pytest.approx(mean)
     assert average.std == pytest.approx(
@@ -130,7 +129,7 @@ def test_average_of_some_tasks_is_incomplete(tmp_path: Path) -> None:
     record("cb", "sam", 0).write(directory / "cb" / "sam" / "seed-0")
     plan(["rte", "cb"], ["sam", "random"], 2).write(directory)
     report = build(directory)
-    averages = {row.label: row.average for row in summarise(collect(directory)).rows}
+    averages = {row.label: row.average for row in load(directory).rows}
     assert averages["random"].mean is None and averages["random"].rank is None
     assert averages["sam"].mean is not None and averages["sam"].std is None
     assert averages["sam"].published is None
@@ -165,12 +164,12 @@ def test_missing_and_failed_cells_are_seen_everywhere(tmp_path: Path) -> None:
 
 def test_the_manifest_gives_the_order(tmp_path: Path) -> None:
     directory = write(tmp_path, *(record(t, m, 0) for t in ("rte", "cb") for m in ("sam", "lora")))
-    without = summarise(collect(directory))
+    without = load(directory)
     assert [task.label for task in without.tasks] == ["rte", "cb"]
     assert [row.label for row in without.rows] == ["lora", "sam"]
     assert without.missing is None and "missing unknown" in build(directory).text
     plan(["cb", "rte"], ["sam"], 1).write(directory)
-    ordered = summarise(collect(directory))
+    ordered = load(directory)
     assert [task.label for task in ordered.tasks] == ["cb", "rte"]
     assert [row.label for row in ordered.rows] == ["sam", "lora"]
     assert (ordered.missing, ordered.unplanned) == (0, 2)
@@ -330,12 +329,12 @@ def test_a_failed_record_does_not_choose_the_published_table(tmp_path: Path) -> 
         failure("rte", "sam", 0, "x"),
         *(record("rte", "sam", seed, 0.75, setting=perturbed) for seed in (1, 2, 3)),
     )
-    (group,) = summarise(collect(directory)).groups
+    (group,) = load(directory).groups
     assert (group.published.table, group.published.mean, group.departures) == (2, 75.74, ())
 
 
 def test_seeds_of_two_tables_are_comparable_with_neither(tmp_path: Path) -> None:
     whole = record("rte", "sam", 0, 0.75)
     reduced = record("rte", "sam", 1, 0.75, setting={"drop_train": 0.1})
-    (group,) = summarise(collect(write(tmp_path, whole, reduced))).groups
+    (group,) = load(write(tmp_path, whole, reduced)).groups
     assert group.departures == ("drop_train is 0.0 and 0.1",)

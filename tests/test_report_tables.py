@@ -8,12 +8,13 @@ import pytest
 from support.records import failure, plan, record, write
 
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report import build, numbers, published, rendering
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
+from jiant_sparse.report import build, numbers, published
+from jiant_sparse.report.frame import load
+from jiant_sparse.report.render import to_csv, to_markdown
 from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables import beside
 from jiant_sparse.report.tables.results import results
+from jiant_sparse.report.terminal import as_text
 from jiant_sparse.report.words import seeds_of
 from jiant_sparse.schema.record import Primary
 
@@ -22,9 +23,9 @@ SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 
 def told(directory: Path) -> tuple[str, str]:
     """What the terminal shows, and the tables as Markdown, one after the other."""
-    summary = summarise(collect(directory))
+    summary = load(directory)
     tables = [table for table in (results(summary), beside.published(summary)) if table]
-    return rendering.as_text(summary, tables), "\n".join(map(rendering.markdown, tables))
+    return as_text(summary, tables), "\n".join(map(to_markdown, tables))
 
 
 METRICS = (
@@ -98,7 +99,7 @@ def test_foreign_strings_command_neither_terminal_nor_markdown(tmp_path: Path) -
 
 
 def table_of(directory: Path) -> Table:
-    return results(summarise(collect(directory)))
+    return results(load(directory))
 
 
 def test_results_mark_means_and_deviations(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_results_mark_means_and_deviations(tmp_path: Path) -> None:
     assert marks == {"sam": (1, 3), "random": (2, 2), "lora": (3, 1), "bitfit": (4, 3)}
     assert rows["sam"][1] == Cell("75.00", 75.0, 1, "5.00", 3, tone="good")
     assert rows["random"][1].tone == "" and rows["random"][2].rank == 2
-    shown = rendering.markdown(table_of(tmp_path / "bench"))
+    shown = to_markdown(table_of(tmp_path / "bench"))
     assert "| sam | **75.00** (1) ± 5.00 (3) | **75.00** (1) ± 5.00 (3) | 0.50 | 0.50 |" in shown
     assert "| bitfit | 55.00 ± 5.00 (3) |" in shown
 
@@ -204,9 +205,7 @@ def test_csv_of_the_results_has_all_that_was_promised(tmp_path: Path) -> None:
         failure("rte", "x", 0, ""),
     )
     plan(["rte"], ["sam", "x"], 4).write(directory)
-    sam, other, average, nothing = csv.DictReader(
-        rendering.plain_csv(table_of(directory)).splitlines()
-    )
+    sam, other, average, nothing = csv.DictReader(to_csv(table_of(directory)).splitlines())
     assert sam == {
         **{"benchmark": "bench", "task": "rte", "method": "sam", "n": "2", "seeds": "0 2"},
         **{"mean": "71.0", "std": "1.0", "rank": "1", "std_rank": "1", "majority": "52.71"},

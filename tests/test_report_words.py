@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from support.records import PUBLISHED_TRAINING, failure, record, write
 
-from jiant_sparse.report import rendering, words
-from jiant_sparse.report.arrange import summarise
+from jiant_sparse.report import notes
 from jiant_sparse.report.claims import State, Verdict
 from jiant_sparse.report.claims.printed import unavailable
 from jiant_sparse.report.claims.questions import Claim
-from jiant_sparse.report.collect import collect
+from jiant_sparse.report.frame import load
+from jiant_sparse.report.render import to_markdown
 from jiant_sparse.report.tables import beside, verdicts
+from jiant_sparse.report.terminal import as_text
 
 SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 
@@ -34,24 +35,24 @@ def test_values_of_one_setting_are_told_together(tmp_path: Path) -> None:
         failure("rte", "random", 0, "x"),
         record("rte", "fish", 0, setting={"model": "not a published method"}),
     )
-    summary = summarise(collect(directory))
-    assert words.comparability(summary) == (
+    summary = load(directory)
+    assert notes.comparability(summary) == (
         False,
         "not comparable: model is tiny, split is files, batch_size is 8 (1 of 3 results), "
         "learning_rate is 0.0003, 0.0006 or 0.003, patience is 0, 10 or unknown, "
         "max_steps is 40, 60 or 100",
     )
     briefly = "model is tiny, split is files and 4 more settings"
-    assert words.apart_briefly(summary) == briefly
-    assert words.comparability_briefly(summary) == f"not comparable: {briefly}"
+    assert notes.apart_briefly(summary) == briefly
+    assert notes.comparability_briefly(summary) == f"not comparable: {briefly}"
 
 
 def test_model_and_split_come_first(tmp_path: Path) -> None:
     later = {"split": "files", "model": "tiny"}
     records = [record("rte", "full_tuning", 0, setting={"drop_train": 0.3})]
     records.append(record("rte", "sam", 0, setting=later))
-    summary = summarise(collect(write(tmp_path, *records)))
-    assert words.comparability(summary)[1] == (
+    summary = load(write(tmp_path, *records))
+    assert notes.comparability(summary)[1] == (
         "not comparable: model is tiny (1 of 2 results), split is files (1 of 2 results), "
         "drop_train is 0.3 (1 of 2 results)"
     )
@@ -63,13 +64,13 @@ def test_one_result_that_departs_does_not_make_all_incomparable(tmp_path: Path) 
     # What has no result is neither.
     failed = failure("rte", "random", 0, "x")
     directory = write(tmp_path, *records, record("wsc", "sam", 0, setting=denser), failed)
-    summary = summarise(collect(directory))
+    summary = load(directory)
     one = "density is 0.01 (1 of 7 results)"
-    assert words.comparability(summary) == (False, f"partly not comparable: {one}")
-    assert words.comparability_briefly(summary) == f"partly not comparable: {one}"
-    assert words.apart_briefly(summary) == one
-    alone = summarise(collect(write(tmp_path / "b", records[0], failed)))
-    assert words.comparability(alone)[0] and words.apart_briefly(alone) == ""
+    assert notes.comparability(summary) == (False, f"partly not comparable: {one}")
+    assert notes.comparability_briefly(summary) == f"partly not comparable: {one}"
+    assert notes.apart_briefly(summary) == one
+    alone = load(write(tmp_path / "b", records[0], failed))
+    assert notes.comparability(alone)[0] and notes.apart_briefly(alone) == ""
 
 
 @pytest.mark.parametrize(
@@ -87,27 +88,27 @@ def test_one_result_that_departs_does_not_make_all_incomparable(tmp_path: Path) 
 def test_a_brief_list_names_two_settings(
     tmp_path: Path, setting: dict[str, Any], said: str
 ) -> None:
-    summary = summarise(collect(write(tmp_path, record("rte", "sam", 0, setting=setting))))
-    assert words.apart_briefly(summary) == said
+    summary = load(write(tmp_path, record("rte", "sam", 0, setting=setting)))
+    assert notes.apart_briefly(summary) == said
     if not said:
-        assert words.comparability_briefly(summary) == words.comparability(summary)[1]
+        assert notes.comparability_briefly(summary) == notes.comparability(summary)[1]
 
 
 def test_metrics_are_one_note(tmp_path: Path) -> None:
     directory = write(tmp_path, *(record(task, "sam", 0) for task in SEVEN))
-    metrics, wsc = words.footnotes(summarise(collect(directory)))
+    metrics, wsc = notes.footnotes(load(directory))
     assert metrics.startswith("CoLA: Matthews correlation. STS-B: mean of Pearson")
     assert metrics.endswith("F1. CB: accuracy, as in the paper.") and wsc.startswith("WSC: ")
-    assert words.footnotes(summarise(collect(write(tmp_path / "b", record("rte", "sam"))))) == []
+    assert notes.footnotes(load(write(tmp_path / "b", record("rte", "sam")))) == []
 
 
 def test_the_terminal_shows_differences_alone_if_all_would_fold(tmp_path: Path) -> None:
     setting = {"model": "tiny", "split": "files", "pooling": "mean"}
     records = [record(task, "sam", 0, setting=setting) for task in SEVEN]
     directory = write(tmp_path, *records[:6], failure("wsc", "sam", 0, "x"))
-    summary = summarise(collect(directory))
+    summary = load(directory)
     table = beside.published(summary)
-    text, markdown = rendering.as_text(summary, [table]), rendering.markdown(table)
+    text, markdown = as_text(summary, [table]), to_markdown(table)
     shown = text.partition("Published beside measured: not comparable\n")[2]
     (row,) = [line for line in shown.splitlines() if line.startswith("sam")]
     assert re.fullmatch(r"sam( +[+−]\d+\.\d\d){6}( +no result){2}", row)
@@ -132,8 +133,8 @@ def test_verdicts_are_a_list_on_the_terminal(tmp_path: Path) -> None:
         verdict("4", "not enough data", published=unavailable()),
         verdict("5", "supported"),
     ]
-    summary = summarise(collect(write(tmp_path, record("rte", "sam", 0))))
-    text = rendering.as_text(summary, [verdicts.verdicts(found)])
+    summary = load(write(tmp_path, record("rte", "sam", 0)))
+    text = as_text(summary, [verdicts.verdicts(found)])
     lines = text.partition("The papers' claims\n")[2].splitlines()
     assert lines == [
         *("(3) supported: Claim 3 \ufffd[2J", "    Reason 3.", "    published: Table 1: 3"),

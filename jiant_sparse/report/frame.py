@@ -44,6 +44,7 @@ that ended well:
     values, seeds     the test values and the seeds that gave them (tuples)
     mean, std   of the test values; the deviation is the population's, unknown below two values
     rank, std_rank    in the task: 1 for the largest mean, the smallest deviation; ties share it
+    best        whether its rank is 1 and another method has a rank
     missing_seeds     planned seeds without a record (tuple); None without a manifest
     missing, failed, undefined  numbers of planned cells without a record, of failed cells, and of
                 cells that ended well without a test value; `missing` is NA without a manifest
@@ -55,15 +56,16 @@ that ended well:
     word        "compatible", "higher" or "lower" by Welch's test, "not comparable", "too few runs"
                 or "no spread"; None if nothing is published or there is no result
     t, df, p    Welch's test of mean - published_mean, two-sided, p not corrected
+    is_average  False
     per_step    whether a cell tuned other weights at each step
     and the means over cells of every count, share and cost of `cells`, under the same names
 
 `averages`, a row for each method, is AVG: the columns of `results`, with
-    task, title "AVG"
+    task, title "AVG"; is_average True
     published_title   "AVG" if the tasks are the paper's, else None
     n, values, seeds, records, missing_seeds  are not there
     mean, std   mean of the tasks' means, and of their deviations; over all tasks or unknown
-    with_value  number of tasks that have a mean
+    with_value, tasks  number of tasks that have a mean, and of all tasks
     missing, failed, undefined  sums over the tasks
     the other means over all cells of the method
 """
@@ -118,6 +120,12 @@ class Frame:
     def scores(self) -> pd.DataFrame:
         """The results, then the averages."""
         return pd.concat([self.results, self.averages], ignore_index=True)
+
+    @property
+    def by_method(self) -> pd.DataFrame:
+        """The same, method by method: its tasks, then its AVG."""
+        places = {label: i for i, label in enumerate(self.methods["method"])}
+        return self.scores.sort_values("method", key=lambda its: its.map(places), kind="stable")
 
     def of(self, method: str) -> pd.DataFrame:
         """The results of the method labelled `method`, in the order of the tasks."""
@@ -246,6 +254,7 @@ def _average(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     row = {"task": AVERAGE, "title": AVERAGE, "published_title": title}
     row |= {"method": first["method"], "key": first["key"]}
     row |= {**means, **sums, "with_value": sum(part["mean"] is not None for part in parts)}
+    row["tasks"] = len(parts)
     row["departures"] = {name: tuple(values) for name, values in apart.items()}
     row |= beside.value(row, value)
     return {**row, **beside.compatibility(row, parts)}
@@ -255,12 +264,15 @@ def _finished(rows: Sequence[Mapping[str, Any]], ok: pd.DataFrame, by: list[str]
     """Results or averages with ranks in each task and the means over the cells of each row."""
     floats = ["mean", "std", "majority", "published_mean", "published_std", "difference"]
     integers = ["missing", "failed", "undefined", "published_table"]
-    integers += [name for name in ("n", "with_value") if name in rows[0]]
+    integers += [name for name in ("n", "with_value", "tasks") if name in rows[0]]
     found = cells.table(rows, [*floats, "t", "df", "p"], integers)
     # Rounded first: two sums of equal real value may differ in their last bit.
     for name, value, ascending in (("rank", "mean", False), ("std_rank", "std", True)):
         values = found[value].round(9).groupby(found["task"])
         found[name] = values.rank(method="min", ascending=ascending).astype("Int64")
+    ranked = found.groupby("task")["rank"].transform("count")
+    found["best"] = (found["rank"].fillna(0) == 1) & (ranked > 1)
+    found["is_average"] = by == ["method"]
     gaps = found["missing"].fillna(0) + found["failed"] + found["undefined"]
     found["complete"] = (gaps == 0).astype(bool)
     means = ok.groupby(by)[[*MEANS]].mean()

@@ -1,13 +1,13 @@
 """Every sentence of the report: what its frames say in words."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report import published, stochastic
+from jiant_sparse.report import stochastic
 from jiant_sparse.report.cells import setting
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import fixed, percent
@@ -109,27 +109,27 @@ def word(results: pd.DataFrame) -> str:
     return "partly not comparable" if is_partly(results) else "not comparable"
 
 
-def reasons(row: Any, parts: pd.DataFrame) -> list[str]:
-    """Why there is no test of a result, or of an AVG over `parts`, against the published value."""
+def reasons(frame: Frame, row: Any) -> list[str]:
+    """Why a result, or an AVG, has no test against the published value."""
     if row.word == "not comparable":
-        return _settings(row.departures)
+        return [f"{name} is {value}" for name, its in row.departures.items() for value in its]
     if row.word == "no spread":
         return ["neither side varies from run to run"]
     if row.word != "too few runs":
         return []
-    short = parts[parts["n"] < MINIMUM_RUNS]
-    lacks = [f"{n} run{'' if n == 1 else 's'}; a test needs {MINIMUM_RUNS}" for n in short["n"]]
-    if row.task != published.AVERAGE:
-        return lacks
-    return [f"{title}: {lack}" for title, lack in zip(short["title"], lacks, strict=True)]
+    if not row.is_average:
+        return [_too_few(row.n)]
+    parts = frame.of(row.method)
+    short = parts[parts["n"] < MINIMUM_RUNS].itertuples()
+    return [f"{part.title}: {_too_few(part.n)}" for part in short]
+
+
+def _too_few(runs: int) -> str:
+    return f"{runs} run{'' if runs == 1 else 's'}; a test needs {MINIMUM_RUNS}"
 
 
 def _departures(results: pd.DataFrame) -> list[dict[str, tuple[str, ...]] | None]:
     return results.loc[results["published_mean"].notna(), "departures"].tolist()
-
-
-def _settings(departures: Mapping[str, Iterable[str]]) -> list[str]:
-    return [f"{name} is {value}" for name, values in departures.items() for value in values]
 
 
 def _apart(results: pd.DataFrame, but: str = "") -> list[str]:
