@@ -59,7 +59,18 @@ class Table:
     data: a row for each measured thing, numbers unrounded, NaN, NA or None = unknown.
     """
 
-    NAMES: ClassVar = ["results", "published", "verdicts", "significance_pooled", "significance_welch", "time_to_stop", "step_time", "time_to_best", "parameters", "comparison"]
+    NAMES: ClassVar = [
+        "results",
+        "published",
+        "verdicts",
+        "significance_pooled",
+        "significance_welch",
+        "time_to_stop",
+        "step_time",
+        "time_to_best",
+        "parameters",
+        "comparison",
+    ]
     name: str
     title: str
     caption: str

@@ -12,7 +12,24 @@ from jiant_sparse.report.published import AVERAGE, RUNS
 from jiant_sparse.report.statistics import LEVEL
 from jiant_sparse.report.table import Cell, Column, Table, Tone, crossed
 
-FIELDS = ["benchmark", "task", "method", "published_mean", "published_std", "published_runs", "table", "mean", "std", "n", "difference", "t", "df", "p", "word", "reasons"]
+FIELDS = [
+    "benchmark",
+    "task",
+    "method",
+    "published_mean",
+    "published_std",
+    "published_runs",
+    "table",
+    "mean",
+    "std",
+    "n",
+    "difference",
+    "t",
+    "df",
+    "p",
+    "word",
+    "reasons",
+]
 TONES: dict[str | None, Tone] = {"compatible": "", "higher": "alarm", "lower": "alarm"}
 # What a title adds if nothing is comparable; the cells then need not say it.
 ALL_APART = ": not comparable"

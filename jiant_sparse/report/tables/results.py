@@ -11,7 +11,24 @@ from jiant_sparse.report.numbers import fixed, percent
 from jiant_sparse.report.published import AVERAGE
 from jiant_sparse.report.table import Cell, Column, Table, crossed, known
 
-FIELDS = ["benchmark", "task", "method", "n", "seeds", "mean", "std", "rank", "std_rank", "majority", "tuned_percent", "drawn_percent", "changed_percent", "missing", "failed", "undefined"]
+FIELDS = [
+    "benchmark",
+    "task",
+    "method",
+    "n",
+    "seeds",
+    "mean",
+    "std",
+    "rank",
+    "std_rank",
+    "majority",
+    "tuned_percent",
+    "drawn_percent",
+    "changed_percent",
+    "missing",
+    "failed",
+    "undefined",
+]
 
 
 def results(frame: Frame) -> Table:

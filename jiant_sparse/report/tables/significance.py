@@ -24,7 +24,19 @@ from jiant_sparse.report.table import Cell, Column, Table, Tone, crossed
 
 # The method whose tests the paper prints.
 PUBLISHED_REFERENCE = "sam"
-FIELDS = ["benchmark", "task", "reference", "method", "n_reference", "n", "t", "df", "p", "holm_p", "hedges_g"]
+FIELDS = [
+    "benchmark",
+    "task",
+    "reference",
+    "method",
+    "n_reference",
+    "n",
+    "t",
+    "df",
+    "p",
+    "holm_p",
+    "hedges_g",
+]
 PUBLISHED_FIELDS = ["published_t", "published_p"]
 
 
