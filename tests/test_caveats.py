@@ -233,9 +233,8 @@ def test_the_page_says_per_step(tmp_path: Path) -> None:
     (task,) = page[page.index('<section id="tasks">') :].split("<tbody>")[1:2]
     assert "1.00<small>per step</small>" in task and task.count("per step") == 1
     assert "<dt>moved per step</dt><dd>10</dd>" in page
-    shown = views.tasks(load(directory))[0].groups
-    facts = [dict(view.cells[0].parts[1][1]) for view in shown]
-    assert ["moved per step" in known for known in facts] == [False, True]
+    facts = [dict(views.cell_facts(r)) for r in load(directory).cells["record"]]
+    assert ["moved per step" in dict(parts["Weights"]) for parts in facts] == [False, True]
 
 
 def test_the_figure_of_shares_says_whose_are_of_one_step(tmp_path: Path) -> None:
@@ -243,6 +242,6 @@ def test_the_figure_of_shares_says_whose_are_of_one_step(tmp_path: Path) -> None
     figure = tradeoff.draw_tuned(found)
     assert "Share of one step: stochastic_tuning." in figure.svg
     assert PER_STEP in figure.notes
-    assert tradeoff.tuned_percent(found.row("stochastic_tuning")) == 1
+    assert tradeoff.costs(found).loc["stochastic_tuning", "tuned"] == 1
     # Nothing published is drawn: the caption does not speak of it.
     assert "seven tasks" not in figure.caption and figure.beside == ()

@@ -99,7 +99,8 @@ def _panel(axes: Axes, key: str, part: str, points: pd.DataFrame, tasks: pd.Data
         if key == PUBLISHED_KEY and (known := _published(task.published_title, part)):
             axes.plot(*zip(*known, strict=True), **style.look(place, **_QUIET))
         found = points[points["task"] == task.task].dropna(subset=part)
-        axes.plot(found["density"], found[part], **style.look(place, zorder=3))
+        # Rounded: ticks over noise in the last digits would be long.
+        axes.plot(found["density"], found[part].round(6), **style.look(place, zorder=3))
     style.log_axis(axes, "x")
     axes.set_title(f"{style.shown(key)}: {PARTS[part]}")
     axes.set_xlabel("density (fraction of the weights, log)")

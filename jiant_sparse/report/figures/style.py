@@ -157,6 +157,9 @@ def panels(
 def finish(canvas: Canvas, figure: Figure) -> Figure:
     """The figure with its SVG and its PNG, both without a date."""
     svg, png = io.StringIO(), io.BytesIO()
+    # Laid out once for both files, which saves half of the time.
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     canvas.savefig(svg, format="svg", metadata=nothing)
     canvas.savefig(png, format="png", dpi=144)
