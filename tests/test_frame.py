@@ -1,6 +1,7 @@
 """The frames of a benchmark: each column, what is unknown, and which published value it meets."""
 
 import math
+import statistics
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from support.records import failure, plan, record, write
 
-from jiant_sparse.report import frame, published, stochastic
+from jiant_sparse.report import frame, published
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.schema.record import Cost, Params, Primary, Record
 
@@ -59,6 +60,36 @@ def test_a_cell_is_a_row(tmp_path: Path) -> None:
 def test_a_time_without_its_parts_is_unknown(tmp_path: Path, changes: dict[str, Any]) -> None:
     (cell,) = load(tmp_path, record(**changes)).cells.itertuples()
     assert math.isnan(cell.stop_seconds) and math.isnan(cell.best_seconds)
+
+
+def test_the_manifest_gives_the_order(tmp_path: Path) -> None:
+    directory = write(tmp_path, *(record(t, m, 0) for t in ("rte", "cb") for m in ("sam", "lora")))
+    without = frame.load(directory)
+    assert without.tasks["task"].tolist() == ["rte", "cb"]
+    assert without.methods["method"].tolist() == ["lora", "sam"]
+    plan(["cb", "rte"], ["sam"], 1).write(directory)
+    ordered = frame.load(directory)
+    assert ordered.tasks["task"].tolist() == ["cb", "rte"]
+    assert ordered.methods["method"].tolist() == ["sam", "lora"]
+    assert (ordered.missing, ordered.unplanned) == (0, 2)
+
+
+def test_average_is_the_mean_of_means_and_of_deviations(tmp_path: Path) -> None:
+    values = {task: [0.5 + 0.05 * i, 0.52 + 0.06 * i, 0.6] for i, task in enumerate(SEVEN)}
+    records = [record(t, "sam", k, v) for t, vs in values.items() for k, v in enumerate(vs)]
+    (average,) = load(tmp_path, *records).averages.itertuples()
+    mean = statistics.mean(100 * statistics.mean(vs) for vs in values.values())
+    assert average.mean == pytest.approx(mean)
+    std = statistics.mean(100 * statistics.pstdev(vs) for vs in values.values())
+    assert average.std == pytest.approx(std)
+    assert (average.published_mean, average.published_std) == (77.12, 1.51)
+    assert average.difference == pytest.approx(mean - 77.12)
+
+
+def test_a_failed_record_does_not_choose_the_published_table(tmp_path: Path) -> None:
+    records = [record("rte", "sam", seed, 0.75, setting=REDUCED) for seed in (1, 2, 3)]
+    row = result(load(tmp_path, failure("rte", "sam", 0, "x"), *records))
+    assert (row.published_table, row.published_mean, row.departures) == (2, 75.74, {})
 
 
 def test_a_result_counts_cells_and_ranks_means(tmp_path: Path) -> None:
@@ -156,7 +187,7 @@ def test_the_table_of_most_records_is_usual(tmp_path: Path) -> None:
 
 def test_methods_stand_in_the_order_of_the_papers(tmp_path: Path) -> None:
     expected = [*published.METHODS]
-    expected += [key for key in stochastic.METHODS if key not in published.METHODS]
+    expected += [key for key in published.STOCHASTIC_METHODS if key not in published.METHODS]
     found = load(tmp_path, *(record("rte", key) for key in (*sorted(expected), "fish")))
     assert found.methods["method"].tolist() == [*expected, "fish"]
     assert found.methods["title"].tolist()[:2] == ["FullTuning", "Random"]

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from support.records import record, settings, write
+from support.records import PUBLISHED_TRAINING, record, settings, write
 
 from jiant_sparse.report import published
 from jiant_sparse.report.frame import load
@@ -84,13 +85,6 @@ def test_percent_tuned() -> None:
     assert published.percent_tuned("full_tuning") == 100
     assert published.percent_tuned("fish") is None
     assert published.percent_tuned(None) is None
-
-
-def test_figure_4_has_all_pairs_of_both_tables() -> None:
-    points = published.figure4()
-    assert [point[0] for point in points] == [*range(1, 11)]
-    assert sum(point[1] for point in points) == 2 * 10 * 8
-    assert points[0] == (1, 16, 3.125, 2.8696)
 
 
 def test_figure_5_by_part_task_and_density() -> None:
@@ -401,3 +395,48 @@ def test_every_oddity_can_be_shown_and_is_told_once(tmp_path: Path) -> None:
     assert len({item.text for item in ODDITIES}) == len(ODDITIES)
     places = {place for item in ODDITIES for place in item.places}
     assert places == {"text", "Fig. 4", "Fig. 5", *(f"Table {n}" for n in range(1, 7))}
+
+
+@pytest.mark.parametrize(
+    ("changes", "apart"),
+    [
+        ({}, {}),
+        ({"model": "FacebookAI/roberta-base"}, {}),
+        ({"model": "prajjwal1/bert-tiny"}, {"model": "prajjwal1/bert-tiny"}),
+        ({"model": None, "split": "random"}, {"model": None, "split": "random"}),
+        ({"pooling": "mean"}, {"pooling": "mean"}),
+        ({"drop_train": 0.1}, {}),
+        ({"drop_train": 0.3}, {"drop_train": 0.3}),
+        ({"method": {"name": "sam", "density": 0.1}}, {"density": 0.1}),
+        ({"train": {**PUBLISHED_TRAINING, "max_steps": 200}}, {"max_steps": 200}),
+        ({"train": None}, {"training": None}),
+        ({"method": {"name": "mixout", "q": 0.9}}, {"q": 0.9}),
+        ({"method": {"name": "mixout", "q": 0.995, "reset": True}}, {}),
+    ],
+)
+def test_departures(changes: dict[str, Any], apart: dict[str, Any]) -> None:
+    method = changes.get("method", {}).get("name", "sam")
+    assert published.departures(settings("rte", "sam", 0, **changes), method) == apart
+
+
+def test_settings_that_are_not_recorded_are_departures() -> None:
+    unknown = ("model", "split", "pooling", "drop_train", "training", "density")
+    assert published.departures({}, "sam") == dict.fromkeys(unknown)
+    without = {k: v for k, v in PUBLISHED_TRAINING.items() if k != "max_steps"}
+    found = settings("rte", "sam", 0, train=without)
+    assert published.departures(found, "sam") == {"max_steps": None}
+
+
+@pytest.mark.parametrize("table", [1, 2])
+def test_published_values_are_the_files(table: int) -> None:
+    for part in ("mean", "std"):
+        with open(
+            published.DIRECTORY / f"table{table}_{part}.csv", encoding="utf-8", newline=""
+        ) as stream:
+            rows = list(csv.DictReader(stream))
+        assert sorted(row["method"] for row in rows) == sorted(published.METHODS.values())
+        for key, name in published.METHODS.items():
+            row = next(row for row in rows if row["method"] == name)
+            for task in (*published.TASKS, published.AVERAGE):
+                found = getattr(published.value(key, task, table), part)
+                assert found == float(row[task])

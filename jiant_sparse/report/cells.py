@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report import published, stochastic
+from jiant_sparse.report import published
 from jiant_sparse.report.collect import Collection
 from jiant_sparse.schema.record import Cost, Params, Primary, Record
 
@@ -23,9 +23,7 @@ MEANS = (
     "best_seconds",
 )
 # The methods of the papers, in their order: key -> title.
-KNOWN = published.METHODS | {
-    key: title for key, title in stochastic.METHODS.items() if key not in published.METHODS
-}
+KNOWN = published.METHODS | published.STOCHASTIC_METHODS
 
 
 def table(
@@ -138,7 +136,7 @@ def _cell(record: Record) -> dict[str, Any]:
         "dev": _percent(primary.dev if primary else None),
         "test": test_percent(record),
         "train": _percent(train),
-        "chosen_on_test": record.settings.get("split") == stochastic.SPLIT,
+        "chosen_on_test": record.settings.get("split") == published.STOCHASTIC_SPLIT,
         **counts,
         **shares,
         **dict(cost),
@@ -157,8 +155,9 @@ def _percent(fraction: float | None) -> float | None:
 
 def _share(params: Params | None, count: str) -> float | None:
     number = getattr(params, count, None)
-    known = params is not None and params.eligible and number is not None
-    return 100 * number / params.eligible if params and known else None
+    if params is None or not params.eligible or number is None:
+        return None
+    return 100 * number / params.eligible
 
 
 def test_percent(record: Record) -> float | None:

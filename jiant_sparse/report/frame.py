@@ -251,7 +251,7 @@ def _average(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     whole = published.are_all_tasks(part["published_title"] for part in parts)
     title = AVERAGE if whole else None
     value = published.value(first["key"], title, tables.pop()) if len(tables) == 1 else None
-    row = {"task": AVERAGE, "title": AVERAGE, "published_title": title}
+    row: dict[str, Any] = {"task": AVERAGE, "title": AVERAGE, "published_title": title}
     row |= {"method": first["method"], "key": first["key"]}
     row |= {**means, **sums, "with_value": sum(part["mean"] is not None for part in parts)}
     row["tasks"] = len(parts)

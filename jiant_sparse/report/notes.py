@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jiant_sparse.data.tasks import TASKS
-from jiant_sparse.report import stochastic
+from jiant_sparse.report import published
 from jiant_sparse.report.cells import setting
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import fixed, percent
@@ -171,7 +171,7 @@ def chosen_on_test(frame: Frame) -> str:
         return ""
     chose = (
         "the set that also chose each run's best step, and its learning rate where that was "
-        f"selected (split {stochastic.SPLIT}, as in {stochastic.SOURCE})"
+        f"selected (split {published.STOCHASTIC_SPLIT}, as in {published.STOCHASTIC_SOURCE})"
     )
     if number == len(scored):
         return (

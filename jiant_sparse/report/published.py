@@ -1,8 +1,12 @@
-"""The paper's tables, and whether a run may be held against them.
+"""The papers: the first one's tables and whether a run may be compared with them, and the second.
 
 Fu et al. 2023, "On the Effectiveness of Parameter-Efficient Fine-Tuning", arXiv 2211.15583:
 RoBERTa-base, seven GLUE and SuperGLUE tasks, 10 seeds, the original dev set as test set, and the
 authors' 90/10 division of the training set. `published/SOURCE.csv` says what each file holds.
+
+Akbar-Tajari and Pilehvar 2024, "Stochastic Fine-Tuning of Language Models Using Masked Gradients",
+Findings of EMNLP 2024: RoBERTa-base and -large, six GLUE tasks, 7 seeds, no test set apart from
+the set that chooses. Its table of scores could not be had.
 """
 
 import csv
@@ -61,6 +65,22 @@ TABLES = {0.0: 1, 0.1: 2}
 T_TESTS = {5: "table5_ttest_main.csv", 6: "table6_ttest_perturbation.csv"}
 # A table of scores -> the table of its t-tests.
 TESTS_OF = {1: 5, 2: 6}
+# The second paper, its methods in the order of its table; the names are ours where two papers call
+# two methods alike.
+STOCHASTIC_SOURCE = "Akbar-Tajari and Pilehvar 2024"
+STOCHASTIC_METHODS = {
+    "full_tuning": "FullTuning",
+    "frozen": "Frozen",
+    "random_per_step": "Random per step",
+    "dps_mix": "DPS_Mix",
+    "multi_head": "Multi-Head",
+    "bitfit": "Bitfit",
+    "top_tuning": "Top Tuning",
+    "stochastic_tuning": "Stochastic Tuning",
+}
+STOCHASTIC_TASKS = ("CoLA", "SST-2", "MRPC", "STS-B", "QNLI", "RTE")
+# The way of splitting in which the reported set is the dev set.
+STOCHASTIC_SPLIT = "dev_as_test"
 FIGURE5 = ("test_mean", "test_std", "train_mean", "train_std")
 
 
@@ -130,24 +150,6 @@ def t_test(method: str | None, task: str | None, table: int) -> tuple[float, flo
     t = cells.get((_name(method), f"{task}_t"))
     p = cells.get((_name(method), f"{task}_p"))
     return None if t is None or p is None else (t, p)
-
-
-@cache
-def figure4() -> tuple[tuple[int, int, float, float], ...]:
-    """Figure 4: (stability rank, number of points, mean performance rank, its deviation).
-
-    Rank 1 has the smallest deviation or the highest mean; the points are Tables 1 and 2 with
-    their AVG columns; the deviation (half a bar) is that of the population.
-    """
-    return tuple(
-        (
-            int(row["stability_rank"]),
-            int(row["n_points"]),
-            float(row["mean_performance_rank"]),
-            float(row["std"]),
-        )
-        for row in _lines("figure4_rank.csv")
-    )
 
 
 @cache
@@ -233,7 +235,7 @@ def _sizes(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
 def _training(train: Any) -> dict[str, Any]:
     if not isinstance(train, Mapping):
         return {"training": None}
-    absent, known = object(), _UNSAID | train
+    absent, known = object(), _UNSAID | dict(train)
     return {
         name: known.get(name)
         for name, expected in TRAINING.items()

@@ -267,11 +267,11 @@ def _grid(table: Table, columns: Sequence[int], width: int) -> list[str]:
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )
     texts = [_texts(table, i) for i in columns]
-    for i, (head, *_) in zip(columns, texts, strict=True):
+    for i, column in zip(columns, texts, strict=True):
         side: Any = "right" if table.is_numeric(i) else "left"
         limit = _limit(i, width)
-        grid.add_column(Text(head), justify=side, max_width=limit, overflow="fold")
-    for cells in zip(*(cells for _, *cells in texts), strict=True):
+        grid.add_column(Text(column[0]), justify=side, max_width=limit, overflow="fold")
+    for cells in zip(*(column[1:] for column in texts), strict=True):
         grid.add_row(*map(Text, cells))
     stream = io.StringIO()
     Console(file=stream, width=width, color_system=None).print(grid)

@@ -44,7 +44,7 @@ def compare(
     against = None if base is None else sets[base]
     apart = differences(sets)
     table = comparison(sets, against, apart)
-    frames = [one.frame for one in sets]
+    frames = [item.frame for item in sets]
     ranked = any(ranks.why_absent(frame) is None for frame in frames)
     figures = [ranks.ranks(frames)] if ranked else []
     page = render_template(
@@ -89,7 +89,8 @@ def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | 
 
 
 def _frames(directories: Sequence[Path]) -> list[Frame]:
-    found, problems = [], []
+    found: list[Frame] = []
+    problems: list[str] = []
     for directory in directories:
         try:
             found.append(load(directory))

@@ -153,7 +153,7 @@ def slots(table: Table) -> list[dict[str, Any]]:
 
 def classes(cell: Cell) -> str:
     """The classes of a table's cell."""
-    names = [cell.tone] if cell.tone else []
+    names: list[str] = [cell.tone] if cell.tone else []
     if pd.isna(cell.value) and cell.text in ("", numbers.DASH):
         names.append("none")
     if len(cell.text) > LONG:
@@ -190,4 +190,4 @@ def _notes_on(shown: Content) -> dict[str, list[int]]:
         name: [i for i, odd in enumerate(shown.oddities, 1) if {*sources} & {*odd.places}]
         for name, sources in places.items()
     }
-    return {name: numbers for name, numbers in found.items() if numbers}
+    return {name: its for name, its in found.items() if its}

@@ -12,7 +12,7 @@ from jiant_sparse.report.frame import Frame, spread
 from jiant_sparse.report.numbers import fixed, printable
 from jiant_sparse.report.published import AVERAGE
 from jiant_sparse.report.table import Cell, Column, Table, crossed
-from jiant_sparse.schema.record import Machine, Record
+from jiant_sparse.schema.record import Machine
 
 DIGITS = 2
 HOURS = "The paper's hours are of a TITAN RTX, and only times of one compare with them"
@@ -161,11 +161,3 @@ def _machine(part: Machine) -> str:
     if part.threads is None:
         return device
     return f"{device}, {part.threads} thread{'' if part.threads == 1 else 's'}"
-
-
-def to_stop(record: Record) -> float | None:
-    """Seconds of choosing and of all training steps; None if one of the two is unknown."""
-    cost = record.cost
-    if cost.train_seconds is None or cost.select_seconds is None:
-        return None
-    return cost.select_seconds + cost.train_seconds
