@@ -244,8 +244,9 @@ def readings(frame: Frame) -> list[tuple[str, list[str], list[str]]]:
     """(method, its readings, what keeps a reading from being the paper's or the program's), for
     methods with a cell."""
     found = []
-    for label, records in frame.cells.groupby("method", sort=False)["record"]:
-        its = [reading_of(record.settings) for record in records]
+    records = frame.cells.groupby("method")["record"]
+    for label in filter(records.groups.__contains__, frame.methods["method"]):
+        its = [reading_of(record.settings) for record in records.get_group(label)]
         differences = dict.fromkeys(one for reading in its for one in reading.differences)
         found.append((label, _counted(reading.word for reading in its), [*differences]))
     return found
