@@ -29,7 +29,8 @@ class Oddity:
 
 
 def _read(item: dict[str, Any]) -> Oddity:
-    return Oddity(**{name: v if name == "text" else tuple(v) for name, v in item.items()})
+    lists = {name: tuple(values) for name, values in item.items() if name != "text"}
+    return Oddity(text=item["text"], **lists)
 
 
 ODDITIES = tuple(map(_read, json.loads((DIRECTORY / "oddities.json").read_text("utf-8"))))
