@@ -431,22 +431,23 @@ def test_losses_without_a_place_on_a_log_axis_are_left_out(tmp_path):
 
 
 def test_a_rise_is_counted_from_the_step_after_a_refresh():
-    points = [*enumerate([0.5] * 19 + [5.0] + [0.9] * 20, 1)]
+    losses = pd.Series([0.5] * 19 + [5.0] + [0.9] * 20, range(1, 41))
 
     def curve(**fields):
         made = cell("cb", "diff_pruning", fields={"mask_interval": 20, **fields})
-        return discontinuity.LossCurve(made, "", 20, points, "cb")
+        return discontinuity.LossCurve(made, "", 20, losses, "cb")
 
     assert (curve().refreshes, curve().rises) == ([20, 40], (0, 1))
     assert curve(burn_in=30).refreshes == [20]
 
 
 def test_thinning_keeps_every_jump():
-    points = [(step, 1.0) for step in range(1, 10_001)]
-    points[6000:6002] = [(6001, 9.0), (6002, 0.1)]
-    kept = discontinuity._thinned(points, 100)
-    assert {(6001, 9.0), (6002, 0.1)} <= {*kept} and len(kept) <= 200
-    assert kept == sorted(kept)
+    losses = pd.Series(1.0, range(1, 10_001))
+    losses[[6001, 6002]] = 9.0, 0.1
+    kept = discontinuity._thinned(losses, 100)
+    assert {6001, 6002} <= {*kept.index} and len(kept) <= 200
+    assert kept.index.is_monotonic_increasing
+    assert discontinuity._thinned(losses[:100], 100).equals(losses[:100])
 
 
 # learning curves

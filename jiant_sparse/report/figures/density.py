@@ -57,9 +57,9 @@ def draw(frame: Frame) -> Figure | str:
     if PUBLISHED_KEY in points and any(map(_published, tasks["published_title"])):
         legend.append(("published", _QUIET))
         # Each density has its published value.
-        apart = comparable.mismatch(points[PUBLISHED_KEY], but="density")
-        notes, beside = apart.notes(), ("Fig. 5",)
-        foot += " " + apart.source(f"Grey, same marks: {style.SOURCE}, Fig. 5, SAM, 10 seeds")
+        notes, beside = comparable.note(points[PUBLISHED_KEY], but="density"), ("Fig. 5",)
+        source = f"Grey, same marks: {style.SOURCE}, Fig. 5, SAM, 10 seeds"
+        foot += " " + comparable.source(source, points[PUBLISHED_KEY], but="density")
     notes += style.note("Not drawn for want of room", keys[MOST_CURVES:])
     notes += style.note("Tasks not drawn for want of room", frame.tasks["title"][style.MOST :])
     notes += _notes(drawn)

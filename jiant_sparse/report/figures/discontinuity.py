@@ -2,17 +2,16 @@
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from jiant_sparse.report import numbers
 from jiant_sparse.report.figures import comparable, style
-from jiant_sparse.report.figures.comparable import Mismatch
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.schema.record import Record, flatten
@@ -49,7 +48,7 @@ class LossCurve:
     record: Record
     title: str
     interval: int
-    points: list[Point]
+    losses: pd.Series
     task: str | None
 
     @property
@@ -57,27 +56,25 @@ class LossCurve:
         """The published jumps, if this is the published task and interval."""
         if self.task != PUBLISHED_TASK or self.interval != PUBLISHED_INTERVAL:
             return []
-        return [step for step in PUBLISHED_JUMPS if step <= self.points[-1][0]]
+        return [step for step in PUBLISHED_JUMPS if step <= self.losses.index[-1]]
 
     @property
     def refreshes(self) -> list[int]:
         """Steps after which the mask was refreshed, without the one before the first step."""
-        last = self.points[-1][0]
+        last = self.losses.index[-1]
         end = _setting(self.record, "burn_in") or last
         return [*range(self.interval, min(last, end) + 1, self.interval)]
 
     @property
     def rises(self) -> tuple[int, int]:
         """Refreshes after which the mean loss is higher than before, and refreshes with both."""
-        loss = dict(self.points)
-        higher = whole = 0
-        for step in self.refreshes:
-            before = [loss[s] for s in range(step - NEAR + 1, step + 1) if s in loss]
-            after = [loss[s] for s in range(step + 1, step + NEAR + 1) if s in loss]
-            if before and after:
-                whole += 1
-                higher += fmean(after) > fmean(before)
-        return higher, whole
+        near, loss = NEAR - 1, self.losses.loc
+        rises = pd.Series(
+            loss[step + 1 : step + 1 + near].mean() - loss[step - near : step].mean()
+            for step in self.refreshes
+        )
+        # A rise is unknown, NaN, if the log lacks the steps on one side.
+        return int((rises > 0).sum()), int(rises.count())
 
     @property
     def notes(self) -> list[str]:
@@ -105,26 +102,26 @@ def draw(frame: Frame) -> Figure | str:
     problems: list[str] = []
     curves: list[LossCurve] = []
     waiting: list[str] = []
-    # The results beside which published jumps are drawn.
-    beside: list[Mismatch] = []
+    # The places of the results beside which published jumps are drawn.
+    beside: list[Any] = []
     for place, row in results[refreshed].iterrows():
         if len(curves) == MOST_PANELS:
             waiting.append(f"{row['task']} / {row['method']}")
         elif curve := _first_curve(frame.directory, row, problems):
             curves.append(curve)
             if curve.jumps:
-                beside.append(comparable.mismatch(results.loc[[place]]))
+                beside.append(place)
     if not curves:
         return f"no log can be read: {style.many(problems)}"
-    apart = comparable.together(beside)
     said = [note for curve in curves for note in curve.notes]
-    notes = [*apart.notes(), *(f"{problem}." for problem in problems)]
+    notes = [*comparable.note(results.loc[beside]), *(f"{problem}." for problem in problems)]
     notes += style.note("Not drawn for want of room", waiting)
     title, gist = "Training loss and mask refreshes", " ".join(said) or "Training loss by step."
     figure = Figure(NAME, title, CAPTION, gist, (*notes, *said))
     foot = "One seed in each panel. Dashed: refresh of the mask."
     if beside:
-        foot += " " + apart.source(f"Grey triangles: jumps in {style.SOURCE}, Fig. 3")
+        source = f"Grey triangles: jumps in {style.SOURCE}, Fig. 3"
+        foot += " " + comparable.source(source, results.loc[beside])
     with style.settings(NAME):
         columns = min(2, len(curves))
         canvas, axes = style.panels(len(curves), columns=columns, height=3.2, legend=[], foot=foot)
@@ -134,9 +131,7 @@ def draw(frame: Frame) -> Figure | str:
 
 
 def _panel(axes: Axes, curve: LossCurve, bins: int) -> None:
-    axes.plot(
-        *zip(*_thinned(curve.points, bins), strict=True), color=style.PALETTE[0], linewidth=0.8
-    )
+    axes.plot(_thinned(curve.losses, bins), color=style.PALETTE[0], linewidth=0.8)
     style.log_axis(axes, "y")
     style.step_axis(axes)
     if len(curve.refreshes) <= MOST_REFRESHES:
@@ -174,7 +169,8 @@ def _first_curve(directory: Path, result: Any, problems: list[str]) -> LossCurve
             problems.append(f"{where} {problem}")
         if points:
             title = f"{style.shown(result['method'])} on {style.shown(result['title'])}"
-            found = LossCurve(record, title, interval, points, result["published_title"])
+            losses = pd.Series(dict(points)).sort_index()
+            found = LossCurve(record, title, interval, losses, result["published_title"])
     return found
 
 
@@ -217,17 +213,11 @@ def _point(entry: Any) -> Point:
     return step, float(loss)
 
 
-def _thinned(points: Sequence[Point], bins: int) -> list[Point]:
+def _thinned(losses: pd.Series, bins: int) -> pd.Series:
     """The smallest and the largest loss of each of `bins` stretches, in the order of steps."""
-    stride = -(-len(points) // bins)
-    if stride <= 2:
-        return list(points)
-    kept = []
-    for start in range(0, len(points), stride):
-        stretch = points[start : start + stride]
-        ends = {min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1])}
-        kept += sorted(ends)
-    return kept
+    stride = -(-len(losses) // bins)
+    stretches = losses.groupby(np.arange(len(losses)) // stride)
+    return losses[sorted({*stretches.idxmin(), *stretches.idxmax()})]
 
 
 def _setting(record: Record, name: str) -> int | None:

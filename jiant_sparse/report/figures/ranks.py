@@ -105,14 +105,14 @@ def ranks(frames: Sequence[Frame]) -> Figure:
     titles = ["Published, Tables 1 and 2", *(f"Measured: {name}" for name in names)]
     drawn = [published_pairs(), *map(measured_pairs, frames)]
     results = [frame.results[frame.results["method"].isin(ranked(frame))] for frame in frames]
-    apart = [comparable.mismatch(one) for one in results]
+    together = pd.concat(results)
     # Of several sets, the notes say which are comparable.
-    foot = comparable.together(apart).source(f"Grey: {style.SOURCE}, 10 seeds")
-    counts = pd.concat([one.loc[one["std"].notna(), "n"] for one in results])
+    foot = comparable.source(f"Grey: {style.SOURCE}, 10 seeds", together)
+    counts = together.loc[together["std"].notna(), "n"]
     foot += f" Measured: {style.seeds(counts)}. Rank 1 is best."
     notes = [DEPENDENT]
-    for name, frame, mismatch in zip(names, frames, apart, strict=True):
-        notes += mismatch.notes(name if len(names) > 1 else "")
+    for name, frame, one in zip(names, frames, results, strict=True):
+        notes += comparable.note(one, name=name if len(names) > 1 else "")
         notes += [f"{name}: {note}" for note in _notes(frame)]
     title = "Stability rank against performance rank"
     gist = " ".join(_gist(name, one) for name, one in zip(titles, drawn, strict=True))

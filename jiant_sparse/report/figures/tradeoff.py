@@ -1,40 +1,30 @@
 """What a score costs: tuned weights, time and memory against the AVG over tasks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from jiant_sparse.report import notes, numbers, published
 from jiant_sparse.report.figures import comparable, style
-from jiant_sparse.report.figures.comparable import Mismatch
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.published import AVERAGE
 
 TUNED, COST = "tuned_fraction", "time_memory"
 UNITS = {"s": 1, "min": 60, "h": 3600}
-# What the published hours were taken on.
-CARD = "TITAN RTX"
 TUNED_CAPTION = (
     "AVG over tasks (mean of means and, with two seeds or more, mean of standard deviations) "
     "against the selected and added weights in percent of the encoder's. Ringed: the Pareto "
     "front, the methods that no other one beats by tuning no more and scoring no less, however "
     "small the difference; shaded: what they beat."
 )
-TABLE_4 = (
-    " Grey, same marks: the paper's AVG over the same seven tasks at the share of its Table 4."
-)
 COST_CAPTION = (
     "AVG over tasks against training and selection time until the run stopped (mean of the tasks' "
     "means) and against the largest peak memory of a cell: of the process on a CPU, of the device "
     "on CUDA. Ringed: the Pareto front, the methods that no other one beats by costing no more "
     "and scoring no less, however small the difference; shaded: what they beat."
-)
-TABLE_3 = (
-    f" Grey, same marks: the paper's AVG at the hours of its Table 3, which are of a {CARD} with "
-    "24 GB, whatever the device here, and of which it does not say what they hold."
 )
 _POINT = {"linestyle": "", "markersize": 6.5}
 _PUBLISHED = {"color": style.QUIET, "linestyle": "", "markersize": 5, "alpha": 0.75}
@@ -46,6 +36,28 @@ _RING: style.Line = {
     "markeredgecolor": style.INK,
     "markeredgewidth": 0.8,
 }
+
+
+@dataclass(frozen=True)
+class PaperCosts:
+    """What a figure says of the published costs that it draws: their table, source and caption."""
+
+    table: str
+    source: str
+    caption: str
+
+
+SHARES = PaperCosts(
+    "Table 4",
+    "Tables 4 and 1 or 2, 10 seeds",
+    "Grey, same marks: the paper's AVG over the same seven tasks at the share of its Table 4.",
+)
+HOURS = PaperCosts(
+    "Table 3",
+    "Tables 3 and 1 or 2, 10 seeds, hours of a TITAN RTX",
+    "Grey, same marks: the paper's AVG at the hours of its Table 3, which are of a TITAN RTX with "
+    "24 GB, whatever the device here, and of which it does not say what they hold.",
+)
 
 
 @dataclass(frozen=True)
@@ -121,17 +133,11 @@ def draw_tuned(frame: Frame) -> Figure | str:
         for part in ("mean", "std")
     ]
     panels = [panel for panel in panels if len(panel.measured)]
-    beside = _beside(methods, panels, "Table 4")
-    apart = comparable.mismatch(_results(frame, methods)) if beside else Mismatch()
-    source = apart.source(f"Grey: {style.SOURCE}, Tables 4 and 1 or 2, 10 seeds")
-    foot = _foot(frame, panels, source if beside else "")
-    if moving := [*methods.index[methods["per_step"]]]:
-        foot += f" Share of one step: {style.many(moving)}."
-    said = [*apart.notes(), *_fronts(panels)]
-    said += _notes(frame, methods, {"count of tuned weights above 0": "tuned"})
+    said = _lacking(methods, {"count of tuned weights above 0": "tuned"})
     said += filter(None, [notes.per_step(frame)])
-    title, caption = "Score against tuned share", TUNED_CAPTION + TABLE_4 * bool(beside)
-    return _drawn(Figure(TUNED, title, caption, _gist(panels), (*said,), beside), panels, foot)
+    moving = style.note("Share of one step", methods.index[methods["per_step"]])
+    figure = Figure(TUNED, "Score against tuned share", TUNED_CAPTION, _gist(panels), (*said,))
+    return _drawn(frame, figure, panels, SHARES, *moving)
 
 
 def draw_cost(frame: Frame) -> Figure | str:
@@ -139,7 +145,7 @@ def draw_cost(frame: Frame) -> Figure | str:
     methods = costs(frame)
     if why := _why_absent(methods, ["seconds", "memory"], "its time or memory"):
         return why
-    results = _results(frame, methods)
+    results = frame.results[frame.results["method"].isin(methods.index)]
     hours = points(methods, "published_seconds", "published_mean")
     same = any(departures == {} for departures in results["departures"])
     unit = time_unit(points(methods, "seconds", "mean")["cost"])
@@ -151,20 +157,17 @@ def draw_cost(frame: Frame) -> Figure | str:
         CostPanel("peak memory", "GB", memory, memory[:0]),
     ]
     panels = [panel for panel in panels if len(panel.measured)]
-    beside = _beside(methods, panels, "Table 3")
-    apart = comparable.mismatch(results) if len(hours) else Mismatch()
-    said = [*(apart.notes() if beside else []), *_fronts(panels)]
-    said += _notes(frame, methods, {"time": "seconds", "memory": "memory"})
+    said = _lacking(methods, {"time": "seconds", "memory": "memory"})
     if len(hours) and not same:
-        said.append(f"The paper's hours (Table 3) are not drawn; not comparable: {apart.why}.")
+        why = notes.apart_briefly(results)
+        said.append(f"The paper's hours (Table 3) are not drawn; not comparable: {why}.")
     devices = frame.ok.loc[frame.ok["method"].isin(methods.index), "device"].map(str).unique()
     if len(devices) > 1:
         names = style.many(sorted(devices))
         said.append(f"The cells ran on different devices ({names}): compare with care.")
-    title, caption = "Score against time and memory", COST_CAPTION + TABLE_3 * bool(beside)
-    source = f"Grey: {style.SOURCE}, Tables 3 and 1 or 2, 10 seeds, hours of a {CARD}"
-    foot = _foot(frame, panels, apart.source(source) if beside else "")
-    return _drawn(Figure(COST, title, caption, _gist(panels), (*said,), beside), panels, foot)
+    title = "Score against time and memory"
+    figure = Figure(COST, title, COST_CAPTION, _gist(panels), (*said,))
+    return _drawn(frame, figure, panels, HOURS)
 
 
 def _why_absent(methods: pd.DataFrame, names: Sequence[str], what: str) -> str | None:
@@ -174,17 +177,6 @@ def _why_absent(methods: pd.DataFrame, names: Sequence[str], what: str) -> str |
     if methods["mean"].isna().all():
         return "no method has an AVG: each lacks the score of some task"
     return f"no method with an AVG has {what} recorded"
-
-
-def _results(frame: Frame, methods: pd.DataFrame) -> pd.DataFrame:
-    return frame.results[frame.results["method"].isin(methods.index)]
-
-
-def _beside(methods: pd.DataFrame, panels: Sequence[CostPanel], costs: str) -> tuple[str, ...]:
-    """The published tables whose values are drawn: that of the costs, and those of the AVG."""
-    labels = {label for panel in panels for label in panel.published.index}
-    tables = methods.loc[[*labels], "published_table"].dropna().unique()
-    return (costs, *sorted(f"Table {table}" for table in tables)) if labels else ()
 
 
 def time_unit(seconds: Sequence[float]) -> str:
@@ -197,21 +189,35 @@ def time_unit(seconds: Sequence[float]) -> str:
     return [unit for unit, size in UNITS.items() if unit == "s" or longest >= 2 * size][-1]
 
 
-def _foot(frame: Frame, panels: Sequence[CostPanel], source: str) -> str:
-    labels = {label for panel in panels for label in panel.measured.index}
-    counts = frame.results.loc[frame.results["method"].isin(labels), "n"]
-    return f"Measured: {style.seeds(counts)} per task. {source}".strip()
+def _drawn(
+    frame: Frame, figure: Figure, panels: Sequence[CostPanel], paper: PaperCosts, *foot: str
+) -> Figure:
+    """Complete the notes, the caption and the foot of a figure, and draw it.
 
-
-def _drawn(figure: Figure, panels: Sequence[CostPanel], foot: str) -> Figure:
+    paper: what to say if published costs are drawn. foot: more sentences.
+    """
     places = pd.concat([panel.measured["place"] for panel in panels])
     places = places[~places.index.duplicated()].sort_values()
+    results = frame.results[frame.results["method"].isin(frame.methods["method"][: style.MOST])]
+    counts = results.loc[results["method"].isin(places.index), "n"]
+    said = [f"Measured: {style.seeds(counts)} per task."]
+    notes = style.not_drawn(frame.methods["method"])
+    notes += ["The Pareto front is that of the drawn methods."] if notes else []
+    notes = [*_fronts(panels), *notes, *figure.notes]
+    if known := {label for panel in panels for label in panel.published.index}:
+        tables = frame.averages.loc[frame.averages["method"].isin(known), "published_table"]
+        averages = (f"Table {table}" for table in sorted(tables.dropna().unique()))
+        said.append(comparable.source(f"Grey: {style.SOURCE}, {paper.source}", results))
+        notes = [*comparable.note(results), *notes]
+        caption = f"{figure.caption} {paper.caption}"
+        figure = replace(figure, caption=caption, beside=(paper.table, *averages))
+    figure = replace(figure, notes=(*notes,))
     legend: style.Legend = [(label, style.look(place, **_POINT)) for label, place in places.items()]
     legend.append(("Pareto front", _RING | {"markersize": 9}))
+    text = " ".join([*said, *foot])
     with style.settings(figure.name):
-        canvas, axes = style.panels(
-            len(panels), columns=len(panels), height=3.4, legend=legend, foot=foot
-        )
+        columns = len(panels)
+        canvas, axes = style.panels(columns, columns=columns, height=3.4, legend=legend, foot=text)
         for place, panel in zip(axes, panels, strict=True):
             _panel(place, panel)
         return style.finish(canvas, figure)
@@ -258,13 +264,10 @@ def _gist(panels: Sequence[CostPanel]) -> str:
     return " ".join(said)
 
 
-def _notes(frame: Frame, methods: pd.DataFrame, needs: dict[str, str]) -> list[str]:
+def _lacking(methods: pd.DataFrame, needs: dict[str, str]) -> list[str]:
     """Which methods are not drawn. needs: what a method must have -> its column."""
-    said = style.not_drawn(frame.methods["method"])
-    if said:
-        said.append("The Pareto front is that of the drawn methods.")
     lacking = methods["mean"].isna()
-    said += style.note("Without an AVG, so not drawn", methods.index[lacking])
+    said = style.note("Without an AVG, so not drawn", methods.index[lacking])
     for what, column in needs.items():
         unknown = methods.index[~lacking & methods[column].isna()]
         said += style.note(f"Without {what}, so not drawn", unknown)
