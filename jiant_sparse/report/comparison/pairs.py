@@ -56,12 +56,12 @@ def pairs(baseline: ResultSet | None, others: Sequence[ResultSet]) -> list[list[
     """
     sets = [baseline, *others] if baseline else others
     label = baseline.label if baseline else PUBLISHED
-    places = []
+    places: list[list[Pair]] = []
     for task, method, rows in _places([item.frame for item in sets]):
         base, sides = (rows[0], rows[1:]) if baseline else (None, rows)
-        place = []
+        place: list[Pair] = []
         for item, ours in zip(others, sides, strict=True):
-            where = {"task": task, "method": method, "set": item.label, "baseline": label}
+            where: Pair = {"task": task, "method": method, "set": item.label, "baseline": label}
             place.append(where | _compared(ours, base, task == AVERAGE))
         places.append(place)
     every = [pair for place in places for pair in place]
