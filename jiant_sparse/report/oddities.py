@@ -7,6 +7,7 @@ holds the texts, and the tests recompute what the files of `published` allow.
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.published import DIRECTORY, METHODS, TASKS
@@ -27,10 +28,12 @@ class Oddity:
     methods: tuple[str, ...] = tuple(METHODS)
 
 
-ODDITIES = tuple(
-    Oddity(**{name: value if name == "text" else tuple(value) for name, value in item.items()})
-    for item in json.loads((DIRECTORY / "oddities.json").read_text("utf-8"))
-)
+def _read(item: dict[str, Any]) -> Oddity:
+    lists = {name: tuple(values) for name, values in item.items() if name != "text"}
+    return Oddity(text=item["text"], **lists)
+
+
+ODDITIES = tuple(map(_read, json.loads((DIRECTORY / "oddities.json").read_text("utf-8"))))
 
 
 def oddities(frame: Frame) -> tuple[Oddity, ...]:

@@ -191,8 +191,8 @@ def _latex(text: str) -> str:
 
 def _letter(sign: str) -> str:
     """ASCII, and accented letters that every font has; anything else by its number."""
-    base, *marks = unicodedata.normalize("NFD", sign)
-    plain = sign.isascii() or (marks and base.isascii() and ord(sign) < 0x100)
+    parts = unicodedata.normalize("NFD", sign)
+    plain = sign.isascii() or (len(parts) > 1 and parts[0].isascii() and ord(sign) < 0x100)
     return sign if plain else f"{{[}}U+{ord(sign):04X}{{]}}"
 
 

@@ -132,10 +132,10 @@ def go_together(scores: Replicates) -> Finding:
     """
     x, y = rank_pairs(scores)
     rho = np.round(rank_correlation(x, y), DECIMALS)
-    task = np.tile(np.arange(scores.mean.shape[2]) < scores.mean.shape[2] - 1, len(scores.names))
-    whole = correlation(spearman(x[0], y[0]))
-    told = f"over {len(scores.names)} methods, {whole}"
-    told += f"; without the AVG column {correlation(spearman(x[0, task], y[0, task]))}"
+    methods = len(scores.names)
+    tasks = [ranks[0].reshape(methods, -1)[:, :-1].ravel() for ranks in (x, y)]
+    whole, without = correlation(spearman(x[0], y[0])), correlation(spearman(*tasks))
+    told = f"over {methods} methods, {whole}; without the AVG column {without}"
     supports, refutes = Statements((rho > 0)[:, None]), Statements((rho <= 0)[:, None])
     return Finding(supports, refutes, rho, whole, told)
 
@@ -160,9 +160,9 @@ def correlation(found: Correlation | None) -> str:
 def bend(scores: Replicates, of: str) -> Finding:
     """Claim 6: as SAM's density falls, its deviation falls and then rises, its score the reverse.
 
-    Fits a parabola in log10(density) to AVG; densities ascend. of: "std" or "mean". The claim: the
-    parabola opens to the right side, its vertex lies between the end points, and an inner density
-    is beyond both ends, since a parabola may also turn where a curve only bends.
+    Fits a parabola in log10(density) to AVG; densities ascend. of: "std" or "mean". The claim holds
+    if the parabola opens upwards (std) or downwards (mean), its vertex lies between the end points,
+    and an inner density is beyond both ends, since a parabola may turn where a curve only bends.
     """
     densities = scores.names
     sign, curve = (1, scores.std[..., -1]) if of == "std" else (-1, scores.mean[..., -1])
@@ -196,7 +196,7 @@ Step = tuple[str, Callable[[np.ndarray, float], np.ndarray], str, float]
 
 
 def ahead(scores: Replicates, steps: Sequence[Step]) -> Finding:
-    """Claims 3, 7 and 8: one method's AVG is above another's, in each of the steps."""
+    """Claims 3, 7 and 8: the AVG of one method is above that of another, in every step."""
     true, apart, told = [], [], []
     for one, holds, other, margin in steps:
         points = np.round(scores.average(one) - scores.average(other), DECIMALS)

@@ -54,11 +54,10 @@ def _suffixes(frames: Sequence[Frame]) -> list[str]:
         lambda record: record.provenance.device,
     )
     for kind in kinds:
-        said = {frozenset(map(kind, frame.cells["record"])) for frame in frames}
-        if len(said) == len(frames) and all(
-            len(values) == 1 and None not in values for values in said
-        ):
-            return [printable(str(kind(frame.cells["record"].iloc[0]))) for frame in frames]
+        values = [{*map(kind, frame.cells["record"])} for frame in frames]
+        only = [found.pop() for found in values if len(found) == 1]
+        if None not in only and len({*only}) == len(frames):
+            return [printable(str(value)) for value in only]
     paths = [frame.directory.resolve().parts for frame in frames]
     start = _shared(paths)
     end = _shared([path[start:][::-1] for path in paths])
@@ -131,8 +130,10 @@ def _facts(record: Record) -> Iterator[tuple[_Key, str]]:
 
 
 def _listed(values: Counter[str] | None) -> str:
-    """The values, the most frequent first, with their counts if there are several; a dash where
-    there is nothing to record."""
+    """The values of a fact, the most frequent first, with their counts if there are several values.
+
+    values: None, shown as a dash, if the set does not have what the fact is about.
+    """
     if values is None:
         return DASH
     if not values:

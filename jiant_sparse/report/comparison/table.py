@@ -30,7 +30,7 @@ def comparison(
     """
     others = [item for item in sets if item is not baseline]
     base = baseline.label if baseline else PUBLISHED
-    labels = [item.label for item in others]
+    *first, last = labels = [item.label for item in others]
     places = pairs(baseline, others)
     every = [pair for place in places for pair in place]
     usual = _usual_n(places, measured=bool(baseline))
@@ -40,7 +40,9 @@ def comparison(
         columns += [Column("step time", f"{label} / {base}")] if baseline else []
     return Table(
         name="comparison",
-        title=f"{' and '.join(filter(None, (', '.join(labels[:-1]), labels[-1])))} against {base}",
+        title=f"{', '.join(first)} and {last} against {base}"
+        if first
+        else f"{last} against {base}",
         caption=_caption(base, apart, usual) + _alone(every),
         columns=tuple(columns),
         rows=tuple(_row(place, usual, measured=bool(baseline)) for place in places),
