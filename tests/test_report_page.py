@@ -96,9 +96,7 @@ def test_page_loads_nothing_and_pins_its_script(whole) -> None:
     assert "prefers-color-scheme: dark" in text and "width=device-width" in text
 
 
-def test_every_address_inside_the_page_leads_somewhere_and_ids_are_unique(
-    whole, attacked: str
-) -> None:
+def test_links_and_ids(whole, attacked: str) -> None:
     for text in (render_page(*whole), attacked):
         tags = Tags(text)
         ids = [attrs["id"] for tag, attrs in tags.seen if "id" in attrs]
@@ -115,7 +113,7 @@ def test_page_is_the_same_twice(tmp_path: Path, whole) -> None:
     assert page_of(ordinary(tmp_path)) == render_page(*whole)
 
 
-def test_page_of_700_records_stays_below_its_limits(tmp_path: Path) -> None:
+def test_size_of_700_records(tmp_path: Path) -> None:
     long = [(500 * i, 0.5 + i / 200) for i in range(60)]
     cells = [record("rte", m, k, history=long) for m in ("sam", "lora") for k in range(10)]
     few = len(bare(write(tmp_path / "few", *cells[:1])))
@@ -131,7 +129,7 @@ def test_many_errors_are_shown_closed(tmp_path: Path) -> None:
     assert 'class="failed" open' not in text and text.count('class="failed"') == len(more)
 
 
-def test_the_most_frequent_answer_is_drawn_and_said(tmp_path: Path) -> None:
+def test_majority(tmp_path: Path) -> None:
     cells = [record("wsc", m, k, 0.6 + k / 20) for m in ("sam", "lora") for k in range(3)]
     text = bare(write(tmp_path / "a", *cells))
     assert "always the most frequent answer: 63.46" in text
@@ -143,7 +141,7 @@ def test_the_most_frequent_answer_is_drawn_and_said(tmp_path: Path) -> None:
     assert "most frequent" not in text and 'class="usual"' not in text
 
 
-def test_oddities_are_numbered_and_linked_from_what_they_concern(whole) -> None:
+def test_oddities_are_linked(whole) -> None:
     frame, content = whole
     odd = [Oddity(("text",), "First."), Oddity(("Fig. 4", "Table 1"), "Second <b>.")]
     text = render_page(frame, replace(content, oddities=odd))
@@ -153,7 +151,7 @@ def test_oddities_are_numbered_and_linked_from_what_they_concern(whole) -> None:
     assert '<a href="#notes">' not in render_page(frame, Content())
 
 
-def test_oddities_are_linked_only_from_what_shows_published_values(whole) -> None:
+def test_oddities_are_linked_beside_published_values_only(whole) -> None:
     frame, content = whole
     odd = [Oddity((f"Table {number}",), f"{number}.") for number in (1, 3, 4, 5)]
 
@@ -199,7 +197,7 @@ def test_verdicts_show_their_numbers(whole) -> None:
     assert "resamples" not in two and "points" not in two and "state not-enough-data" in two
 
 
-def test_figures_are_inlined_and_absent_ones_explained(whole) -> None:
+def test_figures_and_absent_figures(whole) -> None:
     frame, content = whole
     text = render_page(frame, replace(content, absent_figures=[("learning_curves", "no history")]))
     assert text.count("<figure>") == len(content.figures) > 0
@@ -209,7 +207,7 @@ def test_figures_are_inlined_and_absent_ones_explained(whole) -> None:
     assert "<figure>" not in render_page(frame, Content())
 
 
-def test_tables_stand_in_their_sections_and_none_is_lost(whole) -> None:
+def test_every_table_has_a_section(whole) -> None:
     frame, _ = whole
     rows = ((Cell("x"), Cell("1", value=1.0)),)
     # The table of several sets has a page of its own.
@@ -223,7 +221,7 @@ def test_tables_stand_in_their_sections_and_none_is_lost(whole) -> None:
         assert (f'id="caption-{name}"' in text) == (name != "verdicts"), name
 
 
-def test_a_tables_note_that_the_page_says_above_is_not_said_twice(tmp_path: Path) -> None:
+def test_no_note_is_said_twice(tmp_path: Path) -> None:
     text = page_of(write(tmp_path, record("rte", "sam", 0, setting={"model": "other-model"})))
     section = re.search(r'<section id="published">(.*?)\n</section>', text, re.S)[1].lower()
     assert section.count("not comparable: model is other-model") == 1
