@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 import pytest
 from support.processes import raw_config
+from support.selecting import train_at_once
 
 from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
@@ -54,9 +55,16 @@ class Here:
         self.stopped = True
 
 
+@pytest.fixture
+def really():
+    """For tests whose cells are trained; else they have a good record at once."""
+
+
 @pytest.fixture(autouse=True)
-def short_looks(monkeypatch):
+def quick(request, monkeypatch):
     monkeypatch.setattr(grid, "LOOK_SECONDS", 0.05)
+    if "really" not in request.fixturenames:
+        monkeypatch.setattr(train, "train", train_at_once)
 
 
 def run(jobs, executor=None, **options) -> list[record.Record]:
@@ -71,7 +79,7 @@ def wild(raw) -> dict:
     return raw | {"methods": {"wild": {"method": "full_tuning", "train": rate}, "bitfit": {}}}
 
 
-def test_a_failed_cell_leaves_a_record_and_the_others_go_on(raw, tmp_path):
+def test_a_failed_cell_leaves_a_record_and_the_others_go_on(really, raw, tmp_path):
     jobs = jobs_of(wild(raw), tmp_path)
     ended = {result.cell.method: result.status for result in run(jobs)}
     assert ended == {"wild": "failed", "bitfit": "ok"}
@@ -152,9 +160,8 @@ def test_a_cell_that_is_free_again_does_not_wait_for_those_that_run(raw, tmp_pat
 
 def test_a_cell_that_another_fails_meanwhile_is_not_retried(raw, tmp_path):
     """Two grids with --retry-failed: each failed cell is run again once, not by each of them."""
-    (job,) = jobs_of(wild(raw), tmp_path, "method=wild")
-    (first,) = run([job])
-
+    (job,) = jobs_of(raw, tmp_path, "method=bitfit")
+    (first,) = run([job], Here(Died("gone")))
     theirs = first.model_copy(update={"error": "theirs"})
     executor = Here(work.Waiting("another"))
     waited = run([job], executor, retry=True, waiting=lambda *_: theirs.write(job.directory))
@@ -253,7 +260,7 @@ def test_the_path_of_a_model_does_not_count_and_its_content_does(raw, tmp_path, 
         plan.states(jobs_of(raw, tmp_path))
 
 
-def test_an_input_that_changes_after_planning_fails_the_cell(raw, tmp_path, data_dir):
+def test_an_input_that_changes_after_planning_fails_the_cell(really, raw, tmp_path, data_dir):
     raw["data_dir"] = str(shutil.copytree(data_dir / "cb", tmp_path / "data" / "cb").parent)
     (job,) = jobs_of(raw, tmp_path, "method=bitfit")
     path = tmp_path / "data" / "cb" / "train.jsonl"
@@ -283,7 +290,7 @@ def test_all_bad_inputs_come_before_anything_runs(raw, tmp_path, data_dir):
     assert not (tmp_path / "out").exists()
 
 
-def test_each_seed_of_a_perturbation_has_its_own_training_set(raw, tmp_path, data_dir):
+def test_each_seed_of_a_perturbation_has_its_own_training_set(really, raw, tmp_path, data_dir):
     raw |= {"seeds": [0, 1], "drop_train": 0.25, "split": "random", "methods": {"bitfit": {}}}
     one, two = jobs_of(raw, tmp_path)
     assert not list(tmp_path.rglob("*.jsonl")), "planning writes nothing"
@@ -299,7 +306,7 @@ def test_each_seed_of_a_perturbation_has_its_own_training_set(raw, tmp_path, dat
     assert settings["paths"]["train"] == str(one.data.paths["train"])
 
 
-def test_dev_as_test_chooses_and_reports_on_one_set(raw, tmp_path, data_dir):
+def test_dev_as_test_chooses_and_reports_on_one_set(really, raw, tmp_path, data_dir):
     raw |= {"split": "dev_as_test", "methods": {"bitfit": {}}}
     (job,) = jobs_of(raw, tmp_path)
     plan.write_data([job], tmp_path)
