@@ -152,13 +152,6 @@ def test_what_is_lacking_is_counted_all_at_once_with_the_command(folder):
     ]
 
 
-def test_one_task_that_lacks_nothing_is_not_told(folder):
-    run("search.yaml", table(cb=[1, 1, 1], rte=[1, 1, 1]))
-    Path("out/s/cb/sam_burn_in_5/seed-0/record.json").unlink()
-    (problem,) = problems()
-    assert "cannot choose yet: cb: 1 missing of 3 cells; run:" in problem
-
-
 def test_scores_without_many_rows_choose_nothing_unless_that_is_allowed(folder):
     origin = PROVENANCE.model_copy(update={"dropped_examples": {"dev": 9}})
     run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]), provenance=origin)

@@ -28,19 +28,6 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_one_cell_needs_the_records_of_its_task_and_method_alone(folder):
-    other = {"train": {"batch_size": {"select": "nowhere.yaml"}}}
-    write("main.yaml", MAIN | {"methods": MAIN["methods"] | {"bitfit": other}})
-    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
-    for path in Path("out/s/rte").rglob("record.json"):
-        path.unlink()
-    found = config.single("cb", "sam", 3, Path("main.yaml"), output_dir=Path("out"))
-    assert burn_ins(found) == {"cb": 6}
-    assert "cb 6 (dev 100.0) from s" in found.chosen[0]
-    with pytest.raises(InputError, match="rte: 3 missing of 3 cells"):
-        config.single("rte", "sam", 0, Path("main.yaml"), output_dir=Path("out"))
-
-
 def test_without_an_output_directory_nothing_is_chosen(folder):
     with pytest.raises(InputError, match=r"sam.burn_in: is chosen by search.yaml from the records"):
         config.load(Path("main.yaml"))

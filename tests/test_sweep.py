@@ -3,7 +3,7 @@
 import pytest
 
 from jiant_sparse.config import load as config
-from jiant_sparse.config.sweep import expand, text
+from jiant_sparse.config.sweep import expand
 from jiant_sparse.errors import InputError
 
 BASE = {
@@ -100,12 +100,6 @@ def test_a_swept_value_takes_the_place_of_values_by_task():
     block = {"burn_in": {"cb": 3, "rte": 4}, "sweep": {"burn_in": [7]}}
     cells = config.parse(BASE | {"methods": {"sam": block}}, "f").cells
     assert {cell.method_fields["burn_in"] for cell in cells} == {7}
-
-
-def test_values_as_they_stand_in_labels():
-    values = [500, 1e-4, 1e-5, True, None, "global", ["query", "output.dense"]]
-    shown = ["500", "0.0001", "1e-05", "true", "null", "global", "query-output.dense"]
-    assert list(map(text, values)) == shown
 
 
 def test_set_changes_all_of_a_sweep_or_the_sweep_itself(tmp_path):

@@ -121,8 +121,8 @@ def with_value(block: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]
 def text(value: Any) -> str:
     """Write a plain value as in a label.
 
-    >>> [text(value) for value in (500, 1e-4, True, None, ["query", "value"])]
-    ['500', '0.0001', 'true', 'null', 'query-value']
+    >>> [text(value) for value in (500, 1e-5, True, None, ["query", "output.dense"])]
+    ['500', '1e-05', 'true', 'null', 'query-output.dense']
     """
     if isinstance(value, list):
         return "-".join(map(text, value))
