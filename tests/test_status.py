@@ -158,7 +158,7 @@ def test_who_holds_a_cell_runs_it_whatever_was_before(folder):
     assert (found.done, found.failed, found.waiting) == (1, (), 6)
 
 
-def test_locks_that_nobody_holds_and_checkpoints_are_waiting_cells(folder):
+def test_free_locks_and_checkpoints_are_waiting_cells(folder):
     folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=lock_file.STALE_SECONDS + 9)
     folder.lock("cb/sam/seed-1", "training", 5, 10, None, released=True)
     folder.checkpoint("cb/sam/seed-1", 5)
@@ -199,7 +199,7 @@ def test_the_log_is_ahead_of_the_lock(folder, lines, step):
 
 
 @pytest.mark.parametrize("phase", ["loading", "selecting"])
-def test_the_log_of_an_earlier_run_says_nothing_before_the_first_step(folder, phase):
+def test_log_of_an_earlier_run_is_ignored(folder, phase):
     folder.lock("cb/sam/seed-0", phase, 0, None, None)
     folder.log("cb/sam/seed-0", line("train", 70))
     assert folder.look().running[0].step == 0
@@ -292,14 +292,14 @@ def test_time_left_of_a_cell_on_its_way(done, step, last, seconds, bounded):
     assert found.unmeasured == (seconds is None)
 
 
-def test_cells_are_shared_by_those_that_run_but_none_by_two():
+def test_cells_are_shared_but_none_by_two():
     cells = [("cb/sam", step, 1000) for step in (500, 0, 0)]
     assert left([finished("cb/sam")], *cells).seconds == 250
     cells[1] = ("cb/sam", 700, 1000)
     assert left([finished("cb/sam")], *cells, at_a_time=2).seconds == 100, "one needs 100 s alone"
 
 
-def test_a_cell_beyond_all_done_ones_has_its_steps_left_at_most_or_is_not_measured(tmp_path):
+def test_beyond_all_done_cells_in_words(tmp_path):
     folder = Folder(tmp_path, seeds=4)
     folder.done("cb/sam/seed-0", 100, steps=1000)
     folder.done("cb/sam/seed-1", 600, steps=2000)
@@ -341,7 +341,7 @@ def test_a_checkpoint_counts(folder):
     )
 
 
-def test_a_record_in_a_wrong_place_is_broken_and_its_time_does_not_count(folder):
+def test_record_in_a_wrong_place_is_broken(folder):
     folder.done("cb/sam/seed-0")
     source = folder.path / "cb/sam/seed-0/record.json"
     target = folder.path / "rte/sam/seed-0/record.json"
@@ -354,7 +354,7 @@ def test_a_record_in_a_wrong_place_is_broken_and_its_time_does_not_count(folder)
     assert broken.problem == "is the record of another cell: b/cb/sam/seed-0"
 
 
-def test_a_record_that_does_not_count_elsewhere_is_broken_here(folder):
+def test_bad_record_is_broken(folder):
     for seed in range(2):
         folder.done(f"cb/sam/seed-{seed}")
     path = folder.path / "cb/sam/seed-0/record.json"
@@ -386,7 +386,7 @@ def test_a_place_that_is_no_directory_is_broken(folder):
     assert broken == status.Broken("cb/sam/seed-0", "cannot be read: Not a directory")
 
 
-def test_many_failed_cells_are_counted_and_long_lines_are_cut(tmp_path):
+def test_many_failed_cells_and_long_lines(tmp_path):
     method = "a" * 60
     folder = Folder(tmp_path, methods=(method,), seeds=30)
     for seed in range(27):
