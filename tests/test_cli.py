@@ -328,7 +328,7 @@ def test_a_dry_run_says_whether_the_cell_is_done_has_failed_or_goes_on(cli, conf
     first, *_, time, _ = cli(*arguments, "--dry-run").stdout.splitlines()
     assert first == "cell: results/small/cb/sam/seed-0: goes on from the checkpoint of step 1"
     assert time.startswith("time: about ")
-    assert time.endswith(" s (1 cell by records of other methods)")
+    assert time.endswith(" s (1 cell by records of other tasks and methods)")
     shutil.rmtree("results/small/cb/sam")
 
     def fail(job, control, *, verbose):
