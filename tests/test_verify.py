@@ -5,10 +5,10 @@ import pytest
 
 from jiant_sparse import files
 from jiant_sparse.data.split import published_dev_split
-from jiant_sparse.data.store import MANIFEST, read_manifest
+from jiant_sparse.data.store import MANIFEST, read_manifest, write_manifest
 from jiant_sparse.data.synthetic import synthesize
 from jiant_sparse.data.tasks import TASKS, variant
-from jiant_sparse.data.verify import PhaseSummary, summary, verify, write_manifest
+from jiant_sparse.data.verify import PhaseSummary, summary, verify
 from jiant_sparse.errors import InputError
 
 # A folder name of its own: nothing is compared with the original data set's size.
