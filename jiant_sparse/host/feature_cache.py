@@ -5,8 +5,8 @@ each field of the rows as one column: arrays stacked, in the narrowest integers 
 numbers as a vector, words as positions in a list of words, anything else as JSON. What is read
 equals what jiant made, field by field and type by type. Any entry may be removed at any time.
 
-Not Arrow (`datasets`): it has no cells with two axes, returns read-only arrays, and turns NumPy's
-scalars and narrow integers into other types, so that every column would need the same care.
+Not Arrow (`datasets`): its cells have one axis, its arrays are read-only, and it turns 1 beside 0.5
+into 1.0, so that every column would still need this packing, and the file its digest.
 """
 
 import dataclasses

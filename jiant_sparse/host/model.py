@@ -13,7 +13,7 @@ from typing import Any
 import transformers
 from huggingface_hub import snapshot_download
 
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, cut
 from jiant_sparse.host import encoder_config, tokenizer, weights
 from jiant_sparse.host.encoder_config import empty_encoder, longest_sequence
 from jiant_sparse.host.model_files import CONFIG, FILES, VOCABULARY, WEIGHTS, digest, present, view
@@ -133,9 +133,10 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[*FILES]))
     except Exception as error:  # the hub client's own errors, requests' and the system's
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"model {name}: is no local directory and cannot be had from the hub: {reason[0]} "
+            f"model {cut(name, 200)}: is no local directory and cannot be had from the hub: "
+            f"{cut(reason, 500)} "
             "Give the path of a local model directory, or try again with the network"
         ) from error
 

@@ -44,7 +44,7 @@ def state_dict(
         "method": runner.method.state_dict(),
         "weights": _weights(runner, base),
         "optimizer": _moments(runner),
-        "scores": vars(scores) | {"history": [list(entry) for entry in scores.history]},
+        "scores": dict(vars(scores)),
         "costs": dict(vars(costs)),
         "step_seconds": torch.tensor(runner.step_seconds, dtype=torch.float64),
         "log": log.position(),
