@@ -1,6 +1,7 @@
 """Rows of the hub become jiant's files, whole or not at all."""
 
 import json
+import sys
 
 import datasets
 import pytest
@@ -239,7 +240,10 @@ def test_unexpected_rows(hub, tmp_path):
     assert len(caught.value.problems) == 6
 
 
-def test_datasets_is_imported_only_to_download():
+def test_datasets_is_needed_only_to_download(tmp_path, monkeypatch):
     with open(fetch_module.__file__) as stream:
         imports = [line for line in stream if "import" in line and "datasets" in line]
     assert all(line.startswith("    ") for line in imports)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match="downloading needs the package datasets: pip install da"):
+        fetched(tmp_path, "cola")

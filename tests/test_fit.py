@@ -164,8 +164,8 @@ def test_least_steps(name):
 def test_something_must_train():
     def check(name: str, **settings) -> None:
         encoder = empty(BASE)
-        fit.count(base.find(name)(), encoder)
-        fit.check_trains(encoder, Train(**settings))
+        counts = fit.count(base.find(name)(), encoder)
+        fit.check_trains(encoder, counts.probed, Train(**settings))
 
     message = "^nothing would train: .* train.freeze_head is true; it must be false$"
     with pytest.raises(InputError, match=message):

@@ -103,7 +103,10 @@ def test_folder_in_the_way(tmp_path):
     (tmp_path / "wsc" / "train.jsonl").write_text("mine\n")
     with pytest.raises(InputError, match="wsc/val.jsonl: is missing although"):
         synthesize(tmp_path, SEVEN, sizes=SMALL)
-    assert list(content(tmp_path)) == ["wsc/train.jsonl"]
+    (tmp_path / "cola").touch()
+    with pytest.raises(InputError, match="cola: is a file; the folder of task cola belongs there"):
+        synthesize(tmp_path, SEVEN, sizes=SMALL)
+    assert list(content(tmp_path)) == ["cola", "wsc/train.jsonl"]
 
 
 def test_variant(tmp_path):

@@ -17,7 +17,7 @@ from jiant_sparse.host import sealed
 from jiant_sparse.sparse import index_codes
 
 FOLDER = "checkpoint"
-# Raise it when the same state is written differently.
+# Raise it when the same state is written otherwise.
 FORMAT_VERSION = 1
 _TENSOR, _INDEX = "$tensor", "$index"
 _log = logging.getLogger("jiant_sparse")

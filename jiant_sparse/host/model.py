@@ -133,11 +133,11 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[*FILES]))
     except Exception as error:  # the hub client's own errors, requests' and the system's
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"model {cut(name, 200)}: is no local directory and cannot be had from the hub: "
-            f"{cut(reason, 500)} "
-            "Give the path of a local model directory, or try again with the network"
+            f"model {cut(name, 100)}: is no local directory and cannot be had from the hub: "
+            f"{cut(reason[0], 500)} Give the path of a local model directory, or try again with "
+            "the network"
         ) from error
 
 

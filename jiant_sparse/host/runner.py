@@ -8,7 +8,7 @@ The step, drawn once:
     optimiser and scheduler step (then, only if asked for, decay of what is frozen)
     method.after_step
     zero_grad
-    (loop.py: evaluation on dev if due -> best state, history, patience; checkpoint if due)
+    (loop.py: evaluation on dev when due -> best state, history, patience; checkpoint when due)
 """
 
 import contextlib
