@@ -35,7 +35,7 @@ def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
 
 
 def _linear(warmup: int, total: int, step: int) -> float:
-    """Share of the peak rate after `step` steps: rises for `warmup` steps, falls to 0 at `total`."""
+    """Share of the peak rate after `step` steps: up in `warmup` steps, down to 0 at `total`."""
     if step < warmup:
         return step / warmup
     return max(0.0, (total - step) / max(1, total - warmup))
