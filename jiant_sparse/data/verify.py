@@ -130,21 +130,19 @@ def _size_notes(task: Task, rows: Rows) -> Iterator[str]:
             f"{sizes[1]}; the original has {train} and {test}"
         )
         return
-    published = published_dev_split().get(task.name)
-    if not published:
-        return
+    published = published_dev_split().get(task.name, ())
     parts: tuple[tuple[str, Part, list[dict]], ...] = (
         ("train and val", "train_val", pool),
         ("test", "test", rows["test"]),
     )
     differing = [name for name, part, its in parts if not are_published(its, task, part)]
-    if differing:
+    if published and differing:
         yield (
             f"{task.name}: not the authors' rows: idx, texts or labels differ in "
             f"{' and in '.join(differing)}"
         )
     common = {row.get("idx") for row in rows["val"]}.intersection(published)
-    if not len(common) == len(published) == len(rows["val"]):
+    if published and not len(common) == len(published) == len(rows["val"]):
         yield (
             f"{task.name}: val is not the authors' dev set: {len(common)} of its "
             f"{len(rows['val'])} rows are among the authors' {len(published)}"
