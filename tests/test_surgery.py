@@ -8,7 +8,8 @@ from torch import nn
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.parametrizations import Gated, Mixed, Noise, Parametrization, Schedule
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import Mixed, Noise, Parametrization, Schedule
 
 STRETCH = (-1.5, 1.5)
 

@@ -8,15 +8,8 @@ import torch
 from support.models import bits, rng, sigmoid
 from torch import Tensor, nn
 
-from jiant_sparse.sparse.parametrizations import (
-    Gated,
-    Mixed,
-    Noise,
-    Schedule,
-    SparseWeight,
-    expected_open,
-    hard_concrete,
-)
+from jiant_sparse.sparse.gates import Gated, expected_open, hard_concrete
+from jiant_sparse.sparse.parametrizations import Mixed, Noise, Schedule, SparseWeight
 
 STRETCHES = [(-1.5, 1.5), (-3.0, 3.0), (-0.1, 1.1), (-0.5, 2.0)]
 
