@@ -19,7 +19,6 @@ from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import delta as module
 from jiant_sparse.sparse.delta import (
-    Delta,
     apply,
     changed,
     extract,
@@ -80,21 +79,13 @@ def tuned(base):
     return tuned
 
 
-def test_extract_holds_what_changed_and_what_is_new(base, tuned):
-    delta = extract(base, tuned, {"method": "SAM"})
-    assert list(delta.entries) == ["embed.weight", "layer.weight"]
-    index, values = delta.entries["embed.weight"]
-    assert index.dtype == torch.int64
-    assert index.tolist() == [2, 3, 23]
-    assert torch.equal(values, tuned["embed.weight"].view(-1)[index])
-    assert list(delta.new) == ["head.weight"]
-    assert delta.base == fingerprint(base)
-    assert delta.meta == {"method": "SAM"}
-    assert changed(delta) == 4
-
-
 def test_round_trip_through_a_file(base, tuned, tmp_path):
     delta = extract(base, tuned, {"method": "SAM", "benchmark": "größer"})
+    assert list(delta.entries) == ["embed.weight", "layer.weight"]
+    index, values = delta.entries["embed.weight"]
+    assert (index.dtype, index.tolist()) == (torch.int64, [2, 3, 23])
+    assert torch.equal(values, tuned["embed.weight"].view(-1)[index])
+    assert (list(delta.new), delta.base, changed(delta)) == (["head.weight"], fingerprint(base), 4)
     path = tmp_path / "deep" / "delta.safetensors"
     assert save(delta, path) == path.stat().st_size
     loaded = load(path)
@@ -106,7 +97,7 @@ def test_round_trip_through_a_file(base, tuned, tmp_path):
 
 @st.composite
 def models(draw):
-    """A base, and a tuned model with arbitrary bytes in a few of its entries."""
+    """A base, and a tuned model with arbitrary bytes in a few of its entries, or in none."""
     base, tuned = {}, {}
     for _ in range(draw(st.integers(0, 4))):
         dtype = draw(st.sampled_from(DTYPES))
@@ -132,6 +123,8 @@ def test_any_bytes_and_names_survive(pair, tmp_path_factory):
     base, tuned = pair
     delta = through_file(extract(base, tuned), tmp_path_factory.mktemp("delta"))
     assert_bit_equal(apply(delta, base), tuned)
+    differ = {name for name, old in base.items() if raw(old) != raw(tuned[name])}
+    assert delta.entries.keys() == differ
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.bool])
@@ -143,25 +136,6 @@ def test_every_dtype(dtype, tmp_path):
     assert changed(delta) == 2
     assert delta.entries["w"][1].dtype == dtype
     assert_bit_equal(apply(delta, base), tuned)
-
-
-def test_bits_are_compared_not_numbers(tmp_path):
-    nan, other_nan, signalling = (
-        bits(p, torch.float32) for p in (0x7FC00000, 0x7FC00001, 0x7F800001)
-    )
-    base = {"w": torch.cat([torch.zeros(2), nan, nan, nan])}
-    tuned = {"w": torch.cat([torch.zeros(1), -torch.zeros(1), nan, other_nan, signalling])}
-    delta = through_file(extract(base, tuned), tmp_path)
-    assert delta.entries["w"][0].tolist() == [1, 3, 4]
-    assert_bit_equal(apply(delta, base), tuned)
-
-
-def test_no_change_is_a_delta_too(base, tmp_path):
-    delta = through_file(extract(base, base), tmp_path)
-    assert delta.entries == {}
-    assert delta.new == {}
-    assert changed(delta) == 0
-    assert_bit_equal(apply(delta, base), base)
 
 
 def test_nothing_is_shared_with_the_models(base, tuned):
@@ -308,13 +282,6 @@ def test_every_rounded_value_survives_a_file(rounding, dtype, tmp_path):
     assert len({tuple(raw(value)) for value in values[old.isnan()]}) == 1
 
 
-def test_rounding_keeps_values_that_become_the_base(tmp_path):
-    exact = extract({"w": torch.ones(3)}, {"w": torch.tensor([1.0, 1.0001, 2.0])})
-    lossy = through_file(rounded(exact, "bfloat16"), tmp_path)
-    assert changed(lossy) == 2
-    assert lossy.entries["w"][1].tolist() == [1.0, 2.0]
-
-
 def test_infinities_stay_and_finite_values_may_not_become_infinite():
     def delta(value, dtype=torch.float32):
         base = torch.zeros(2, dtype=dtype)
@@ -405,20 +372,6 @@ def test_apply_leaves_tensors_on_their_device(base, tuned):
     assert all(applied[name].is_cuda for name in base)
     assert_bit_equal(applied, tuned)
     assert_bit_equal(there, base)
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_apply_on_several_threads(threads, base, tuned):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        delta = extract(base, tuned)
-        assert_bit_equal(apply(delta, base), tuned)
-        other = {name: tensor + 1 for name, tensor in base.items()}
-        message = "base is not the delta's base: embed.weight is the first tensor to differ"
-        assert refusal(apply, delta, other) == message
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_apply_names_the_first_tensor_that_differs(base, tuned):
@@ -653,22 +606,14 @@ def test_load_opens_regular_files_only(tmp_path):
         assert refusal(load, other) == f"{other}: is not a regular file"
 
 
-def test_load_notices_every_truncation(base, tuned, tmp_path):
-    path = tmp_path / "delta.safetensors"
-    save(extract(base, tuned), path)
-    whole = path.read_bytes()
-    for length in range(0, len(whole), 7):
-        path.write_bytes(whole[:length])
-        refusal(load, path)
-    path.write_bytes(whole + b"\0")
-    refusal(load, path)
-
-
-def test_no_flipped_bit_gives_another_delta(base, tuned, tmp_path):
+def test_no_truncation_or_flipped_bit_gives_another_delta(base, tuned, tmp_path):
     path = tmp_path / "delta.safetensors"
     delta = extract(base, tuned, {"settings": '{"alpha": 16, "größe": 1}'})
     save(delta, path)
     whole = path.read_bytes()
+    for other in (*(whole[:length] for length in range(0, len(whole), 7)), whole + b"\0"):
+        path.write_bytes(other)
+        refusal(load, path)
     refused = 0
     for position in range(len(whole)):
         flipped = whole[position] ^ 1 << position % 8
@@ -781,13 +726,10 @@ def test_diff_of_equal_deltas_and_of_nan(base, tuned):
     infinite = tuned | {"head.weight": torch.full((2, 2), float("inf"))}
     assert diff(extract(base, infinite), delta)[-1].max_difference == float("inf")
     assert diff(extract(base, base), extract(base, base)) == []
-
-
-def test_diff_of_a_delta_and_its_rounded_copy_is_what_rounding_lost(base):
     exact = extract(base, edited(base, "embed.weight", {0: 1.5, 1: 1.01}))
     (row,) = diff(exact, rounded(exact, "bfloat16"))
     assert (row.only_a, row.only_b, row.both, row.equal) == (0, 0, 2, 1)
-    assert row.max_difference == pytest.approx(0.0021875, rel=1e-3)
+    assert row.max_difference == pytest.approx(0.0021875, rel=1e-3), "what rounding lost"
 
 
 def test_diff_refuses_different_bases(base):
@@ -797,9 +739,3 @@ def test_diff_refuses_different_bases(base):
     more = base | {"extra": torch.ones(3)}
     message = "the deltas belong to different bases: extra differs"
     assert refusal(diff, extract(base, base), extract(more, more)) == message
-
-
-def test_changed_counts_pretrained_entries_only():
-    index = torch.arange(3)
-    delta = Delta({"a": (index, index), "b": (index[:1], index[:1])}, {"head": index}, {}, {})
-    assert changed(delta) == 4

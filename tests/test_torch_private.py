@@ -15,7 +15,6 @@ from jiant_sparse.sparse._torch_private import (
     transposed,
     without_hooks,
 )
-from jiant_sparse.sparse.optimizer import AdamW
 
 PACKAGE = Path(__file__).parent.parent / "jiant_sparse"
 UNDOCUMENTED = {"native_channel_shuffle", "hooked"}
@@ -88,10 +87,11 @@ def test_without_the_task_id_the_public_way_is_taken(monkeypatch):
 @pytest.mark.parametrize("layout", [lambda m: m, lambda m: m[:, ::2], torch.t])
 def test_a_transposition_is_the_same_either_way(monkeypatch, shape, layout):
     matrix = layout(torch.arange(shape[0] * shape[1], dtype=torch.float32).view(shape))
-    found = transposed(matrix)
+    found = [transposed(matrix.to(d)) for d in (torch.float32, torch.float64, torch.bfloat16)]
     monkeypatch.delattr(torch, "native_channel_shuffle")
-    assert torch.equal(found, transposed(matrix)) and torch.equal(found, matrix.t())
-    assert found.is_contiguous()
+    for turned in (*found, transposed(matrix)):
+        assert turned.is_contiguous()
+        assert torch.equal(turned, matrix.t().to(turned.dtype))
 
 
 def test_a_step_without_torchs_mark_is_taken_as_it_is():
@@ -99,12 +99,8 @@ def test_a_step_without_torchs_mark_is_taken_as_it_is():
         return 1
 
     assert without_hooks(step) is step
-    calls = []
-    optimizer = AdamW([nn.Parameter(torch.ones(2))], lr=0.1)
-    optimizer.register_step_pre_hook(lambda *_: calls.append(1))
-    optimizer.param_groups[0]["params"][0].grad = torch.ones(2)
-    optimizer.step()
-    assert calls == [1], "hooks run once, though torch's step is called within ours"
+    step.hooked, step.__wrapped__ = True, test_a_step_without_torchs_mark_is_taken_as_it_is
+    assert without_hooks(step) is step.__wrapped__
 
 
 def test_what_torch_does_not_tell_is_taken_for_unreadable():
