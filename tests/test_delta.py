@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import delta as module
-from jiant_sparse.sparse import delta_header
 from jiant_sparse.sparse.delta import (
     Delta,
     apply,
@@ -477,7 +476,7 @@ def test_save_refuses_names_and_texts_that_do_not_fit(base, tmp_path):
     assert not path.exists()
 
 
-def rewrite(path, change, digest=delta_header.digest):
+def rewrite(path, change, digest=module.header_digest):
     """Save the file again after `change` had its way with the tensors and the header.
 
     digest: of the changed header; None leaves the old one.

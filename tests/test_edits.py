@@ -8,12 +8,12 @@ import torch
 from support.models import bits, rng, sigmoid
 from torch import Tensor, nn
 
-from jiant_sparse.sparse.edits import (
-    Entries,
+from jiant_sparse.sparse.parametrizations import (
     Gated,
     Mixed,
     Noise,
     Schedule,
+    SparseWeight,
     expected_open,
     hard_concrete,
 )
@@ -294,7 +294,7 @@ def test_the_group_gate_counts_among_the_open_ones(stretch):
 def test_the_gradient_of_entries_is_gathered_from_the_dense_one():
     dense, index = normal(4, 5, seed=1), torch.tensor([0, 7, 19])
     written = dense.flatten().clone()
-    edit = Entries(nn.Parameter(dense, requires_grad=False), index)
+    edit = SparseWeight(nn.Parameter(dense, requires_grad=False), index)
     assert torch.equal(edit.values, written[index])
     edit.values.data.add_(1)
     outer = normal(4, 5, seed=2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jiant_sparse.sparse import products, triton_product
-from jiant_sparse.sparse.edits import Entries
+from jiant_sparse.sparse.parametrizations import SparseWeight
 
 ROWS, COLUMNS, TOKENS = 23, 37, 11
 
@@ -15,9 +15,9 @@ def operands(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.randn(TOKENS, n, generator=generator).to(dtype) for n in (ROWS, COLUMNS))
 
 
-def some(count: int) -> Entries:
+def some(count: int) -> SparseWeight:
     order = torch.randperm(ROWS * COLUMNS, generator=torch.Generator().manual_seed(2))
-    return Entries(torch.zeros(ROWS, COLUMNS), order[:count].sort().values)
+    return SparseWeight(torch.zeros(ROWS, COLUMNS), order[:count].sort().values)
 
 
 @pytest.mark.parametrize("way", [products._whole, products._by_operator])

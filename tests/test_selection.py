@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse import drawing, selection
+from jiant_sparse.sparse import sampling, selection
 from jiant_sparse.sparse.selection import accumulate, bernoulli, budget, top_k, uniform
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -45,13 +45,13 @@ def small_chunks(request, monkeypatch):
     """The sizes that hold for large models, so small that every branch runs on small tensors."""
     monkeypatch.setattr(selection, "_CHUNK", request.param)
     monkeypatch.setattr(selection, "_SLACK", 2)
-    monkeypatch.setattr(drawing, "_DRAWS", request.param)
+    monkeypatch.setattr(sampling, "_POSITIONS", request.param)
 
 
 @pytest.fixture(params=[2, 1 << 40], ids=["by sorting", "by marking"])
 def both_draws(request, monkeypatch):
     """Both ways to draw, where the number of positions would decide."""
-    monkeypatch.setattr(drawing, "_FEW", request.param)
+    monkeypatch.setattr(sampling, "_FEW", request.param)
 
 
 # --- budget
@@ -306,7 +306,7 @@ def test_every_subset_is_equally_likely(count, k, both_draws):
     trials = 40 * comb(count, k)
     seen = dict.fromkeys(combinations(range(count), k), 0)
     for _ in range(trials):
-        seen[tuple(drawing.distinct(count, k, generator).tolist())] += 1
+        seen[tuple(sampling.uniform_index(count, k, generator).tolist())] += 1
     expected = trials / len(seen)
     statistic = sum((n - expected) ** 2 / expected for n in seen.values())
     assert statistic < chi_square_bound(len(seen) - 1)
@@ -320,17 +320,17 @@ def test_uniform_takes_the_first_distinct_positions_of_its_stream(small_chunks, 
             seen |= set((torch.randint(2**62, (1,), generator=generator) % count).tolist())
         expected = seen if few == k else set(range(count)) - seen
         generator.manual_seed(count + k)
-        assert drawing.distinct(count, k, generator).tolist() == sorted(expected)
+        assert sampling.uniform_index(count, k, generator).tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize("share", [130, 127, 4])
 def test_both_ways_to_draw_take_the_same_from_the_same_stream(share, monkeypatch):
     count = 1_000_003
     drawn = []
-    for few in (2, 1 << 40, drawing._FEW):
-        monkeypatch.setattr(drawing, "_FEW", few)
+    for few in (2, 1 << 40, sampling._FEW):
+        monkeypatch.setattr(sampling, "_FEW", few)
         generator = torch.Generator().manual_seed(5)
-        index = drawing.distinct(count, count // share, generator)
+        index = sampling.uniform_index(count, count // share, generator)
         drawn.append((index, generator.get_state()))
     assert drawn[0][0].numel() == count // share
     for index, state in drawn[1:]:
@@ -340,7 +340,7 @@ def test_both_ways_to_draw_take_the_same_from_the_same_stream(share, monkeypatch
 
 def test_few_of_many_are_drawn_without_memory_for_all():
     """A mark for each of 2**50 positions would be a million GiB."""
-    index = drawing.distinct(2**50, 1000, stream("a"))
+    index = sampling.uniform_index(2**50, 1000, stream("a"))
     assert index.dtype == torch.int64
     assert len(set(index.tolist())) == 1000
     assert bool((index.diff() > 0).all())
@@ -365,7 +365,7 @@ def test_positions_of_a_large_model_are_not_biased_to_low_ones():
     # for 34 of the others, which moves this share by 22 standard deviations.
     count, draws = 124_645_632, 1_000_000
     low = 2**32 % count
-    positions = drawing._positions(count, draws, torch.Generator().manual_seed(0))
+    positions = sampling._positions(count, draws, torch.Generator().manual_seed(0))
     share = low / count
     deviation = (share * (1 - share) / draws) ** 0.5
     assert abs((positions < low).mean() - share) < 4 * deviation
@@ -395,7 +395,7 @@ def test_uniform_asks_for_the_streams_it_documents():
 @pytest.mark.parametrize("density", [0.004, 0.3, 1.0])
 def test_a_global_draw_is_cut_at_the_tensors_borders(density):
     sizes = {"none": 0, "a": 700, "b": 1, "also none": 0, "c": 900, "last": 0}
-    whole = drawing.distinct(1601, budget(1601, density), stream("uniform")).tolist()
+    whole = sampling.uniform_index(1601, budget(1601, density), stream("uniform")).tolist()
     index, start = lists(uniform(sizes, density, stream)), 0
     assert list(index) == list(sizes)
     for name, size in sizes.items():

@@ -8,7 +8,7 @@ from torch import nn
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Edit, Gated, Mixed, Noise, Schedule
+from jiant_sparse.sparse.parametrizations import Gated, Mixed, Noise, Parametrization, Schedule
 
 STRETCH = (-1.5, 1.5)
 
@@ -165,7 +165,7 @@ def test_entries_of_a_non_contiguous_tensor_are_refused():
 # --- edit
 
 
-class Doubled(Edit):
+class Doubled(Parametrization):
     """Twice the stored tensor, three times in evaluation; notes how often it was asked."""
 
     def __init__(self, weight: torch.Tensor, *, trains_original: bool) -> None:

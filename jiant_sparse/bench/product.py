@@ -15,7 +15,7 @@ from jiant_sparse.bench import measure, models
 from jiant_sparse.bench.models import Notify, Setting, rng, silent
 from jiant_sparse.host import model
 from jiant_sparse.sparse import products, selection
-from jiant_sparse.sparse.edits import Entries
+from jiant_sparse.sparse.parametrizations import SparseWeight
 
 SHARES = (0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -36,7 +36,7 @@ def run(setting: Setting, *, repeats: int, notify: Notify = silent) -> Iterator[
         )
         for share in SHARES:
             index = selection.uniform({"weight": rows * columns}, share, rng)["weight"]
-            entries = Entries(torch.zeros(rows, columns, device=place), index)
+            entries = SparseWeight(torch.zeros(rows, columns, device=place), index)
             calls = {
                 name: partial(way, gradient, inputs, entries)
                 for name, way in products.WAYS.items()

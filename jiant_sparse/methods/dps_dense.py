@@ -29,8 +29,7 @@ from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng, taken
-from jiant_sparse.sparse import modules, surgery
-from jiant_sparse.sparse.subnetworks import largest
+from jiant_sparse.sparse import modules, selection, surgery
 
 
 @dataclass
@@ -113,4 +112,4 @@ class DpsDense(Method):
         # A tensor that the loss did not reach in the whole stage: all equal, its first entries.
         unseen = name not in self.squares
         scores = torch.zeros_like(self.weights[name]) if unseen else self.scores(name)
-        return largest(scores.detach(), self.updated_fraction)
+        return selection.largest_mask(scores.detach(), self.updated_fraction)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jiant_sparse.methods.base import Probe, Rng
 from jiant_sparse.methods.choices import StepChoice
-from jiant_sparse.sparse import drawing
+from jiant_sparse.sparse import sampling
 
 
 @dataclass
@@ -38,4 +38,4 @@ class RandomPerStep(StepChoice):
     def draw(self, step: int) -> dict[str, Tensor]:
         """Draw."""
         sizes = {name: weight.numel() for name, weight in self.weights.items()}
-        return drawing.draw(sizes, self.k, self.rng(f"step {step}"))
+        return sampling.sample_uniformly(sizes, self.k, self.rng(f"step {step}"))

@@ -1,21 +1,26 @@
-"""Tensors that train in a form of their own: what the forward pass sees as a function of it.
+"""Tensors that train in another form: the forward pass sees a function of what is stored.
 
-Each edit is a torch parametrization of one tensor: it takes the stored tensor (`original`) and
-gives the one that the module computes with. `surgery` puts edits in and takes them out again.
+Each is a torch parametrization of one tensor. It takes the stored tensor (`original`) and returns
+the tensor that the module computes with. `surgery` puts parametrizations in and takes them out.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+
+from jiant_sparse.sparse._torch_private import version
+from jiant_sparse.sparse.bits import bits
 
 
 class Noise:
-    """Random draws that change from step to step and are the same all through a step.
+    """Random draws that change from step to step and stay the same within a step.
 
-    They depend on the stream, the tensor's name and the step alone: a forward pass that is done
-    twice (COPA, accumulated gradients) sees one draw, and a resumed run needs the step only.
+    They depend on the stream, the tensor's name and the step alone: a forward pass that runs twice
+    (COPA, accumulated gradients) sees one draw, and a resumed run needs only the step.
     """
 
     def __init__(self, rng: Callable[[str], torch.Generator]) -> None:
@@ -23,37 +28,40 @@ class Noise:
         self.step = 1
 
     def generator(self, name: str, device: torch.device) -> torch.Generator:
-        """The generator of this step for tensor `name`, at its beginning, on `device`."""
+        """A fresh generator on `device` for tensor `name` in this step."""
         seed = self.rng(f"{name}/{self.step}").initial_seed()
         return torch.Generator(device).manual_seed(seed)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning rate of its own.
+    """Learning rate of a parameter that does not follow the training's.
 
-    rate: peak; None = the training's. steps: from the peak it falls linearly to 0 at this step,
-    without a warm-up, and then goes on as the training's; None = it is constant, without decay of
-    weights.
+    rate: peak; None = the training's peak. steps: the rate falls linearly from its peak to 0 at
+    this step, without warm-up, and then follows the training's; None = the rate is constant, and
+    the parameter does not decay.
+
+    >>> [Schedule(steps=4).factor(step, training=0.1) for step in (0, 1, 4)]
+    [1.0, 0.75, 0.1]
     """
 
     rate: float | None = None
     steps: int | None = None
 
     def factor(self, step: int, training: float) -> float:
-        """Share of the peak after `step` steps; training: that of the training's schedule."""
+        """Share of the peak after `step` steps. training: the training schedule's share."""
         if self.steps is None:
             return 1.0
         return 1 - step / self.steps if step < self.steps else training
 
 
-class Edit(nn.Module):
-    """Base of the edits.
+class Parametrization(nn.Module):
+    """Base class.
 
-    tuned: entries of the tensor that may differ from their pretrained value in the end.
-    trains_original: whether the stored tensor itself is trained.
+    tuned: number of entries that can differ from their pretrained values in the end.
     is_matrix: whether the tensor has two dimensions or more.
-    positions: names of the buffers that say which entries these are.
+    trains_original: whether the stored tensor itself trains.
+    positions: names of the buffers that say which entries train.
     """
 
     trains_original = False
@@ -65,8 +73,21 @@ class Edit(nn.Module):
         self.is_matrix = original.dim() >= 2
 
     def schedule(self, parameter: nn.Parameter) -> Schedule | None:
-        """The learning rate of one of the edit's parameters; None = as everything."""
+        """Learning rate of one of the parametrization's parameters; None = the training's."""
         return None
+
+
+def stack_of(module: nn.Module, leaf: str) -> ParametrizationList | None:
+    """torch's list of the parametrizations of a module's tensor; None if it has none."""
+    if not is_parametrized(module, leaf):
+        return None
+    return cast(nn.ModuleDict, module.parametrizations)[leaf]  # type: ignore[return-value]  # stubs
+
+
+def first_of(module: nn.Module | None) -> Parametrization | None:
+    """Our parametrization in one of torch's lists; None for any other list or module."""
+    found = module[0] if isinstance(module, ParametrizationList) else None
+    return found if isinstance(found, Parametrization) else None
 
 
 class _Scatter(torch.autograd.Function):
@@ -83,53 +104,61 @@ class _Scatter(torch.autograd.Function):
         return gradient.reshape(-1)[index], None, None
 
 
-class Entries(Edit):
+class SparseWeight(Parametrization):
     """A frozen tensor whose entries at `index` are the leaf vector `values`.
 
-    The optimiser sees `values`, k numbers; the forward pass sees the dense tensor with these
-    written in place. No other entry is ever written, so frozen means bit-equal.
+    The optimizer sees `values`, k numbers. The forward pass sees the dense tensor with the values
+    written in place. No other entry is ever written: frozen means bit-equal.
 
     dense: any shape, frozen. index: (k,) int64, sorted, distinct flat positions.
-    Of a matrix, `row_start` (rows + 1,) and `column` (k,) int32 are the index as in the CSR format:
-    row r has the entries row_start[r] up to row_start[r + 1].
+    A matrix has its index in CSR form too, `row_start` (rows + 1,) and `column` (k,), int32: row r
+    has the entries row_start[r] up to row_start[r + 1].
     """
 
     positions = ("index",)
+    index: Tensor
+    row_start: Tensor
+    column: Tensor
 
     def __init__(self, dense: Tensor, index: Tensor) -> None:
         super().__init__(dense, index.numel())
         self.register_buffer("index", index.to(dense.device))
         self.values = nn.Parameter(dense.detach().flatten()[self.index])
-        self._written = -1
+        self._written: int | None = -1
         if dense.dim() == 2:
             rows, columns = dense.shape
-            starts = torch.searchsorted(
-                index, torch.arange(rows + 1, device=index.device) * columns
-            )
-            for name, part in (("row_start", starts), ("column", index % columns)):
-                self.register_buffer(name, part.int().to(dense.device), persistent=False)
+            row_ends = torch.arange(rows + 1, device=index.device) * columns
+            starts = torch.searchsorted(index, row_ends).int()
+            self.register_buffer("row_start", starts.to(dense.device), persistent=False)
+            column = (index % columns).int()
+            self.register_buffer("column", column.to(dense.device), persistent=False)
 
     def forward(self, dense: Tensor) -> Tensor:
         return _Scatter.apply(self.values, self.write(dense), self.index)
 
     def write(self, dense: Tensor) -> Tensor:
-        """The dense tensor with the values in it; it does not train."""
+        """The dense tensor with the values written into it; without gradient."""
         # Through .data: within a step the same values are written again, so the weights that an
         # earlier forward pass saved for its backward (COPA runs two) are still right, and the
         # version counter must not say otherwise. After a step they are not, and it has to.
-        dense.data.view(-1).index_copy_(0, self.index, self.values.data)
-        if self._written != self.values._version:
+        flat, now = dense.data.view(-1), version(self.values)
+        if now is None:
+            stale = not torch.equal(bits(flat[self.index]), bits(self.values.data))
+        else:
+            stale = now != self._written
+        flat.index_copy_(0, self.index, self.values.data)
+        if stale:
             torch.autograd.graph.increment_version(dense)
-            self._written = self.values._version
+            self._written = now
         return dense.detach()
 
 
-class Mixed(Edit):
+class Mixed(Parametrization):
     """A trained tensor W that is mixed with its pretrained value W0 (Lee et al. 2020, Mixout).
 
-    Training: W0 + b (W - W0) / (1 - q), b drawn anew each step from Bernoulli(1 - q); the gradient
-    with respect to W is the true one, b / (1 - q). Evaluation: W; with `kept`, W there and W0,
-    bit for bit, everywhere else.
+    Training: W0 + b (W - W0) / (1 - q), with b drawn anew each step from Bernoulli(1 - q); the
+    gradient with respect to W is the true one, b / (1 - q). Evaluation: W. With `kept`, evaluation
+    sees W at these positions and W0, bit for bit, everywhere else.
 
     q: in (0, 1). mix: `rows` draws b over the last dimension, the input features of a linear
     layer, and shares it among the rows; `elements` draws for every entry; `none` trains W as it is.
@@ -138,6 +167,8 @@ class Mixed(Edit):
 
     trains_original = True
     positions = ("kept",)
+    pretrained: Tensor
+    kept: Tensor | None
 
     def __init__(
         self, weight: Tensor, name: str, noise: Noise, q: float, mix: str, kept: Tensor | None
@@ -145,8 +176,7 @@ class Mixed(Edit):
         super().__init__(weight, weight.numel() if kept is None else kept.numel())
         self.name, self.noise, self.q, self.mix = name, noise, q, mix
         self.register_buffer("pretrained", weight.detach().clone())
-        kept = None if kept is None else kept.to(weight.device)
-        self.register_buffer("kept", kept)
+        self.register_buffer("kept", None if kept is None else kept.to(weight.device))
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.training:
@@ -164,6 +194,53 @@ class Mixed(Edit):
         return self.pretrained + drawn * ((weight - self.pretrained) / (1 - self.q))
 
 
+class Anchored(Parametrization):
+    """A trained tensor W of which the forward pass sees a part N, and an anchor U elsewhere.
+
+    For DPS_Mix. Training: U + N (W - U) / share, with the true gradient, N / share. Evaluation: W.
+    Until `pin`, and again after `release`, U is the pretrained W, and N is drawn anew each step
+    from Bernoulli(share) over the last dimension, shared by the rows.
+
+    share: in (0, 1); after `pin` the fraction of entries that N has.
+    """
+
+    trains_original = True
+    pretrained: Tensor
+    anchor: Tensor | None
+    mask: Tensor | None
+
+    def __init__(self, weight: Tensor, name: str, noise: Noise, share: float) -> None:
+        super().__init__(weight, weight.numel())
+        self.name, self.noise, self.share = name, noise, share
+        self.register_buffer("pretrained", weight.detach().clone())
+        self.register_buffer("anchor", None, persistent=False)
+        self.register_buffer("mask", None, persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if not self.training:
+            return weight
+        if self.anchor is None:
+            anchor, part = self.pretrained, self.drawn()
+        else:
+            anchor, part = self.anchor, self.mask
+        return anchor + part * ((weight - anchor) / self.share)
+
+    def drawn(self) -> Tensor:
+        """(columns,) bool: the N of this step; every call within a step gives the same."""
+        device = self.pretrained.device
+        generator = self.noise.generator(self.name, device)
+        uniform = torch.rand(self.pretrained.shape[-1:], generator=generator, device=device)
+        return uniform < self.share
+
+    def pin(self, anchor: Tensor, mask: Tensor) -> None:
+        """Set U to `anchor` and N to `mask`, both of the tensor's shape."""
+        self.anchor, self.mask = anchor, mask
+
+    def release(self) -> None:
+        """Return to the pretrained values and to draws."""
+        self.anchor = self.mask = None
+
+
 def hard_concrete(
     logit: Tensor, stretch: tuple[float, float], uniform: Tensor | None = None
 ) -> Tensor:
@@ -179,21 +256,21 @@ def hard_concrete(
 
 
 def expected_open(logit: Tensor, stretch: tuple[float, float]) -> Tensor:
-    """Probability of each gate not to be zero: sigmoid(logit - log(-l / r)) (eq. 12)."""
+    """Probability of each gate to be nonzero: sigmoid(logit - log(-l / r)) (eq. 12)."""
     low, high = stretch
     return torch.sigmoid(logit - torch.tensor(-low / high).log().item())
 
 
-class Gated(Edit):
+class Gated(Parametrization):
     """A frozen tensor plus a gated difference: theta0 + g z w (Guo et al. 2021, DiffPruning).
 
     w: `difference`, zero at first. z: a hard-concrete gate for every entry, with trained `logit`.
-    g: one gate for the whole tensor, with trained `group_logit`, or 1 if `structured` is off.
-    Training draws the gates anew each step; evaluation uses the deterministic ones, and an entry
+    g: one gate for the whole tensor, with trained `group_logit`; 1 without a group gate.
+    Training draws the gates anew each step. Evaluation uses the deterministic gates, and an entry
     whose difference is zero has its pretrained bits.
 
-    logit: first values, of the tensor's shape. group_logit: first value, or None for no group
-    gate. gates, differences: learning rates of the logits and of w; None = as everything.
+    logit: first values, of the tensor's shape. group_logit: first value; None = no group gate.
+    gates, differences: learning rates of the logits and of w; None = the training's.
     """
 
     def __init__(
@@ -210,15 +287,15 @@ class Gated(Edit):
     ) -> None:
         super().__init__(dense, dense.numel())
         self.name, self.noise, self.stretch = name, noise, stretch
-        self._schedules = gates, differences
+        self._gates, self._differences = gates, differences
         self.difference = nn.Parameter(torch.zeros_like(dense))
         self.logit = nn.Parameter(logit.to(dense))
-        self.group_logit = None
+        self.group_logit: nn.Parameter | None = None
         if group_logit is not None:
             self.group_logit = nn.Parameter(dense.new_tensor(group_logit))
 
     def schedule(self, parameter: nn.Parameter) -> Schedule | None:
-        return self._schedules[parameter is self.difference]
+        return self._differences if parameter is self.difference else self._gates
 
     def forward(self, dense: Tensor) -> Tensor:
         change = self.change(drawn=self.training)
@@ -227,7 +304,7 @@ class Gated(Edit):
         return torch.where(change == 0, dense, dense + change)
 
     def change(self, *, drawn: bool) -> Tensor:
-        """g z w, with this step's drawn gates or the deterministic ones."""
+        """g z w, with the drawn gates of this step or the deterministic gates."""
         uniform = group_uniform = None
         if drawn:
             device = self.logit.device
@@ -243,7 +320,7 @@ class Gated(Edit):
         return change * hard_concrete(self.group_logit, self.stretch, group_uniform)
 
     def expected_open(self) -> Tensor:
-        """Expected number of gates that are open, the tensor's own among them: the L0 norm."""
+        """Expected number of open gates, the group gate included: the L0 norm."""
         total = expected_open(self.logit, self.stretch).sum()
         if self.group_logit is None:
             return total
