@@ -17,7 +17,6 @@ from jiant_sparse.grid import lock_file
 from jiant_sparse.units import duration
 
 if TYPE_CHECKING:
-    from jiant_sparse.grid.lock_file import Progress as Told
     from jiant_sparse.schema.control import Control, Progress
 
 LINE_SECONDS = 60.0
@@ -162,9 +161,9 @@ class Bar:
         )
 
 
-def _running(directories: Collection[Path], most: int) -> "dict[Path, Told | None]":
+def _running(directories: Collection[Path], most: int) -> "dict[Path, Progress | None]":
     """The first `most` cells that a process runs, with the progress of their last heartbeat."""
-    running: dict[Path, Told | None] = {}
+    running: dict[Path, Progress | None] = {}
     for directory in [*directories]:
         if len(running) == most:
             break  # hundreds of directories of a network file system take long to read
@@ -177,7 +176,7 @@ def _running(directories: Collection[Path], most: int) -> "dict[Path, Told | Non
     return running
 
 
-def _listed(running: "Mapping[Path, Told | None]") -> str:
+def _listed(running: "Mapping[Path, Progress | None]") -> str:
     """The first SHOWN cells with their steps or phases."""
     texts = []
     for directory, told in [*running.items()][:SHOWN]:

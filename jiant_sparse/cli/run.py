@@ -71,13 +71,13 @@ def run(
 def _run_here(job: "Job", output_dir: Path, retry: "Record | None") -> "Outcome":
     """Run the cell, with its progress on stderr."""
     from jiant_sparse.cli.progress import told
-    from jiant_sparse.grid import outline, plan
+    from jiant_sparse.grid import estimate, plan
     from jiant_sparse.grid import worker as work
     from jiant_sparse.schema.control import Control
 
     plan.write_data([job], output_dir)
     control, terminal = Control(), sys.stderr.isatty()
-    with told(control, bounded=outline.first_stop(job) is not None, bar=terminal):
+    with told(control, bounded=estimate.first_stop(job) is not None, bar=terminal):
         return work.work_here(job, control, retry=retry, verbose=terminal)
 
 

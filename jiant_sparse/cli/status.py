@@ -126,9 +126,9 @@ def _left(left: "TimeLeft", done: int) -> str:
     basis = ", ".join(f"{cells} by {near}" for near, cells in left.basis.items())
     notes = [f"medians of done cells: {basis}"]
     if left.bounded:
-        notes.append(f"{left.bounded} with all their steps, though patience may end them")
+        notes.append(f"{left.bounded} to the last step, early stopping may end sooner")
     if left.unmeasured:
-        notes.append(f"{left.unmeasured} more not measured, for no done cell went as far")
+        notes.append(f"{left.unmeasured} more not measured: no done cell went as far")
     about = "at most" if left.bounded and not left.unmeasured else "about"
     return f"time left: {about} {duration(left.seconds)} {how} ({'; '.join(notes)})"
 
