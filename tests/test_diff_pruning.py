@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.diff_pruning import DiffPruning
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.parametrizations import Gated, SparseWeight
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import SparseWeight
 
 COUNT = 7664  # weights of the tiny BERT
 IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))

@@ -18,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import layers, products, recomputation, surgery
-from jiant_sparse.sparse.parametrizations import Gated, Mixed, Noise, SparseWeight
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import Mixed, Noise, SparseWeight
 
 # A size that no other tensor of these tests has.
 ROWS, COLUMNS = 37, 53
@@ -543,7 +544,7 @@ def _mixed(weight: Tensor) -> Mixed:
 
 def _gated(weight: Tensor) -> Gated:
     logit = normal(*weight.shape, seed=8)
-    gates = Gated(weight, "embedding.weight", Noise(rng), (-1.5, 1.5), logit, None, None)
+    gates = Gated(weight, "embedding.weight", Noise(rng), (-1.5, 1.5), logit, None)
     gates.difference.data = normal(*weight.shape, seed=9).to(weight)
     return gates
 
@@ -631,7 +632,7 @@ def test_decay_leaks_once_and_into_no_other_parametrization(make):
 @pytest.mark.parametrize("reentrant", [True, False])
 # What GELU or LayerNorm keeps has been packed by the hooks of the checkpoint that it ran in.
 def test_a_layer_within_and_after_a_checkpointed_block(path, last, reentrant):
-    dense = nn.Sequential(nn.Linear(8, 8), last, nn.Linear(8, 3)).double()
+    dense = nn.Sequential(nn.Linear(8, 8), copy.deepcopy(last), nn.Linear(8, 3)).double()
     sparse, chosen = copy.deepcopy(dense), choice(dense)
     surgery.select(sparse, chosen)
     inputs = normal(5, 8, seed=1, dtype=torch.float64).requires_grad_()
@@ -995,7 +996,7 @@ def test_folded_modules_are_torchs_own(path, kind):
 
 def test_a_module_keeps_its_forward_pass_until_its_last_tensor_is_plain():
     layer = linear()
-    gates = Gated(layer.bias, "bias", Noise(rng), (-1.5, 1.5), torch.zeros(ROWS), None, None)
+    gates = Gated(layer.bias, "bias", Noise(rng), (-1.5, 1.5), torch.zeros(ROWS), None)
     surgery.freeze(layer)
     surgery.train_entries(layer, "weight", POSITIONS["0.1"])
     surgery.edit(layer, "bias", gates)

@@ -71,12 +71,3 @@ def test_the_kernel_is_given_rows_and_columns(monkeypatch):
     rows, columns = np.unravel_index(entries.index.numpy(), (ROWS, COLUMNS))
     assert row.tolist() == rows.tolist()
     assert column.tolist() == columns.tolist()
-
-
-def test_a_matrix_is_turned_whatever_its_strides_and_dtype():
-    matrix = torch.randn(TOKENS, ROWS)
-    for form in (matrix, matrix.t(), matrix[:, ::2], matrix[0].expand(4, ROWS), matrix[:0]):
-        for dtype in (torch.float32, torch.float64, torch.bfloat16):
-            turned = products._turned(form.to(dtype))
-            assert turned.is_contiguous()
-            assert torch.equal(turned, form.to(dtype).t())

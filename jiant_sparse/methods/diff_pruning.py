@@ -37,7 +37,8 @@ from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Probe, Rng
 from jiant_sparse.methods.choices import LateChoice
 from jiant_sparse.sparse import moments, selection, surgery
-from jiant_sparse.sparse.parametrizations import Gated, Noise, Schedule
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import Noise, Schedule
 
 SCORES = ("delta", "logit")
 SCHEDULES = ("own", "training")

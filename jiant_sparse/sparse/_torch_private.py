@@ -6,6 +6,7 @@ same result, with more memory or time.
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ from torch.autograd.graph import Node
 from torch.utils import checkpoint
 
 
-def saved(node: Node, name: str) -> Tensor:
-    """The tensor (or option) that autograd has saved as `name` for the backward pass of `node`."""
+def saved(node: Node, name: str) -> Any:
+    """The tensor or option that autograd has saved as `name` for the backward pass of `node`."""
     return getattr(node, f"_saved_{name}")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from jiant_sparse.errors import NotFinite
+from jiant_sparse.errors import InputError, NotFinite
 
 # Entries of a block, a power of two. Smaller blocks need more memory for their sums, larger ones
 # more work for each draw.
@@ -23,6 +23,7 @@ BLOCK = 64
 # a kernel to start for each, and takes large ones.
 _CHUNK = {"cpu": 1 << 18}
 _LARGE_CHUNK = 1 << 24
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Weights(Protocol):
@@ -108,6 +109,17 @@ class Product:
 
     def positions(self, index: Tensor) -> Tensor:
         return index
+
+
+def check_dtype(what: str, name: str, tensor: Tensor) -> None:
+    """Raise InputError unless the tensor is float32, bfloat16 or float16. what: "scores"."""
+    if tensor.dtype not in _DTYPES:
+        allowed, got = ", ".join(map(_plain, _DTYPES)), _plain(tensor.dtype)
+        raise InputError(f"{what} of {name} are {got}; they must be one of {allowed}")
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def pieces(name: str, source: Weights) -> Iterator[Tensor]:

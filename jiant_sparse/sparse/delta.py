@@ -4,9 +4,8 @@ A delta belongs to one base model, whose tensors it knows by their digests. Appl
 gives the tuned tensors bit for bit; any other base is refused.
 
 On disk a delta is a safetensors file with `<param>.index` (in the smallest code of `index_codes`)
-and `<param>.value` for each changed tensor, each new tensor under its own name, and a JSON header
-that says which is which. Every tensor and the header itself have a digest. A rounded delta says so,
-and its file has values of 16 bits.
+and `<param>.value` for each changed tensor, each new tensor under its own name, and a JSON header.
+Every tensor and the header itself have a digest. A rounded delta has values of 16 bits.
 """
 
 import hashlib
@@ -31,14 +30,12 @@ from jiant_sparse.sparse.bits import bits, differing, flat, form
 from jiant_sparse.sparse.rounding import EXACT, ROUNDINGS
 
 FORMAT_VERSION = 3
-# Headers of version 2 are read as well; they have no digest.
-_READ = (FORMAT_VERSION, 2)
+_READ = (FORMAT_VERSION, 2)  # headers of version 2 have no digest
 _MAPPINGS = ("changed", "codes", "rounded", "base", "meta", "stored")
 # One key holds the whole header: safetensors writes several in an order that differs from run to
 # run, and equal deltas should be equal files.
 _HEADER = "jiant_sparse.delta"
-# Of a file: 16 billion values of 32 bits.
-_MOST_BYTES = 2**36
+_MOST_BYTES = 2**36  # of a file: 16 billion values of 32 bits
 
 
 @dataclass(frozen=True)
@@ -93,12 +90,11 @@ def extract(
 def apply(delta: Delta, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tuned model: copies of the tensors that changed, `base`'s other tensors, new tensors.
 
-    base: the model that the delta was made from, no tensor more or less, on any device. As many
-    tensors are read at a time as torch uses threads.
+    base: the model that the delta was made from, no tensor more or less, on any device.
     Raises InputError that names the first tensor of `base` that differs, or one that is missing.
     """
     tuned = dict(base)
-    # Hashing and copying release the GIL.
+    # As many threads as torch uses: hashing and copying release the GIL.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         _check_base(delta, base, pool.map(_digest, base.values()))
         edited = pool.map(lambda name: _edited(base[name], *delta.entries[name]), delta.entries)
@@ -110,8 +106,7 @@ def rounded(delta: Delta, values: str) -> Delta:
     """A lossy copy of an exact delta, whose file is smaller: two bytes for each value of an entry.
 
     values: "bfloat16" (8 significant bits) or "float16" (11, but only from 6e-8 to 65504). The
-    values of float32 and float64 entries are rounded and keep their dtype. New tensors stay exact:
-    a task head has no base value, to which a rounding error would be small.
+    values of float32 and float64 entries are rounded and keep their dtype. New tensors stay exact.
     Raises InputError for other `values`, for a delta that is not exact, and for a tensor in which
     a finite value would become infinite.
     """
@@ -136,8 +131,7 @@ def save(delta: Delta, path: Path) -> int:
 
     Raises InputError for a delta that `load` would refuse, OSError for a full disk or the like.
     """
-    _check(delta)
-    stems = _stems(delta)
+    stems = _stems(_checked(delta))
     tensors, codes, dtypes = dict(delta.new), {}, {}
     for name, (index, values) in delta.entries.items():
         codes[name], tensors[f"{stems[name]}.index"] = index_codes.encode(index)
@@ -146,7 +140,7 @@ def save(delta: Delta, path: Path) -> int:
             dtypes[name] = str(values.dtype).removeprefix("torch.")
     # safetensors takes neither views of shared memory nor other layouts.
     tensors = {key: flat(tensor).clone().view(tensor.shape) for key, tensor in tensors.items()}
-    header = {
+    header: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "values": delta.values,
         "changed": stems,
@@ -156,8 +150,9 @@ def save(delta: Delta, path: Path) -> int:
         "meta": delta.meta,
         "stored": fingerprint(tensors),
     }
+    header["digest"] = header_digest(header)
     with system_errors(path), replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={_HEADER: _write_header(header)})
+        save_file(tensors, temporary, metadata={_HEADER: json.dumps(header)})
         return temporary.stat().st_size
 
 
@@ -180,10 +175,6 @@ def load(path: Path) -> Delta:
         return _decode(_parse_header(metadata[_HEADER]), stored)
 
 
-def _write_header(fields: Mapping[str, Any]) -> str:
-    return json.dumps({**fields, "digest": header_digest(fields)})
-
-
 def _parse_header(text: str) -> dict[str, Any]:
     try:
         header = json.loads(text)
@@ -197,9 +188,9 @@ def _parse_header(text: str) -> dict[str, Any]:
     if header.get("digest") != (digest if version == FORMAT_VERSION else None):
         raise InputError("the header is damaged: its digest does not match")
     for field in _MAPPINGS:
-        value = header.get(field)
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            got = reprlib.repr(value)
+        got = header.get(field)
+        if not isinstance(got, dict) or not all(isinstance(v, str) for v in got.values()):
+            got = reprlib.repr(got)
             raise InputError(f"header field {field!r} is {got}; it must map names to texts")
     rounding.check_name(header.get("values"))
     return header
@@ -214,7 +205,7 @@ def header_digest(header: Mapping[str, Any]) -> str:
 
 def _digest(tensor: Tensor) -> str:
     digest = hashlib.sha256(f"{form(tensor)}\n".encode())
-    digest.update(flat(tensor).view(torch.uint8).numpy())
+    digest.update(flat(tensor).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -242,7 +233,7 @@ def _edited(old: Tensor, index: Tensor, values: Tensor) -> Tensor:
     return torch.from_numpy(new).view(old.dtype).view(old.shape).to(old.device)
 
 
-def _check(delta: Delta) -> None:
+def _checked(delta: Delta) -> Delta:
     rounding.check_name(delta.values)
     for name, (index, values) in delta.entries.items():
         if name not in delta.base:
@@ -257,12 +248,12 @@ def _check(delta: Delta) -> None:
             raise InputError(f"values of {name} are {form(values)}; they must be real")
         with _about(f"values of {name}"):
             rounding.check_values(values, delta.values)
-    for name in delta.new:
-        if name in delta.base:
-            raise InputError(f"{name} cannot be new: the delta's base has it")
+    if known := [name for name in delta.new if name in delta.base]:
+        raise InputError(f"{known[0]} cannot be new: the delta's base has it")
     for key, text in delta.meta.items():
         if not isinstance(text, str):
             raise InputError(f"meta {key} is {text!r}; it must be text")
+    return delta
 
 
 def _stems(delta: Delta) -> dict[str, str]:
@@ -285,26 +276,19 @@ def _decode(header: dict, stored: Mapping[str, Tensor]) -> Delta:
         if found.get(key) != header["stored"].get(key):
             raise InputError(f"{key} is missing, foreign or damaged: its digest does not match")
     new = {key: stored[key] for key in header["stored"]}
-    try:
-        parts = {
-            name: (new.pop(f"{stem}.index"), new.pop(f"{stem}.value"))
-            for name, stem in header["changed"].items()
-        }
-    except KeyError as error:
-        raise InputError(f"{error} is missing, though the header names it") from error
-    entries = {name: _decode_entry(header, name, *pair) for name, pair in parts.items()}
-    delta = Delta(entries, new, header["base"], header["meta"], header["values"])
-    _check(delta)
-    return delta
-
-
-def _decode_entry(header: dict, name: str, index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    with _about(f"index of {name}"):
-        index = index_codes.decode(header["codes"].get(name), index, values.numel())
-    if name in header["rounded"]:
-        with _about(f"values of {name}"):
-            values = rounding.decode(values, header["values"], header["rounded"][name])
-    return index, values
+    entries = {}
+    for name, stem in header["changed"].items():
+        try:
+            index, values = new.pop(f"{stem}.index"), new.pop(f"{stem}.value")
+        except KeyError as error:
+            raise InputError(f"{error} is missing, though the header names it") from error
+        with _about(f"index of {name}"):
+            index = index_codes.decode(header["codes"].get(name), index, values.numel())
+        if name in header["rounded"]:
+            with _about(f"values of {name}"):
+                values = rounding.decode(values, header["values"], header["rounded"][name])
+        entries[name] = (index, values)
+    return _checked(Delta(entries, new, header["base"], header["meta"], header["values"]))
 
 
 @contextmanager

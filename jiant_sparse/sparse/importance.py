@@ -158,8 +158,8 @@ def _layer_norm(
 
 
 def _embedding(collector: Importance, module: nn.Embedding, ids: Tensor) -> tuple[Tensor, Tensor]:
-    if module is collector.tokens:
-        collector.real = (ids != module.padding_idx) | collector.padding
+    if module is collector.tokens and module.padding_idx is not None:
+        collector.real = ids.ne(module.padding_idx) | collector.padding
     real = collector.real
     # Positions may be numbered once for all rows of the batch.
     if real is not None and ids.shape != real.shape and ids.shape == (1, *real.shape[1:]):

@@ -26,7 +26,7 @@ CODES = {
     "int64": torch.int64,
 }
 # `max` of these is the number that ends no gap.
-_GAPS = {"gaps8": np.iinfo(np.uint8), "gaps16": np.iinfo(np.uint16)}
+_GAPS: dict[str, np.iinfo] = {"gaps8": np.iinfo(np.uint8), "gaps16": np.iinfo(np.uint16)}
 
 
 def encode(index: Tensor) -> tuple[str, Tensor]:
@@ -34,8 +34,8 @@ def encode(index: Tensor) -> tuple[str, Tensor]:
 
     index: (k,) int64, ascending from 0 or later, k >= 1; not checked.
 
-    >>> encode(torch.tensor([3, 700]))
-    ('gaps16', tensor([  3, 696], dtype=torch.uint16))
+    >>> encode(torch.tensor([3, 7000]))
+    ('gaps16', tensor([   3, 6996], dtype=torch.uint16))
     """
     positions = index.numpy()
     # Positions between two chosen ones, or before the first.

@@ -35,7 +35,7 @@ def adapt(module: nn.Module) -> None:
     """
     forward = FORWARDS.get(parametrize.type_before_parametrizations(module))
     if forward is not None:
-        type(module).forward = forward  # type: ignore[assignment]  # a method, set later
+        type(module).forward = forward
 
 
 class _Tap(torch.autograd.Function):

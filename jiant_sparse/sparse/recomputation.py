@@ -36,7 +36,7 @@ def _gelu(node: Node) -> Tensor:
 
 def _layer_norm(node: Node) -> Tensor:
     # In place from the first difference on: new memory takes longer than the arithmetic.
-    result = (saved(node, "input") - saved(node, "result1")).mul_(saved(node, "result2"))
+    result: Tensor = (saved(node, "input") - saved(node, "result1")).mul_(saved(node, "result2"))
     weight, bias = saved(node, "weight"), saved(node, "bias")
     if weight is not None:
         result.mul_(weight)

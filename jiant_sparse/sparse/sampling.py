@@ -26,7 +26,6 @@ _DRAWS = 1 << 20
 _POSITIONS = 1 << 22
 # Where k times this is below the number of positions, sorting k costs less than marking among all.
 _FEW = 128
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _POWERS = (1, 2)
 
 
@@ -114,7 +113,7 @@ def uniform_index(count: int, k: int, generator: torch.Generator) -> Tensor:
     missing = few
     while missing:
         marked[_positions(count, min(missing, _POSITIONS), generator)] = True
-        missing = few - np.count_nonzero(marked)
+        missing = few - int(np.count_nonzero(marked))
     return torch.from_numpy(np.flatnonzero(marked if few == k else ~marked))
 
 
@@ -153,10 +152,7 @@ def _positions(count: int, draws: int, generator: torch.Generator) -> np.ndarray
 def _source(name: str, given: Tensor | Weights) -> Weights:
     if not isinstance(given, Tensor):
         return given
-    if given.dtype not in _DTYPES:
-        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
-        got = str(given.dtype).removeprefix("torch.")
-        raise InputError(f"weights of {name} are {got}; they must be one of {allowed}")
+    blocks.check_dtype("weights", name, given)
     if given.numel():
         # NaN if an entry is, which no comparison holds for.
         low, high = given.detach().aminmax()

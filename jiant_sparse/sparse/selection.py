@@ -26,7 +26,6 @@ SCOPES = ("global", "per_tensor")
 _CHUNK = 1 << 18
 # Spare room of the candidate pool (k / 2 if that is more): it is cut back to k when this is full.
 _SLACK = 1 << 18
-_SCORE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def budget(count: int, density: float) -> int:
@@ -62,7 +61,7 @@ def top_k(
         _check_scores(name, tensor)
     if scope == "global":
         return _top(scores, budget(sum(map(torch.numel, scores.values())), density))
-    chosen = {}
+    chosen: dict[str, Tensor] = {}
     for name, tensor in scores.items():
         chosen |= _top({name: tensor}, budget(tensor.numel(), density))
     return chosen
@@ -73,10 +72,11 @@ def top_positive(
 ) -> dict[str, Tensor]:
     """`top_k` without the entries whose score is not positive; possibly fewer entries."""
     chosen = top_k(scores, density, scope=scope)
-    return {
-        name: index if scores[name].is_meta else index[_at(scores[name], index) > 0]
-        for name, index in chosen.items()
-    }
+    for name, index in chosen.items():
+        if not scores[name].is_meta:
+            values = scores[name].detach().reshape(-1)[index.to(scores[name].device)]
+            chosen[name] = index[values.cpu() > 0]
+    return chosen
 
 
 def most_important(
@@ -211,15 +211,8 @@ def accumulate(
     return totals
 
 
-def _at(scores: Tensor, index: Tensor) -> Tensor:
-    return scores.detach().reshape(-1)[index.to(scores.device)].cpu()
-
-
 def _check_scores(name: str, tensor: Tensor) -> None:
-    if tensor.dtype not in _SCORE_DTYPES:
-        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _SCORE_DTYPES)
-        got = str(tensor.dtype).removeprefix("torch.")
-        raise InputError(f"scores of {name} are {got}; they must be one of {allowed}")
+    blocks.check_dtype("scores", name, tensor)
     if tensor.is_meta:
         return
     # The maximum is NaN exactly if an entry is, and costs a seventh of isnan().any().

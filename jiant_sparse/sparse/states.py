@@ -34,7 +34,7 @@ def name_plainly(module: nn.Module, leaf: str, *, first: bool) -> None:
         module.register_state_dict_post_hook(partial(_save, leaf, first)),
         module.register_load_state_dict_pre_hook(partial(_load, leaf, first)),
     )
-    type(module).__getstate__ = _refuse_pickle  # type: ignore[attr-defined]
+    type(module).__getstate__ = _refuse_pickle  # type: ignore[method-assign]  # of one class
 
 
 def name_low_rank(layer: nn.Module, merged: Callable[[nn.Module], Tensor]) -> None:

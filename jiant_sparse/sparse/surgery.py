@@ -24,8 +24,8 @@ from torch.optim import Optimizer
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import importance, layers, modules, moments, states, tree
 from jiant_sparse.sparse.claims import claimed, release
+from jiant_sparse.sparse.gates import Gated
 from jiant_sparse.sparse.parametrizations import (
-    Gated,
     Parametrization,
     Schedule,
     SparseWeight,
