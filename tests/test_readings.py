@@ -8,11 +8,11 @@ import pytest
 
 from jiant_sparse.config import load as config
 from jiant_sparse.methods import base as methods
-from jiant_sparse.report import published, stochastic
+from jiant_sparse.report import published
 from jiant_sparse.report.readings import Reading, deciding, left_open, reading_of
 from jiant_sparse.schema.cell import Train
 
-SECOND = {*stochastic.METHODS} - {*published.METHODS}
+SECOND = {*published.STOCHASTIC_METHODS} - {*published.METHODS}
 STEPWISE = ("random_per_step", "top_tuning", "stochastic_tuning")
 FILES = Path(__file__).parent.parent / "run_configs"
 # What two readings may share: how much of something, not what.
@@ -70,10 +70,10 @@ def test_files_that_depart_say_so() -> None:
     # Mixout there is that of Lee et al.
     assert words_of_file("quickstart") == {
         **{"paper": others, "neither": {"mixout"}},
-        stochastic.SOURCE: {"stochastic_tuning", "top_tuning"},
+        published.STOCHASTIC_SOURCE: {"stochastic_tuning", "top_tuning"},
     }
     # Its rates are chosen by another file; the readings do not hang on them.
-    assert words_of_file("stochastic2024/small_learning_rate")[stochastic.SOURCE] == {
+    assert words_of_file("stochastic2024/small_learning_rate")[published.STOCHASTIC_SOURCE] == {
         *(f"{name}_learning_rate_{rate}" for name in SECOND for rate in ("0.0003", "0.003")),
         *(f"{n}_dense_learning_rate_{rate}" for n in STEPWISE for rate in ("0.0003", "0.003")),
         *(f"{name}_learning_rate_0.03" for name in STEPWISE),
@@ -83,7 +83,7 @@ def test_files_that_depart_say_so() -> None:
 @pytest.mark.parametrize("name", methods.names())
 def test_every_default_is_the_text_of_the_paper(name: str) -> None:
     found = reading_of({"method": settings(name)["method"], "train": Train().model_dump()})
-    expected = stochastic.SOURCE if name in SECOND else "in neither paper"
+    expected = published.STOCHASTIC_SOURCE if name in SECOND else "in neither paper"
     assert found.word == ("paper" if name in published.METHODS else expected)
     assert bool(found.differences) == (name in SECOND and name != "frozen")
 
@@ -275,7 +275,7 @@ def test_what_the_second_paper_leaves_open_is_told(name: str) -> None:
     # How many move in a step is no choice of kind.
     assert {*left_open(name)} == fields - {"density"}
     found = reading_of(settings(name))
-    assert found.word == stochastic.SOURCE
+    assert found.word == published.STOCHASTIC_SOURCE
     for field in left_open(name):
         assert f"{field} is " in found.differences[0]
         known = settings(name)

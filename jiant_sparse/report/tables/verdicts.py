@@ -1,6 +1,9 @@
 """The papers' claims and what the records say about each."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
 
 from jiant_sparse.report.claims import SURE, State, Verdict
 from jiant_sparse.report.claims.bootstrap import CONFIDENCE, RESAMPLES
@@ -18,12 +21,8 @@ COLUMNS = (
     Column("runs"),
     Column("the published tables"),
 )
-# The claims whose estimate is a number of methods or tasks; those of the others are measures.
+# The claims whose estimate is a number of methods or tasks.
 COUNTS = ("1", "2", "4")
-FIELDS = (
-    *("claim", "text", "source", "verdict", "reason", "statistic", "estimate", "low", "high"),
-    *("share_percent", "runs", "published"),
-)
 NOTES = (
     f"Supported: holds in the data and in at least {SURE:.1%} of {count(RESAMPLES)} resamples; not "
     "supported: fails in as many; all else is not enough data. A claim of several parts (methods, "
@@ -49,32 +48,25 @@ def verdicts(verdicts: Sequence[Verdict]) -> Table:
         caption="Each claim as these runs bear it out, and as the published tables do.",
         columns=COLUMNS,
         rows=tuple(_row(verdict) for verdict in verdicts),
-        fields=FIELDS,
-        lines=tuple(_line(verdict) for verdict in verdicts),
+        data=pd.DataFrame([*map(_line, verdicts)]),
         notes=NOTES,
     )
 
 
 def _row(verdict: Verdict) -> tuple[Cell, ...]:
-    claim, share = verdict.claim, _percent(verdict)
+    claim, share, digits = verdict.claim, _percent(verdict), digits_of(verdict)
+    estimate = fixed(verdict.estimate, digits)
+    if verdict.interval:
+        estimate += f" [{', '.join(fixed(end, digits) for end in verdict.interval)}]"
     return (
         Cell(f"({claim.number}) {claim.text}", note=claim.source),
         Cell(verdict.state, tone=TONES[verdict.state]),
         Cell(verdict.reason),
-        Cell(_estimate(verdict), verdict.estimate, note=verdict.statistic),
+        Cell(estimate, verdict.estimate, note=verdict.statistic),
         Cell(DASH if share is None else f"{percent(share)} %", share),
         Cell(str(verdict.runs), float(verdict.runs)),
         Cell(verdict.published),
     )
-
-
-def _estimate(verdict: Verdict) -> str:
-    digits = digits_of(verdict)
-    text = fixed(verdict.estimate, digits)
-    if verdict.interval is None:
-        return text
-    low, high = verdict.interval
-    return f"{text} [{fixed(low, digits)}, {fixed(high, digits)}]"
 
 
 def digits_of(verdict: Verdict) -> int:
@@ -86,11 +78,19 @@ def _percent(verdict: Verdict) -> float | None:
     return None if verdict.share is None else 100 * verdict.share
 
 
-def _line(verdict: Verdict) -> tuple:
-    claim = verdict.claim
+def _line(verdict: Verdict) -> dict[str, Any]:
     low, high = verdict.interval or (None, None)
-    return (
-        *(claim.number, claim.text, claim.source, verdict.state, verdict.reason),
-        *(verdict.statistic, verdict.estimate, low, high, _percent(verdict), verdict.runs),
-        verdict.published,
-    )
+    return {
+        "claim": verdict.claim.number,
+        "text": verdict.claim.text,
+        "source": verdict.claim.source,
+        "verdict": verdict.state,
+        "reason": verdict.reason,
+        "statistic": verdict.statistic,
+        "estimate": verdict.estimate,
+        "low": low,
+        "high": high,
+        "share_percent": _percent(verdict),
+        "runs": verdict.runs,
+        "published": verdict.published,
+    }
