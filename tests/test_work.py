@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from support.selecting import train_at_once
 
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.grid import lock, lock_file
@@ -28,6 +29,12 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(train, "train", count)
     return calls
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Cells have a good record at once."""
+    monkeypatch.setattr(train, "train", train_at_once)
 
 
 def stub(monkeypatch, act):
@@ -56,7 +63,7 @@ def test_a_good_cell_leaves_its_result_and_nothing_else(make_job, trained):
     assert len(trained) == 1, "a cell that is done is not run again"
 
 
-def test_only_the_failed_record_that_is_to_be_retried_is(make_job, monkeypatch):
+def test_only_the_failed_record_that_is_to_be_retried_is(make_job, at_once, monkeypatch):
     job = make_job()
     with monkeypatch.context() as patch:
         fails_with(patch, NotFinite("at step 1"))
@@ -105,7 +112,7 @@ def test_a_data_file_that_vanished_since_it_was_planned(make_job, tmp_path, data
     assert str(data / "val.jsonl") in on_disk(job).error
 
 
-def test_bad_input_is_raised_to_a_user_who_waits_and_leaves_no_record(make_job, monkeypatch):
+def test_bad_input_is_raised_to_a_user_who_waits(make_job, monkeypatch):
     fails_with(monkeypatch, InputError("a: is wrong"))
     job = make_job()
     with pytest.raises(InputError, match="a: is wrong"):
@@ -127,7 +134,7 @@ def test_a_failed_record_that_cannot_be_written_says_so(make_job, monkeypatch):
     assert rest[0].startswith("Traceback")
 
 
-def test_a_directory_that_cannot_be_made_is_a_failure_or_raised(make_job):
+def test_unmakeable_directory_fails_or_raises(make_job):
     job = make_job()
     job.directory.parent.parent.mkdir(parents=True)
     job.directory.parent.touch()
@@ -137,10 +144,11 @@ def test_a_directory_that_cannot_be_made_is_a_failure_or_raised(make_job):
     assert "gone; " in work.record_death(job, "gone").error
 
 
-def test_a_record_that_is_spoiled_or_of_other_settings_is_named_and_kept(make_job, trained):
+def test_foreign_record_is_named_and_kept(make_job, monkeypatch):
+    train_at_once(make_job(train={"weight_decay": 0.5}))
     job = make_job()
-    work.work(make_job(train={"weight_decay": 0.5}))
     path = job.directory / "record.json"
+    stub(monkeypatch, lambda job, control: pytest.fail("it was trained"))
     for text, told in (
         (path.read_text(), "train.weight_decay was 0.5, is 0.01"),
         ("{", "record.json: "),
@@ -148,7 +156,6 @@ def test_a_record_that_is_spoiled_or_of_other_settings_is_named_and_kept(make_jo
         path.write_text(text)
         assert told in work.work(job).error
         assert path.read_text() == text
-    assert len(trained) == 1
 
 
 def test_a_cell_that_another_runs_is_left_alone(make_job, trained):
@@ -162,13 +169,19 @@ def test_a_cell_that_another_runs_is_left_alone(make_job, trained):
     assert not (job.directory / "record.json").exists()
 
 
-@pytest.mark.parametrize("end", [Stopped("lost"), KeyError("torn away")])
-def test_who_lost_the_lock_writes_nothing_and_waits(make_job, monkeypatch, end):
+@pytest.mark.parametrize("end", [Stopped("lost"), KeyError("torn away"), None])
+def test_lost_lock_writes_nothing(make_job, monkeypatch, end):
     job = make_job()
 
     def act(job, control):
+        control.confirm()
         (job.directory / "lock-000001.json").touch()
-        raise end
+        if end:
+            raise end
+        with pytest.raises(lock.Lost):
+            control.confirm()
+        control.check()
+        raise AssertionError("went on")
 
     stub(monkeypatch, act)
     outcome = work.work(job)
@@ -177,28 +190,11 @@ def test_who_lost_the_lock_writes_nothing_and_waits(make_job, monkeypatch, end):
     assert not (job.directory / "record.json").exists()
 
 
-def test_the_run_can_ask_whether_the_cell_is_still_its_own(make_job, monkeypatch):
-    job, lost = make_job(), []
+def test_failure_keeps_a_good_record(make_job, monkeypatch):
+    job, theirs = make_job(), []
 
     def act(job, control):
-        control.confirm()
-        (job.directory / "lock-000001.json").touch()
-        with pytest.raises(lock.Lost):
-            control.confirm()
-        lost.append(True)
-        control.check()
-        raise AssertionError("went on")
-
-    stub(monkeypatch, act)
-    assert isinstance(work.work(job), work.Waiting)
-    assert lost
-
-
-def test_a_failure_does_not_replace_what_an_earlier_owner_finished_after_all(make_job, monkeypatch):
-    job, theirs, really = make_job(), [], train.train
-
-    def act(job, control):
-        theirs.append(really(job))
+        theirs.append(train_at_once(job))
         raise KeyError("late")
 
     stub(monkeypatch, act)
@@ -207,10 +203,10 @@ def test_a_failure_does_not_replace_what_an_earlier_owner_finished_after_all(mak
 
 
 def test_who_lost_the_lock_removes_no_checkpoints(make_job, monkeypatch):
-    job, really = make_job(), train.train
+    job = make_job()
 
     def act(job, control):
-        result = really(job)
+        result = train_at_once(job)
         sealed.write(job.directory / checkpoint.FOLDER, "step-000000001", {}, {})
         (job.directory / "lock-000001.json").touch()
         return result
@@ -221,9 +217,7 @@ def test_who_lost_the_lock_removes_no_checkpoints(make_job, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_cell_with_a_checkpoint_and_it_goes_on_to_the_same_bytes(
-    make_job, monkeypatch, number
-):
+def test_signal_then_resume_same_bytes(make_job, monkeypatch, number):
     whole, job = make_job(output="whole"), make_job()
     work.work(whole)
     before = signal.getsignal(number)
@@ -254,7 +248,7 @@ def test_a_signal_stops_the_cell_with_a_checkpoint_and_it_goes_on_to_the_same_by
     assert not (job.directory / checkpoint.FOLDER).exists()
 
 
-def test_a_second_ctrl_c_ends_it_at_once_and_frees_the_cell(make_job, monkeypatch):
+def test_second_ctrl_c_ends_at_once(make_job, monkeypatch):
     def act(job, control):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
@@ -281,7 +275,7 @@ def test_a_signal_that_is_ignored_stays_so(make_job, monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_a_process_killed_after_its_record_left_is_removed(make_job):
+def test_tidy_after_a_kill(make_job, at_once):
     job = make_job()
     result = work.work(job)
     for begin in (work.tidy, lambda job: work.record_death(job, "gone")):
@@ -297,14 +291,6 @@ def test_what_a_process_killed_after_its_record_left_is_removed(make_job):
     assert os.stat(job.directory).st_mtime_ns == before, "nothing to do, nothing touched"
 
 
-def test_what_cannot_be_tidied_does_no_harm(make_job, monkeypatch):
-    def broken(directory):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(lock_file, "files", broken)
-    work.tidy(make_job())
-
-
 def test_what_a_failed_cell_left_stays(make_job, monkeypatch):
     fails_with(monkeypatch, NotFinite("at step 3"))
     job = make_job()
@@ -314,7 +300,13 @@ def test_what_a_failed_cell_left_stays(make_job, monkeypatch):
     work.tidy(job)
     assert sorted(job.directory.rglob("*")) == before
 
+    def broken(directory):
+        raise OSError(5, "Input/output error")
 
-def test_in_another_thread_it_works_without_signals(make_job):
+    monkeypatch.setattr(lock_file, "files", broken)
+    work.tidy(job)  # files that cannot be removed do no harm
+
+
+def test_in_another_thread_it_works_without_signals(make_job, at_once):
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(work.work, make_job()).result().status == "ok"
