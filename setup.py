@@ -13,6 +13,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["jiant_sparse", "jiant_sparse.*"]),
     package_data={
+        "jiant_sparse": ["py.typed"],
         "jiant_sparse.data": ["*.json"],
         "jiant_sparse.host": ["shapes/*.json"],
         "jiant_sparse.report": ["published/*"],

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing and runs format check, lint and tests. Options go to pytest.
+# Installs what is missing and runs format check, lint, type check and tests. Options go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,4 +9,5 @@ export PATH="$PWD/.venv/bin:$PATH"
 export HF_HUB_OFFLINE=1
 ruff format --check .
 ruff check .
+mypy
 python -m pytest -q --numprocesses 2 "$@"

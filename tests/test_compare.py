@@ -469,9 +469,7 @@ def test_the_command_prints_the_comparison(cli) -> None:
     assert Path("out/tables/comparison.tex").exists()
 
 
-SEVERAL = (
-    "got 2 directories: a/bench, b/bench; a report is of one; --compare puts several side by side"
-)
+SEVERAL = "expected one directory, got 2: a/bench, b/bench; use --compare for several"
 ONE = (
     "got one directory to compare, a/bench; give two or more, or compare it with --baseline "
     "published"

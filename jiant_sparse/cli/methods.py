@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ def methods(
 ) -> None:
     """List the methods with their fields and defaults; with --model, the weights they tune."""
     if model is not None:
-        with input_errors():
-            typer.echo("\n".join(_counted(model, _asked(config))))
+        typer.echo("\n".join(_counted(model, _asked(config))))
     elif config is not None:
         raise typer.BadParameter("needs --model", param_hint="--config")
     else:
