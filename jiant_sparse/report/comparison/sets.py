@@ -114,7 +114,7 @@ def _facts(record: Record) -> Iterator[tuple[_Key, str]]:
         if name not in _LABELS:
             for path, leaf in _flat(name, value):
                 yield ("", path), _shown(leaf, "none")
-    yield (method, f"reading of {record.cell.method}"), reading_of(record.settings).word
+    yield (method, f"reading of {record.cell.method}"), reading_of(record).word
     for subject, part in ((method, "method"), (task, "task")):
         for path, leaf in _flat(subject, record.settings.get(part)):
             yield (subject, path), _shown(leaf, "none")

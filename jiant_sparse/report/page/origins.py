@@ -8,7 +8,7 @@ from typing import Any
 from jiant_sparse.report import words
 from jiant_sparse.report.numbers import DASH
 from jiant_sparse.report.page import views
-from jiant_sparse.report.readings import Reading, reading_of
+from jiant_sparse.report.readings import reading_of, titles
 from jiant_sparse.report.summary import Row, Summary
 from jiant_sparse.schema.record import Record
 
@@ -35,7 +35,7 @@ def brief(summary: Summary) -> list[tuple[str, str]]:
         ("device", _short(_counted(o.device or "unknown" for o in origins))),
         ("commit", _short(_counted(views.commit(o.commit, o.dirty) for o in origins))),
         ("versions", ", ".join(versions) or "unknown"),
-        ("reading", _short(_counted(_whose(_reading(record).word) for record in records))),
+        ("reading", _short(_counted(_whose(reading_of(record).word) for record in records))),
     ]
     return said
 
@@ -67,19 +67,16 @@ def facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
 
 
 def readings(rows: Iterable[Row]) -> list[tuple[str, list[str], list[str]]]:
-    """(method, its readings, what keeps those from being the paper's or the program's), for
-    methods with a cell. Of either of the two nothing is listed."""
+    """For each method with a cell: label and title, readings, and the fields that say so."""
     found = []
     for row in rows:
-        its = [_reading(record) for group in row.groups for record in group.records]
+        records = [record for group in row.groups for record in group.records]
+        its = [reading_of(record) for record in records]
         if its:
             differences = dict.fromkeys(d for reading in its for d in reading.differences)
-            found.append((row.label, _counted(reading.word for reading in its), [*differences]))
+            name = ": ".join([row.label, *titles(records)])
+            found.append((name, _counted(reading.word for reading in its), [*differences]))
     return found
-
-
-def _reading(record: Record) -> Reading:
-    return reading_of(record.settings)
 
 
 def _runs(summary: Summary) -> str:
