@@ -435,7 +435,10 @@ def test_data_commands(cli, data_dir):
             ["grid", "f.yaml", "--data-dir", "nowhere"],
             "nowhere/cb: there is no such folder for task cb",
         ),
-        (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density is 1.5; it must be in"),
+        (
+            ["grid", "f.yaml", "--set", "methods.sam.density=1.5"],
+            "density: is 1.5; it must",
+        ),
         (
             ["grid", "f.yaml", "--set", "methods.lora.modules=[kwery]"],
             "methods.lora: modules: no module's name ends in 'kwery'; linear layers end in dense, "
@@ -498,7 +501,8 @@ def test_check_and_methods(cli, config):
     assert "error: wrong.yaml: train.batch_size: is 0" in both.stderr
     listed = cli("methods").stdout
     assert "sam\n  SAM: the weights of largest squared gradient" in listed
-    assert "    density: 0.005" in listed
+    assert "  SAM (approximation), Fu et al. 2023, arXiv 2211.15583\n" in listed
+    assert "    density: 0.005; a number in (0, 1]\n" in listed
 
 
 def test_methods_counts_for_a_model_beside_the_paper(cli, config):
@@ -520,7 +524,7 @@ def test_methods_counts_for_a_model_beside_the_paper(cli, config):
     anew.write_text(config.read_text().replace("bitfit: {}", "top_tuning: {}"))
     shown = cli("methods", "--model", "roberta-base-config", "--config", anew).stdout
     assert shown.splitlines()[1].split() == ["top_tuning", "102,912", "0", "0.0826", "-"]
-    assert shown.endswith("\nTuned in one step, others in the next: top_tuning.\n")
+    assert shown.endswith("\nCounted in one step; every step selects anew: top_tuning.\n")
     narrow = Path("narrow.yaml")
     narrow.write_text(config.read_text().replace("bitfit: {}", "lora: {rank: 800}"))
     failed = cli("methods", "--model", "roberta-base-config", "--config", narrow)

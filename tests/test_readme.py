@@ -52,7 +52,7 @@ def test_the_method_runs_in_a_benchmark(snip, make_job):
     job = make_job("cb", "snip", {"density": 0.05, "burn_in": 2})
     result = train(job)
     assert result.params.selected == int(result.params.eligible * 5 // 100)
-    with pytest.raises(config.InputError, match="burn_in is 0; it must be at least 1 batch"):
+    with pytest.raises(config.InputError, match="snip.burn_in: is 0; it must be an integer"):
         make_job("cb", "snip", {"burn_in": 0})
 
 

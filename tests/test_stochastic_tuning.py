@@ -128,7 +128,7 @@ def test_if_fewer_have_any_importance_these_move_and_the_count_says_so(name):
     method.before_step(1)
     total = sum(int(mask.sum()) for mask in method.drawn.values())
     assert 0 < total < method.k == sum(p.numel() for p in encoder.parameters())
-    assert (method.moved_per_step, method.kept) == (total, total)
+    assert (method.moved_per_step, method.support_size) == (total, total)
     for tensor, mask in positive.items():
         if "key.bias" in tensor:  # no softmax depends on it; its gradient is of rounding alone
             continue

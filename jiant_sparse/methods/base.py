@@ -286,4 +286,7 @@ def find(name: str) -> type[Method]:
         and issubclass(value, Method)
         and value.__module__ == module.__name__
     )
+    lacking = [part for part in ("title", "paper", "category") if not hasattr(found, part)]
+    if lacking:
+        raise InputError(f"{module.__file__}: {found.__name__} lacks {', '.join(lacking)}")
     return found
