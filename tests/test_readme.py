@@ -1,13 +1,14 @@
 """The README's code: a method that is one file, and the loop without jiant."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from support.methods import method_file
 from support.models import Trainer, bert, rng, state, trained_masks
 
-import jiant_sparse.methods
 from jiant_sparse.config import load as config
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
@@ -18,16 +19,11 @@ BLOCKS = re.findall(
 
 
 @pytest.fixture
-def snip(tmp_path, monkeypatch) -> type[base.Method]:
+def snip(tmp_path) -> Iterator[type[base.Method]]:
     """The README's method, in the folder of methods."""
     (text,) = (block for block in BLOCKS if "class Snip" in block)
-    (tmp_path / "snip.py").write_text(text)
-    monkeypatch.setattr(
-        jiant_sparse.methods, "__path__", [*jiant_sparse.methods.__path__, str(tmp_path)]
-    )
-    base.names.cache_clear()
-    yield base.find("snip")
-    base.names.cache_clear()
+    with method_file(tmp_path, "snip", text) as kind:
+        yield kind
 
 
 def test_the_methods_choice_is_that_of_its_rule(snip):
