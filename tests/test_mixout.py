@@ -5,7 +5,6 @@ import torch
 from support.models import Trainer, bert, bits, effective, rng, roberta, state, trained_masks
 from torch import Tensor, nn
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.methods.mixout import Mixout
 from jiant_sparse.sparse import surgery
@@ -218,22 +217,3 @@ def test_what_is_neither_mixed_nor_reset_is_not_edited():
     encoder, before = attached(Mixout(reset=False))
     assert sum(isinstance(module, Mixed) for module in encoder.modules()) == 13
     assert surgery.count(encoder, list(before)) == (7664, 0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"q": 0.0}, "q is 0.0; it must be in (0, 1)"),
-        ({"q": 1.0}, "q is 1.0; it must be in (0, 1)"),
-        ({"q": -1.0}, "q is -1.0; it must be in (0, 1)"),
-        ({"q": 2.0}, "q is 2.0; it must be in (0, 1)"),
-        ({"q": float("nan")}, "q is nan; it must be in (0, 1)"),
-        ({"mix": "row"}, "mix is 'row'; it must be one of rows, elements, none"),
-        ({"tensors": "any"}, "tensors is 'any'; it must be one of linear, all"),
-        ({"mix": "none", "reset": False}, "mix is 'none' and reset is false: that is full_tuning"),
-    ],
-)
-def test_bad_values_are_named(fields, message):
-    with pytest.raises(InputError) as caught:
-        Mixout(**fields)
-    assert str(caught.value) == message

@@ -4,7 +4,6 @@ import pytest
 import torch
 from support.models import Trainer, bert, state, trained_masks
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.random import Random
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import selection, surgery
@@ -21,12 +20,6 @@ def choice(
 
     Random(density=density, scope=scope, draw=draw).attach(encoder, None, rng)
     return trained_masks(encoder, names)
-
-
-def test_global_draws_the_budget_of_all():
-    masks = choice(0, "global")
-    total = sum(mask.numel() for mask in masks.values())
-    assert sum(int(mask.sum()) for mask in masks.values()) == selection.budget(total, 0.03)
 
 
 def test_per_tensor_draws_the_budget_of_each():
@@ -89,8 +82,3 @@ def test_only_what_bernoulli_drew_changes():
     moved = {name: weight != before[name] for name, weight in state(encoder).items()}
     assert not any(moved[name][~masks[name]].any() for name in names)
     assert any(moved[name].any() for name in names)
-
-
-def test_a_bad_draw_is_named():
-    with pytest.raises(InputError, match="^draw is 'some'; it must be one of exact, bernoulli$"):
-        Random(draw="some")

@@ -6,9 +6,6 @@ import torch
 from support.importances import after_backward, bert, roberta
 from support.models import rng, state
 
-from jiant_sparse.errors import InputError
-from jiant_sparse.methods import base
-
 TRIALS = 500
 
 
@@ -137,8 +134,3 @@ def test_if_fewer_have_any_importance_these_move_and_the_count_says_so(name):
         assert (gradient is None) == (not mask.any())
         assert gradient is None or gradient._nnz() == mask.sum()
     assert all(torch.equal(value, before[n]) for n, value in state(encoder).items())
-
-
-def test_another_mean_is_refused():
-    with pytest.raises(InputError, match="^mean is 'x'; it must be one of signed, absolute$"):
-        base.find("stochastic_tuning")(mean="x")

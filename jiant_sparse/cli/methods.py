@@ -1,6 +1,5 @@
 """`jiant-sparse methods`: the methods with their fields, and how many weights each one tunes."""
 
-import dataclasses
 import json
 import sys
 import textwrap
@@ -49,7 +48,7 @@ def _listed() -> Iterable[str]:
         module = sys.modules[kind.__module__]
         yield f"{name}\n  {(module.__doc__ or '').strip().splitlines()[0]}"
         yield f"  {kind.title} ({kind.category}), {kind.paper}"
-        defaults, types = dataclasses.asdict(kind()), fields.of(kind)
+        defaults, types = fields.values(kind()), fields.of(kind)
         for field, default in defaults.items():
             line = f"{field}: {json.dumps(default)}; {fields.allowed(types[field])}"
             yield textwrap.fill(line, 100, initial_indent=" " * 4, subsequent_indent=" " * 6)

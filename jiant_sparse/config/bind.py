@@ -3,7 +3,6 @@
 Stands above `methods` and `data`, whose types the blocks of a file are bound to.
 """
 
-import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -18,9 +17,8 @@ from jiant_sparse.data.tasks import Task
 from jiant_sparse.errors import InputError, shown, suggest
 from jiant_sparse.files import FOLDER_NAME, LONGEST_NAME, NAME_RULE, is_folder_name
 from jiant_sparse.methods import base as methods
+from jiant_sparse.methods import fields as method_fields
 from jiant_sparse.methods.base import Method
-from jiant_sparse.methods.fields import check
-from jiant_sparse.methods.fields import of as fields_of
 from jiant_sparse.schema import manifest
 from jiant_sparse.schema.cell import Benchmark, Block, Cell, Setup, Train
 from jiant_sparse.schema.record import CellKey
@@ -146,13 +144,13 @@ class Binder:
         fields = self.at_task(where, fields, task, known)
         train = self.at_task(f"{where}.train", train, task, known)
         instance = self.instance(kind, fields, where)
-        return None if instance is None else (str(name), dataclasses.asdict(instance), train)
+        return None if instance is None else (str(name), method_fields.values(instance), train)
 
     def instance(self, kind: type[Method], fields: Mapping[str, Any], where: str) -> Method | None:
         """The method with these fields, or None with the problems noted."""
-        known = fields_of(kind)
+        known = method_fields.of(kind)
         wrong = {key: _unknown(key, known) for key in fields if key not in known}
-        wrong |= check(kind, {key: fields[key] for key in fields if key in known})[1]
+        wrong |= method_fields.check(kind, {key: fields[key] for key in fields if key in known})[1]
         for key, text in wrong.items():
             self.problem(f"{where}.{key}", text)
         if wrong:

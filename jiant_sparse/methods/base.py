@@ -22,7 +22,6 @@ is edited: reports take title, category and reading from the class. A whole meth
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
 from functools import cache
 from typing import Any, Literal, Protocol
 
@@ -92,14 +91,6 @@ class Probe(Protocol):
         ...
 
 
-def later(default: Any) -> Any:
-    """Declare a field that an earlier version of the method did not have.
-
-    At its default the field is left out of a cell's settings, so that older records stay valid.
-    """
-    return field(default=default, metadata={"later": True})
-
-
 HOOKS = ("penalty", "before_step", "after_step")
 
 
@@ -139,18 +130,19 @@ class Method:
     def __init_subclass__(cls, **options: Any) -> None:
         """Wrap the subclass's `attach` and hooks."""
         super().__init_subclass__(**options)
-        if "attach" in vars(cls):
-            cls.attach = claiming(cls.attach)
-        for hook in HOOKS:
-            if hook in vars(cls):
-                setattr(cls, hook, noting(hook, vars(cls)[hook]))
+        own = vars(cls)
+        wrapped = {hook: noting(hook, own[hook]) for hook in HOOKS if hook in own}
+        if "attach" in own:
+            wrapped["attach"] = claiming(own["attach"])
+        for name, function in wrapped.items():
+            setattr(cls, name, function)
 
     def __post_init__(self) -> None:
         """Check every field. Raises InputError for each value outside of its field's type.
 
         A subclass checks relations between fields in a `__post_init__` of its own, after this one.
         """
-        good, wrong = fields.check(type(self), {n: getattr(self, n) for n in fields.of(type(self))})
+        good, wrong = fields.check(type(self), fields.values(self))
         if wrong:
             raise InputError(*(f"{self.name}: {name} {text}" for name, text in wrong.items()))
         vars(self).update(good)
@@ -195,12 +187,12 @@ class Method:
         raise NotImplementedError(f"{type(self).__name__} overrides neither choose nor attach")
 
     @claiming
-    def attach(self, model: nn.Module, probe: Probe | None, rng: Rng) -> None:
+    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Choose weights, freeze the rest and insert modules; called once, before the optimizer.
 
         model: the pretrained encoder, unedited; all of its weights are trainable and eligible.
-        probe: computes gradients; None for a method that asks for none. Edits the model through
-        `sparse.surgery` alone, and never draws from the global generators.
+        probe: computes gradients; None in a call means that the method asks for none. `attach`
+        edits the model through `sparse.surgery` alone, and never draws from the global generators.
         Raises InputError for a model that has a method or frozen weights.
         """
         if self.chosen is None:

@@ -28,14 +28,17 @@ class LateChoice(Method):
 
     density, scope: as in `selection.top_k`.
     burn_in: the step after which the choice is final; None = never.
-    interval: steps between temporary choices; None = no temporary choices.
     """
 
     density: float
     scope: str
     burn_in: int | None
-    interval: int | None = None
     _support_size: int | None = None
+
+    @property
+    def interval(self) -> int | None:
+        """Steps between temporary choices; None = no temporary choices."""
+        return None
 
     @property
     def support_size(self) -> int | None:

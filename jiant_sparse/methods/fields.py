@@ -7,7 +7,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Interval
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jiant_sparse.errors import shown, suggest
 
@@ -30,11 +30,33 @@ _BOUNDS = {
 _FEW = 5
 
 
-@cache
+def later(default: Any) -> Any:
+    """Declare a field that an earlier version of the method did not have.
+
+    At its default the field is left out of a cell's settings, so that older records stay valid.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+def later_defaults(kind: Any) -> dict[str, Any]:
+    """The defaults of the fields of a method's class that are declared by `later`."""
+    return {f.name: f.default for f in dataclasses.fields(kind) if f.metadata.get("later")}
+
+
 def of(kind: type) -> dict[str, Any]:
     """Each field of a method's class with its declared type, range included."""
+    return _declared(kind)
+
+
+@cache
+def _declared(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def values(method: object) -> dict[str, Any]:
+    """The values of a method's fields."""
+    return {name: getattr(method, name) for name in of(type(method))}
 
 
 def check(kind: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -43,7 +65,8 @@ def check(kind: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     An integer becomes a float where the field is a float. Nothing else is converted: text is not
     a number, and true is not 1. NaN and infinity are never allowed.
     """
-    good, wrong = {}, {}
+    good: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
     for name, value in values.items():
         try:
             good[name] = _adapters(kind)[name].validate_python(value)
@@ -54,7 +77,7 @@ def check(kind: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
 @cache
 def _adapters(kind: type) -> dict[str, TypeAdapter]:
-    config = {"strict": True, "allow_inf_nan": False}
+    config = ConfigDict(strict=True, allow_inf_nan=False)
     return {name: TypeAdapter(hint, config=config) for name, hint in of(kind).items()}
 
 

@@ -69,8 +69,8 @@ class LoRA(Method):
                 model, name, rank=self.rank, alpha=self.alpha, dropout=self.dropout
             )
             generator = rng(name)
-            parts = (layer.lora_A, layer.lora_B) if self.init_b == "kaiming" else (layer.lora_A,)
-            for part in parts:
+            parts = ("lora_A", "lora_B") if self.init_b == "kaiming" else ("lora_A",)
+            for part in map(layer.get_parameter, parts):
                 drawn = torch.empty(part.shape)  # on the CPU: the same on every device
                 nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator)
                 part.data.copy_(drawn)

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from jiant_sparse.methods import fields
+
 if TYPE_CHECKING:
     from jiant_sparse.methods.base import Method
 
@@ -90,14 +92,16 @@ def compare(
     the published model. Differences are empty for `paper`, `released program`, and a method of no
     paper.
     """
-    fields = dataclasses.asdict(method)
+    own = fields.values(method)
     if method.left_open is not None:
-        chosen = [Difference(name, fields[name], "left open") for name in method.left_open]
+        chosen = [Difference(name, own[name], "left open") for name in method.left_open]
         return "Akbar-Tajari and Pilehvar 2024", chosen
     if method.readings is None:
         return "in neither paper", []
-    run = {**fields, **{f"train.{name}": value for name, value in train.items()}, "model": model}
-    paper, program, neither = [], [], []
+    run = {**own, **{f"train.{name}": value for name, value in train.items()}, "model": model}
+    paper: list[Difference] = []
+    program: list[Difference] = []
+    neither: list[Difference] = []
     for name, (in_paper, in_program) in rules(type(method)).items():
         fits = _fits(in_paper, run[name], run), _fits(in_program, run[name], run)
         if fits == (False, False):

@@ -25,8 +25,8 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Method, Probe, Rng, later
-from jiant_sparse.methods.fields import Count, Density, Scope
+from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.fields import Count, Density, Scope, later
 from jiant_sparse.sparse import selection, surgery
 
 

@@ -10,7 +10,7 @@ from jiant_sparse import seeds
 from jiant_sparse.data.split import default_split
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.methods import base as methods
-from jiant_sparse.methods import readings
+from jiant_sparse.methods import fields, readings
 from jiant_sparse.methods.base import Method
 from jiant_sparse.schema.record import (
     PUBLISHED_MODEL,
@@ -20,8 +20,8 @@ from jiant_sparse.schema.record import (
     settings_hash,
 )
 
-# Marks a field that earlier versions did not have, as `methods.base.later` does. At its default the
-# field is left out of a cell's settings, so that older records stay valid.
+# Marks a field that earlier versions did not have, as `methods.fields.later` does. At its default
+# the field is left out of a cell's settings, so that older records stay valid.
 LATER: dict[str, JsonValue] = {"later": True}
 
 
@@ -157,7 +157,6 @@ class Cell:
         """
         idle = {"checkpoint_every", "checkpoint_minutes", "allow_dropped"}
         kind = methods.find(self.method_name)
-        later = {f.name: f.default for f in dataclasses.fields(kind) if f.metadata.get("later")}
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
@@ -165,7 +164,7 @@ class Cell:
             "method": {
                 "name": self.method_name,
                 **({"revision": kind.revision} if kind.revision > 1 else {}),
-                **_without(self.method_fields, later),
+                **_without(self.method_fields, fields.later_defaults(kind)),
             },
             "train": _without(self.train.model_dump(exclude=idle), _LATER_TRAIN),
         }

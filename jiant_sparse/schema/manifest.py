@@ -1,7 +1,7 @@
 """Which cells a benchmark consists of: written before the first run, so that a gap can be seen."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -10,7 +10,7 @@ from jiant_sparse.errors import shown
 from jiant_sparse.files import NAME_RULE, is_folder_name, write_text
 from jiant_sparse.schema.document import read_document
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 FILE_NAME = "benchmark.json"
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,7 @@ from jiant_sparse.methods.readings import Difference, Word
 from jiant_sparse.schema import plausible
 from jiant_sparse.schema.document import read_document
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Final = 2
 # Version 1 lacks `method`.
 READ_VERSIONS = (1, 2)
 FILE_NAME = "record.json"
@@ -242,9 +242,9 @@ def describe(record: Record) -> str:
     """Describe a record in one line: the cell, and its score and counts, or its error."""
     key = record.cell
     name = f"{key.task}/{key.method}/seed-{key.seed}"
-    if record.status == "failed":
-        return f"{name}: failed: {(record.error or 'no reason given').splitlines()[0]}"
     primary, params, cost = record.primary, record.params, record.cost
+    if primary is None or params is None:
+        return f"{name}: failed: {(record.error or 'no reason given').splitlines()[0]}"
     added = f" added {params.added:,}" if params.added else ""
     moved = "" if params.moved_per_step is None else f"moves {params.moved_per_step:,.0f} a step, "
     return (
