@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from jiant_sparse.methods.diff_pruning import DiffPruning
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Entries, Gated
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import SparseWeight
 
 COUNT = 7664  # weights of the tiny BERT
 IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))
@@ -163,7 +164,7 @@ def test_the_cut_keeps_the_largest_and_puts_all_others_back(scope, score, struct
         assert torch.equal(bits(after)[mask], bits(evaluated[name])[mask])
         assert torch.equal(bits(after)[~mask], bits(pretrained)[~mask]), name
     decays = {p: g["weight_decay"] for g in trainer.optimizer.param_groups for p in g["params"]}
-    left = {e.values: 0.1 * e.is_matrix for e in edits(encoder, Entries).values()}
+    left = {e.values: 0.1 * e.is_matrix for e in edits(encoder, SparseWeight).values()}
     assert decays == left | {p: 0.1 * (p.dim() == 2) for p in head}
     assert set(trainer.optimizer.state) == set(head)
     assert method.penalty() == 0 and not edits(encoder, Gated)

@@ -14,7 +14,7 @@ from jiant_sparse.methods.dps_dense import DpsDense
 from jiant_sparse.methods.dps_mix import DpsMix
 from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.subnetworks import largest
+from jiant_sparse.sparse.selection import largest_mask as largest
 
 both = pytest.mark.parametrize("kind", [DpsMix, DpsDense])
 OPTIONS = {"lr": 1e-2, "weight_decay": 0.1}

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import features, model
-from jiant_sparse.sparse import delta, delta_header
+from jiant_sparse.sparse import delta
 from jiant_sparse.sparse.delta_diff import diff
 
 
@@ -246,7 +246,7 @@ def test_headers_and_tensors_of_deltas(data, delta_file, bert_dir, tmp_path_fact
             inner |= data.draw(st.dictionaries(keys, VALUES | TEXTS, min_size=1, max_size=2))
         else:
             header[field] = data.draw(VALUES)
-    header["digest"] = delta_header.digest(header)
+    header["digest"] = delta.header_digest(header)
     good = delta_file.read_bytes()
     with spoiled(delta_file, good):
         save_file(tensors, delta_file, metadata={delta._HEADER: json.dumps(header)})

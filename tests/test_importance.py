@@ -49,7 +49,9 @@ class Pair:
     def losses(self, ids, **options) -> list[torch.Tensor]:
         with self.unfolded.passing((ids != self.pad) | self.padding):
             plain = self.forward(self.plain, ids, **options)
-        return [plain, self.forward(self.watched, ids, **options)]
+        watched = self.forward(self.watched, ids, **options)
+        assert torch.equal(plain, watched), "no forward pass is changed"
+        return [plain, watched]
 
     def backward(self, ids, **options) -> None:
         for loss in self.losses(ids, **options):
@@ -296,42 +298,42 @@ def test_what_is_computed_again_has_the_same_bits():
 # --- errors
 
 
-def refused(encoder: nn.Module, message: str) -> None:
+def sharing(first: nn.Module, leaf: str, second: nn.Module, other: str) -> nn.Module:
+    setattr(second, other, getattr(first, leaf))
+    return nn.Sequential(first, second)
+
+
+KINDS = "it must be of Linear, LayerNorm, Embedding$"
+UNKNOWN = "^{}: which values a weight of {} carries is not known; "
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (nn.Sequential(nn.Conv1d(2, 2, 1)), UNKNOWN.format("0.weight", "Conv1d") + KINDS),
+        (nn.ParameterList([torch.zeros(2)]), UNKNOWN.format("0", "ParameterList")),
+        (nn.MultiheadAttention(4, 2), UNKNOWN.format("in_proj_weight", "MultiheadAttention")),
+        (nn.EmbeddingBag(4, 2), UNKNOWN.format("weight", "EmbeddingBag")),
+        (
+            sharing(nn.Embedding(5, 3), "weight", nn.Linear(3, 5), "weight"),
+            "^1.weight: modules of two kinds share this weight$",
+        ),
+        (
+            sharing(nn.LayerNorm(3), "weight", nn.Linear(3, 3), "bias"),
+            "^1.bias: modules of two kinds share this weight$",
+        ),
+        (
+            nn.Sequential(nn.Embedding(5, 3, max_norm=2.0)),
+            "^0.weight: the embedding has max_norm 2.0, which rewrites .*; it must be None$",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_weights_of_unknown_meaning_are_refused(encoder, message):
     with pytest.raises(InputError, match=message):
         Importance(encoder, mean="signed", padding=False)
-
-
-def test_a_weight_of_another_kind_of_module_is_refused():
-    refused(
-        nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1)),
-        "^1.weight: which values a weight of Conv1d carries is not known; it must be of Linear, "
-        "LayerNorm, Embedding$",
-    )
-    refused(nn.ParameterList([torch.zeros(2)]), "^0: which values a weight of ParameterList ")
-    refused(nn.MultiheadAttention(4, 2), "^in_proj_weight: .* MultiheadAttention ")
-    refused(nn.EmbeddingBag(4, 2), "^weight: .* EmbeddingBag ")
-
-
-def test_a_weight_that_two_kinds_of_modules_share_is_refused():
-    tied = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5))
-    tied[1].weight = tied[0].weight
-    refused(tied, "^1.weight: modules of two kinds share this weight$")
-    crossed = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 3))
-    crossed[1].bias = crossed[0].weight
-    refused(crossed, "^1.bias: modules of two kinds share this weight$")
-
-
-def test_biases_may_be_shared_by_any():
-    shared = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 3))
-    shared[1].bias = shared[0].bias
-    Importance(shared, mean="signed", padding=False)
-
-
-def test_an_embedding_with_max_norm_is_refused():
-    refused(
-        nn.Sequential(nn.Embedding(5, 3, max_norm=2.0)),
-        r"^0.weight: the embedding has max_norm 2.0, which rewrites .*; it must be None$",
-    )
+    shared_biases = sharing(nn.LayerNorm(3), "bias", nn.Linear(3, 3), "bias")
+    Importance(shared_biases, mean="signed", padding=False)
 
 
 def test_a_layer_that_did_not_run_in_training_mode_is_named():
@@ -360,8 +362,3 @@ def test_a_gradient_that_is_not_finite_is_named(name, value):
     gradient.view(-1)[:] = value
     with pytest.raises(NotFinite, match=f"{name} is (nan|inf)"):
         sampling.sample(pair.importance.take(), 2, torch.Generator(), power=2)
-
-
-def test_no_forward_pass_is_changed():
-    pair = Pair(bert)
-    assert len({loss.item() for loss in pair.losses(batch(bert, 4, 9))}) == 1

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.methods.mixout import Mixout
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Mixed
+from jiant_sparse.sparse.parametrizations import Mixed
 
 IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))
 

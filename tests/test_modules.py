@@ -9,8 +9,6 @@ from torch import nn
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import modules
 
-OTHER_DTYPES = [torch.float64, torch.bfloat16]
-
 
 class Tree(nn.Module):
     """Linear layers at several depths, and some that are none."""
@@ -63,26 +61,34 @@ def test_layers_match_by_the_end_of_their_dotted_name_once_each_in_order(ends, e
     assert modules.matching(Tree(), ends) == expected
 
 
-@pytest.mark.parametrize("end", ["ogout", "k.out", "out.", ".out", "", "weight", "Out"])
-def test_an_end_that_no_layer_has_is_named_beside_those_there_are(end):
-    with pytest.raises(InputError) as caught:
-        modules.matching(Tree(), ["out", end])
-    expected = f"modules: no module's name ends in {end!r}; linear layers end in logout, out"
-    assert str(caught.value) == expected
+MATCHES = "modules: {!r} matches {}, a {}; it must be linear"
+NOTHING = "modules: no module's name ends in {!r}; linear layers end in logout, out"
 
 
 @pytest.mark.parametrize(
-    ("end", "name", "kind"),
+    ("end", "message"),
     [
-        ("norm", "block.norm", "LayerNorm"),
-        ("words", "words", "Embedding"),
-        ("deep", "deep", "ModuleDict"),
+        *((end, NOTHING.format(end)) for end in ("ogout", "out.", ".out", "", "weight", "Out")),
+        ("norm", MATCHES.format("norm", "block.norm", "LayerNorm")),
+        ("words", MATCHES.format("words", "words", "Embedding")),
+        ("deep", MATCHES.format("deep", "deep", "ModuleDict")),
     ],
 )
-def test_an_end_that_no_linear_layer_has_is_named_with_what_has_it(end, name, kind):
+def test_an_end_that_no_linear_layer_has_is_named(end, message):
     with pytest.raises(InputError) as caught:
         modules.matching(Tree(), ["out", end])
-    assert str(caught.value) == f"modules: {end!r} matches {name}, a {kind}; it must be linear"
+    assert str(caught.value) == message
+
+
+def test_the_rank_is_at_most_the_smaller_side_and_no_weight_is_tied():
+    modules.check_low_rank(layer(), ["0"], 5)
+    with pytest.raises(InputError, match="^rank is 6; 0 is 5x6, so it must be at most 5$"):
+        modules.check_low_rank(layer(), ["0"], 6)
+    model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Embedding(4, 4), "c": nn.Linear(4, 4)})
+    model["b"].weight = model["a"].weight
+    modules.check_low_rank(model, ["c"], 2)
+    with pytest.raises(InputError, match="a shares its weight with another module; leave it out"):
+        modules.check_low_rank(model, ["c", "a"], 2)
 
 
 def test_the_weights_of_linear_layers_are_all_matrices_but_the_embeddings():
@@ -97,19 +103,23 @@ def test_the_weights_of_linear_layers_are_all_matrices_but_the_embeddings():
     assert modules.linear_weights(nn.Linear(2, 2)) == {"weight"}
 
 
-def test_the_new_layer_holds_the_old_tensors_themselves_and_zeros():
-    model = layer()
-    old = model[0]
-    new = modules.add_low_rank(model, "0", rank=2, alpha=3.0, dropout=0.0)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_new_layer_holds_the_old_tensors_and_zeros(dtype, training, bias):
+    model = layer(bias=bias, dtype=dtype).train(training)
+    old, before = model[0], torch.get_rng_state()
+    new = modules.add_low_rank(model, "0", rank=2, alpha=3.0, dropout=0.5)
+    assert torch.equal(torch.get_rng_state(), before), "nothing is drawn"
     assert model[0] is new is not old
-    assert new.weight is old.weight
-    assert new.bias is old.bias
-    assert torch.equal(new.lora_A, torch.zeros(2, 6))
-    assert torch.equal(new.lora_B, torch.zeros(5, 2))
-    names = ["0.bias", "0.lora_A", "0.lora_B", "0.lora_base", "0.weight"]
-    assert sorted(model.state_dict()) == names
+    assert (new.weight is old.weight) and (new.bias is old.bias)
+    assert torch.equal(new.lora_A, torch.zeros(2, 6, dtype=dtype))
+    assert torch.equal(new.lora_B, torch.zeros(5, 2, dtype=dtype))
     assert new.lora_A.requires_grad and new.lora_B.requires_grad
-    x = draw(7, 6)
+    names = ["0.bias", "0.lora_A", "0.lora_B", "0.lora_base", "0.weight"]
+    assert sorted(model.state_dict()) == names[not bias :]
+    assert new.training == new.lora_dropout.training == training
+    x = draw(7, 6).to(dtype)
     assert torch.equal(model(x), nn.functional.linear(x, old.weight, old.bias))
 
 
@@ -130,36 +140,12 @@ def test_output_and_gradients_follow_the_formula(bias, rank, alpha):
     np.testing.assert_allclose(f64(new.lora_B.grad), by_b, rtol=1e-4, atol=1e-4)
 
 
-def test_a_layer_without_bias_gets_none():
-    model = layer(bias=False)
-    new = modules.add_low_rank(model, "0", rank=2, alpha=1.0, dropout=0.0)
-    assert new.bias is None
-    assert sorted(model.state_dict()) == ["0.lora_A", "0.lora_B", "0.lora_base", "0.weight"]
-
-
 def test_a_layer_deep_inside_is_replaced_at_its_place():
     tree = Tree()
     others = [tree.out, tree.block["out"], tree.logout]
     new = modules.add_low_rank(tree, "deep.block.out", rank=1, alpha=1.0, dropout=0.0)
     assert tree.deep["block"]["out"] is new
     assert [tree.out, tree.block["out"], tree.logout] == others
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_the_mode_of_the_layer_is_kept(training):
-    model = layer().train(training)
-    new = modules.add_low_rank(model, "0", rank=2, alpha=1.0, dropout=0.5)
-    assert new.training == training
-    assert new.lora_dropout.training == training
-
-
-def test_inserting_draws_nothing():
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    model = layer()
-    torch.set_rng_state(before)
-    modules.add_low_rank(model, "0", rank=2, alpha=1.0, dropout=0.5)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_nothing_is_merged_by_evaluation():
@@ -173,22 +159,6 @@ def test_nothing_is_merged_by_evaluation():
         assert torch.equal(model(x), first)
 
 
-def test_the_rank_goes_up_to_the_smaller_side():
-    model = layer()
-    modules.check_low_rank(model, ["0"], 5)
-    with pytest.raises(InputError) as caught:
-        modules.check_low_rank(model, ["0"], 6)
-    assert str(caught.value) == "rank is 6; 0 is 5x6, so it must be at most 5"
-
-
-def test_a_tied_weight_gets_no_update():
-    model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Embedding(4, 4), "c": nn.Linear(4, 4)})
-    model["b"].weight = model["a"].weight
-    modules.check_low_rank(model, ["c"], 2)
-    with pytest.raises(InputError, match="a shares its weight with another module; leave it out"):
-        modules.check_low_rank(model, ["c", "a"], 2)
-
-
 def test_new_tensors_are_where_the_layer_is():
     on_meta = modules.add_low_rank(
         nn.Sequential(nn.Linear(6, 5, device="meta")), "0", rank=2, alpha=1.0, dropout=0.0
@@ -198,14 +168,6 @@ def test_new_tensors_are_where_the_layer_is():
     with torch.device("meta"):
         on_cpu = modules.add_low_rank(model, "0", rank=2, alpha=1.0, dropout=0.0)
     assert {p.device.type for p in on_cpu.parameters()} == {"cpu"}
-
-
-@pytest.mark.parametrize("dtype", OTHER_DTYPES)
-def test_new_tensors_are_of_the_layers_dtype(dtype):
-    model = layer(dtype=dtype)
-    new = modules.add_low_rank(model, "0", rank=2, alpha=1.0, dropout=0.0)
-    assert {p.dtype for p in new.parameters()} == {dtype}
-    assert model(draw(7, 6).to(dtype)).dtype == dtype
 
 
 def test_folding_puts_the_update_into_the_weight_and_drops_its_matrices():

@@ -221,25 +221,6 @@ def test_the_state_goes_through_torchs_own_dictionaries():
     assert all(torch.equal(bits(whole[name]), bits(parts[name])) for name in whole)
 
 
-def test_options_that_single_entries_do_not_have_are_refused():
-    for option in ("amsgrad", "maximize"):
-        weight = nn.Parameter(torch.ones(3))
-        weight.grad = torch.ones(3)
-        restrict(weight, torch.tensor([0]))
-        message = f"^{option} is true; it must be false for a sparse gradient$"
-        with pytest.raises(InputError, match=message):
-            AdamW([weight], **{option: True}).step()
-        assert weight.tolist() == [1, 1, 1]
-
-
-def test_rows_are_no_entries():
-    embedding = nn.Embedding(5, 3, sparse=True)
-    embedding(torch.tensor([1])).sum().backward()
-    message = "^a gradient is sparse in its rows; it must be so in all dimensions$"
-    with pytest.raises(InputError, match=message):
-        AdamW(embedding.parameters()).step()
-
-
 # --- what is left of a gradient
 
 
@@ -272,6 +253,7 @@ def test_without_sparse_gradients_clipping_is_torchs_bit_for_bit(norm):
         for seed, (name, weight) in enumerate(weights.items()):
             if name != "vector":
                 weight.grad = torch.randn(weight.shape, generator=seeded(seed))
+    assert clip_grad_norm_(parameters().values(), norm) == 0
     found = clip_grad_norm_(iter(ours.values()), norm)
     assert torch.equal(found, nn.utils.clip_grad_norm_(theirs.values(), norm))
     assert ours["vector"].grad is None
@@ -296,10 +278,6 @@ def test_the_norm_is_of_the_entries_that_are_left_and_of_the_rest(norm):
     if norm < 1:
         left = torch.stack([weight.grad.to_dense().norm() for weight in ours.values()]).norm()
         assert abs(float(left) - norm) < 1e-5
-
-
-def test_nothing_to_clip():
-    assert clip_grad_norm_(parameters().values(), 1.0) == 0
 
 
 # --- beside torch's own
@@ -337,18 +315,6 @@ def test_a_tensors_gradients_are_all_of_one_kind():
         assert torch.equal(bits(other), before)
 
 
-def test_a_state_dict_from_the_cpu_goes_on_where_the_weights_are():
-    weight = nn.Parameter(torch.ones(4))
-    optimizer = AdamW([weight])
-    weight.grad = torch.ones(4)
-    restrict(weight, torch.tensor([1]))
-    optimizer.step()
-    again = AdamW([weight])
-    again.load_state_dict(optimizer.state_dict())
-    assert again.state[weight]["step"].tolist() == [0, 1, 0, 0]
-    assert again.state[weight]["step"].dtype == torch.int32
-
-
 @pytest.mark.parametrize(("drawn_at", "dense"), [(1, 6.0), (200, 13.8)])
 def test_how_far_a_weight_moves_that_is_drawn_once(drawn_at, dense):
     """In units of the rate: the two readings of docs/methods.md."""
@@ -384,33 +350,32 @@ def test_sgd_moves_the_named_entries_as_torchs_moves_each_alone(momentum):
             optimizers[position].step()
     expected = torch.stack([p.detach() for p in alone]).view(3, 4)
     torch.testing.assert_close(weight.detach(), expected, rtol=1e-6, atol=1e-7)
-
-
-def test_sgd_of_whole_gradients_is_torchs():
-    ours, theirs = (nn.Parameter(torch.ones(3)) for _ in range(2))
-    optimizers = [
-        SGD([ours], lr=0.1, momentum=0.9),
-        torch.optim.SGD([theirs], lr=0.1, momentum=0.9),
-    ]
-    for step in range(3):
-        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
-            parameter.grad = torch.arange(3.0) + step
-            optimizer.step()
-    assert torch.equal(ours, theirs)
+    weight.grad, single = torch.ones(3, 4), nn.Parameter(weight.detach().clone())
+    single.grad = torch.ones(3, 4)
+    for own, parameter in ((SGD, weight), (torch.optim.SGD, single)):
+        own([parameter], **options).step()
+    assert torch.equal(weight, single), "of a dense gradient it is torch's"
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("kind", "options", "message"),
     [
-        ({"momentum": 0.9, "nesterov": True}, "nesterov is true; it must be false"),
-        ({"maximize": True}, "maximize is true; it must be false"),
-        ({"momentum": 0.9, "dampening": 0.1}, "dampening is set; it must be 0"),
+        (AdamW, {"amsgrad": True}, "amsgrad is true; it must be false for a sparse gradient"),
+        (AdamW, {"maximize": True}, "maximize is true; it must be false for a sparse gradient"),
+        (SGD, {"maximize": True}, "maximize is true; it must be false for a sparse gradient"),
+        (SGD, {"momentum": 0.9, "nesterov": True}, "nesterov is true; it must be false for a spa"),
+        (SGD, {"momentum": 0.9, "dampening": 0.1}, "dampening is set; it must be 0 for a sparse"),
+        (AdamW, {}, "a gradient is sparse in its rows; it must be so in all dimensions"),
+        (SGD, {}, "a gradient is sparse in its rows; it must be so in all dimensions"),
     ],
 )
-def test_sgd_refuses_what_has_no_meaning_by_entry(options, message):
-    weight = nn.Parameter(torch.ones(4))
-    weight.grad = torch.ones(4)
-    restrict(weight, torch.tensor([1]))
-    with pytest.raises(InputError, match=message):
-        SGD([weight], lr=0.1, **options).step()
-    assert torch.equal(weight.detach(), torch.ones(4))
+def test_what_has_no_meaning_by_entry_is_refused(kind, options, message):
+    embedding = nn.Embedding(5, 3, sparse=True)
+    embedding(torch.tensor([1])).sum().backward()
+    if options:
+        embedding.weight.grad = torch.ones(5, 3)
+        restrict(embedding.weight, torch.tensor([0]))
+    before = embedding.weight.detach().clone()
+    with pytest.raises(InputError, match=f"^{message}"):
+        kind(embedding.parameters(), lr=0.1, **options).step()
+    assert torch.equal(embedding.weight, before)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from jiant_sparse.sparse import products, triton_product
-from jiant_sparse.sparse.edits import Entries
+from jiant_sparse.sparse.parametrizations import SparseWeight
 
 ROWS, COLUMNS, TOKENS = 23, 37, 11
 
@@ -15,9 +15,9 @@ def operands(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.randn(TOKENS, n, generator=generator).to(dtype) for n in (ROWS, COLUMNS))
 
 
-def some(count: int) -> Entries:
+def some(count: int) -> SparseWeight:
     order = torch.randperm(ROWS * COLUMNS, generator=torch.Generator().manual_seed(2))
-    return Entries(torch.zeros(ROWS, COLUMNS), order[:count].sort().values)
+    return SparseWeight(torch.zeros(ROWS, COLUMNS), order[:count].sort().values)
 
 
 @pytest.mark.parametrize("way", [products._whole, products._by_operator])
@@ -71,12 +71,3 @@ def test_the_kernel_is_given_rows_and_columns(monkeypatch):
     rows, columns = np.unravel_index(entries.index.numpy(), (ROWS, COLUMNS))
     assert row.tolist() == rows.tolist()
     assert column.tolist() == columns.tolist()
-
-
-def test_a_matrix_is_turned_whatever_its_strides_and_dtype():
-    matrix = torch.randn(TOKENS, ROWS)
-    for form in (matrix, matrix.t(), matrix[:, ::2], matrix[0].expand(4, ROWS), matrix[:0]):
-        for dtype in (torch.float32, torch.float64, torch.bfloat16):
-            turned = products._turned(form.to(dtype))
-            assert turned.is_contiguous()
-            assert torch.equal(turned, form.to(dtype).t())

@@ -180,14 +180,6 @@ def test_squares_of_tiny_importances_are_not_lost():
     assert torch.equal(alone, importances.nonzero().view(-1))
 
 
-def test_power_one_and_two_are_the_law_of_the_weights_and_of_their_squares():
-    weights = torch.tensor([1.0, 3.0]).repeat(50_000)
-    for power, odds in ((1, 3), (2, 9)):
-        index = sample({"w": weights}, 2_000, seeded(5), power=power)["w"]
-        share = float((index % 2).float().mean())
-        assert abs(share - odds / (odds + 1)) < 4 * (0.19 / 2_000) ** 0.5 + 0.01
-
-
 # --- concentrated weights
 
 
@@ -215,15 +207,6 @@ def test_weights_over_the_whole_range_of_float32_end_soon(rounds):
     weights = exponents.exp2().float()
     assert len(of(weights.tolist(), 2, 3_999)) == 3_999
     assert len(rounds) < 100
-
-
-@pytest.mark.parametrize("missing", [0, 1])
-def test_all_entries_or_all_but_one(missing, block):
-    weights = {"a": torch.rand(37, generator=seeded()) + 0.1, "b": torch.ones(3, 5)}
-    index = sample(weights, 52 - missing, seeded())
-    assert sum(map(len, index.values())) == 52 - missing
-    assert set(lists(index)["a"]) <= set(range(37))
-    assert set(lists(index)["b"]) <= set(range(15))
 
 
 def test_rounds_of_limited_size_draw_on(monkeypatch, rounds):
@@ -316,14 +299,6 @@ def test_views_and_parameters_are_read_in_their_own_order_and_left_alone():
     assert torch.equal(whole, before)
     weight = torch.nn.Parameter(torch.tensor([3.0, 0.0]))
     assert lists(sample({"w": weight}, 1, seeded())) == {"w": [0]}
-
-
-def test_nothing_of_nothing_and_nothing_of_something():
-    assert sample({}, 0, seeded()) == {}
-    assert lists(sample({"w": torch.zeros(3), "v": torch.ones(2)}, 0, seeded())) == {
-        "w": [],
-        "v": [],
-    }
 
 
 def test_the_same_seed_draws_the_same_and_another_another():
@@ -432,33 +407,25 @@ def test_weights_that_are_no_weights_are_refused(value, name, dtype):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bool])
-def test_other_dtypes_are_refused(dtype):
-    got = str(dtype).removeprefix("torch.")
-    message = f"^weights of w are {got}; they must be one of float32, bfloat16, float16$"
-    with pytest.raises(InputError, match=message):
-        sample({"w": torch.ones(2, dtype=dtype)}, 1, seeded())
-
-
-@pytest.mark.parametrize("weights", [{}, {"w": torch.zeros(5)}, {"w": torch.zeros(0)}])
-def test_more_than_nothing_of_nothing_is_refused(weights):
-    message = "^k is 1; it must be at most 0, the number of positive weights$"
-    with pytest.raises(InputError, match=message):
-        sample(weights, 1, seeded())
-
-
-def test_more_entries_than_are_positive_are_refused(block):
+@pytest.mark.parametrize(
+    ("k", "options", "message"),
+    [
+        (-1, {}, "k is -1; it must be at least 0"),
+        (4, {}, "k is 4; it must be at most 3, the number of positive weights"),
+        (100, {"power": 2}, "k is 100; it must be at most 3, the number of positive weights"),
+        (1, {"power": 1.5}, "power is 1.5; it must be one of 1, 2"),
+        (1, {"power": 0}, "power is 0; it must be one of 1, 2"),
+    ],
+)
+def test_other_numbers_and_powers_are_refused(k, options, message, block):
     weights = {"a": torch.tensor([0.0, 1.0, 1e-30, 0.0]), "b": torch.tensor([2.0, 0.0])}
     assert lists(sample(weights, 3, seeded(), power=2)) == {"a": [1, 2], "b": [0]}
-    for k in (4, 6, 100):
-        message = f"^k is {k}; it must be at most 3, the number of positive weights$"
-        with pytest.raises(InputError, match=message):
-            sample(weights, k, seeded(), power=2)
-
-
-def test_a_negative_number_and_another_power_are_refused():
-    with pytest.raises(InputError, match="^k is -1; it must be at least 0$"):
-        sample({"w": torch.ones(2)}, -1, seeded())
-    for power in (0, 3, 1.5):
-        with pytest.raises(InputError, match=f"^power is {power}; it must be one of 1, 2$"):
-            sample({"w": torch.ones(2)}, 1, seeded(), power=power)
+    assert lists(sample(weights, 0, seeded())) == {"a": [], "b": []}
+    with pytest.raises(InputError, match=f"^{message}$"):
+        sample(weights, k, seeded(), **options)
+    for nothing in ({}, {"w": torch.zeros(5)}, {"w": torch.zeros(0)}):
+        with pytest.raises(InputError, match="^k is 1; it must be at most 0, the number of pos"):
+            sample(nothing, 1, seeded())
+    message = "^weights of w are float64; they must be one of float32, bfloat16, float16$"
+    with pytest.raises(InputError, match=message):
+        sample({"w": torch.ones(2, dtype=torch.float64)}, 1, seeded())

@@ -8,7 +8,8 @@ from torch import nn
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Edit, Gated, Mixed, Noise, Schedule
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import Mixed, Noise, Parametrization, Schedule
 
 STRETCH = (-1.5, 1.5)
 
@@ -37,48 +38,6 @@ def rest(tensor: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 def inputs(seed: int) -> torch.Tensor:
     return torch.randint(0, 7, (8, 3), generator=torch.Generator().manual_seed(seed))
-
-
-def test_training_entries_equals_dense_training_with_the_rest_put_back():
-    sparse, dense = network(), network()
-    chosen, start = pick(dense), state(dense)
-    surgery.select(sparse, chosen)
-    settings = {"lr": 0.03, "weight_decay": 0.2}
-    decayed = [p for p in dense.parameters() if p.dim() >= 2]
-    plain = [p for p in dense.parameters() if p.dim() < 2]
-    optimizers = (
-        torch.optim.AdamW(surgery.parameter_groups(sparse, 0.2), lr=0.03),
-        torch.optim.AdamW(
-            [{"params": decayed}, {"params": plain, "weight_decay": 0.0}], **settings
-        ),
-    )
-    for step in range(8):
-        for model, optimizer in zip((sparse, dense), optimizers, strict=True):
-            # Two forward passes before one backward, as with COPA's two choices.
-            (model(inputs(step)).sin().sum() + model(inputs(step + 50)).cos().sum()).backward()
-            optimizer.step()
-            model.zero_grad()
-        for name, p in dense.named_parameters():
-            frozen = torch.ones(p.numel(), dtype=torch.bool)
-            frozen[chosen[name]] = False
-            p.data.view(-1)[frozen] = start[name].view(-1)[frozen]
-    surgery.fold(sparse)
-    for name, p in dense.named_parameters():
-        torch.testing.assert_close(sparse.get_parameter(name), p, rtol=1e-5, atol=1e-6)
-
-
-def test_gradient_of_the_values_is_the_dense_gradient_at_their_positions():
-    sparse, dense = network(), network()
-    chosen = pick(dense)
-    surgery.select(sparse, chosen)
-    for model in (sparse, dense):
-        model(inputs(1)).square().sum().backward()
-    for name, p in dense.named_parameters():
-        path, _, leaf = name.rpartition(".")
-        entries = sparse.get_submodule(path).parametrizations[leaf][0]
-        expected = p.grad.view(-1)[chosen[name]]
-        # Sums over tokens; their order, and so their last bit, is up to the processor.
-        torch.testing.assert_close(entries.values.grad, expected, rtol=1e-6, atol=0)
 
 
 def test_new_values_reach_the_forward_pass_however_they_were_written():
@@ -130,42 +89,45 @@ def test_an_empty_index_freezes():
     assert not model.weight.requires_grad
 
 
+VERBS = {
+    "train_entries": surgery.train_entries,
+    "narrow": lambda model, name, index: surgery.narrow(model, {name: index}),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize(
     ("name", "index", "expected"),
     [
         ("wieght", [0], "wieght: the encoder has no such weight tensor"),
         ("a.weight", [0], "a.weight: the encoder has no such weight tensor"),
+        ("weight", [1, 0], "weight: the index must be strictly increasing within [0, 6)"),
         ("weight", [0, 0], "weight: the index must be strictly increasing within [0, 6)"),
-        ("weight", [-1], "must be strictly increasing within [0, 6)"),
-        ("weight", [6], "must be strictly increasing within [0, 6)"),
-        ("weight", [[0]], "shape (1, 1); it must be a vector of int64"),
-        ("weight", [0.0], "dtype torch.float32"),
+        ("weight", [-1], "weight: the index must be strictly increasing within [0, 6)"),
+        ("weight", [6], "weight: the index must be strictly increasing within [0, 6)"),
+        ("weight", [[0]], "weight: the index has dtype torch.int64 and shape (1, 1); it must be"),
+        ("weight", [0.0], "weight: the index has dtype torch.float32 and shape (1,); it must be"),
+        ("turned", [0], "turned: entries of a non-contiguous tensor cannot be trained"),
+        ("edited", [0], "edited: this tensor has been given a parametrization already"),
+        ("mixed", [0], "mixed: this tensor has been given a parametrization already"),
     ],
 )
-def test_bad_requests_are_named(name, index, expected):
+def test_bad_requests_are_named(verb, name, index, expected):
+    model = nn.Linear(3, 2)
+    for other, value in (("turned", torch.zeros(3, 2).t()), ("edited", torch.zeros(2))):
+        model.register_parameter(other, nn.Parameter(value))
+    model.mixed = nn.Parameter(torch.zeros(2))
+    surgery.train_entries(model, "edited", torch.tensor([1]))
+    surgery.edit(model, "mixed", Mixed(model.mixed, "m", Noise(rng), 0.5, "elements", None))
     with pytest.raises(InputError) as caught:
-        surgery.train_entries(nn.Linear(3, 2), name, torch.tensor(index))
-    assert expected in str(caught.value)
-
-
-def test_a_tensor_is_edited_once():
-    model = nn.Linear(3, 2)
-    surgery.train_entries(model, "weight", torch.tensor([0]))
-    with pytest.raises(InputError, match="weight: this tensor has been given a parametrization"):
-        surgery.train_entries(model, "weight", torch.tensor([1]))
-
-
-def test_entries_of_a_non_contiguous_tensor_are_refused():
-    model = nn.Linear(3, 2)
-    model.weight = nn.Parameter(torch.zeros(3, 2).t())
-    with pytest.raises(InputError, match="non-contiguous"):
-        surgery.train_entries(model, "weight", torch.tensor([0]))
+        VERBS[verb](model, name, torch.tensor(index))
+    assert str(caught.value).startswith(expected)
 
 
 # --- edit
 
 
-class Doubled(Edit):
+class Doubled(Parametrization):
     """Twice the stored tensor, three times in evaluation; notes how often it was asked."""
 
     def __init__(self, weight: torch.Tensor, *, trains_original: bool) -> None:
@@ -195,7 +157,12 @@ def test_an_edit_is_what_the_forward_pass_sees_and_fold_leaves_it_as_evaluated(t
     model.weight.requires_grad_(not trains_original)
     old = model.weight.detach().clone()
     doubled = Doubled(model.weight, trains_original=trains_original)
+    with pytest.raises(InputError, match="^wieght: the encoder has no such weight tensor$"):
+        surgery.edit(model, "wieght", doubled)
     surgery.edit(model, "weight", doubled)
+    for again in (surgery.train_tensor, lambda m, name: surgery.edit(m, name, doubled)):
+        with pytest.raises(InputError, match="^weight: this tensor has been given a parametriz"):
+            again(model, "weight")
     assert doubled.calls == 0, "a trial run would draw noise"
     assert torch.equal(model.weight, 2 * old)
     assert model.parametrizations.weight.original.requires_grad == trains_original
@@ -205,20 +172,6 @@ def test_an_edit_is_what_the_forward_pass_sees_and_fold_leaves_it_as_evaluated(t
     surgery.fold(model)
     assert torch.equal(model.weight, 3 * old)
     assert type(model.weight) is nn.Parameter
-
-
-def test_an_edit_of_no_tensor_or_of_an_edited_one_is_refused():
-    model = nn.Linear(3, 2)
-    doubled = Doubled(model.weight, trains_original=True)
-    with pytest.raises(InputError, match="^wieght: the encoder has no such weight tensor$"):
-        surgery.edit(model, "wieght", doubled)
-    surgery.edit(model, "weight", doubled)
-    for again in (
-        lambda: surgery.edit(model, "weight", Doubled(model.weight, trains_original=True)),
-        lambda: surgery.train_tensor(model, "weight"),
-    ):
-        with pytest.raises(InputError, match="^weight: this tensor has been given a parametriz"):
-            again()
 
 
 # --- narrow
@@ -314,32 +267,6 @@ def test_narrowing_gates_keeps_the_evaluated_values_of_the_chosen_alone(group_lo
     assert "schedule" not in group
 
 
-@pytest.mark.parametrize(
-    ("name", "index", "expected"),
-    [
-        ("wieght", [0], "wieght: the encoder has no such weight tensor"),
-        ("a.weight", [0], "a.weight: the encoder has no such weight tensor"),
-        ("weight", [1, 0], "weight: the index must be strictly increasing within [0, 6)"),
-        ("weight", [-1], "weight: the index must be strictly increasing within [0, 6)"),
-        ("weight", [[0]], "weight: the index has dtype torch.int64 and shape (1, 1)"),
-    ],
-)
-def test_bad_requests_to_narrow_are_named(name, index, expected):
-    with pytest.raises(InputError) as caught:
-        surgery.narrow(nn.Linear(3, 2), {name: torch.tensor(index)})
-    assert expected in str(caught.value)
-
-
-def test_only_gates_are_narrowed_among_the_edits():
-    model, index = nn.Linear(3, 2), torch.tensor([0])
-    surgery.train_entries(model, "weight", index)
-    noise = Noise(rng)
-    surgery.edit(model, "bias", Mixed(model.bias, "bias", noise, 0.5, "elements", None))
-    for name in ("weight", "bias"):
-        with pytest.raises(InputError, match=f"^{name}: this tensor has been given a parametriz"):
-            surgery.narrow(model, {name: index})
-
-
 # --- count, groups, decay
 
 
@@ -413,8 +340,5 @@ def test_parameters_of_a_constant_rate_do_not_decay_and_come_last():
     assert [g.get("schedule") is None for g in groups] == [True, True, False, False, False]
     assert [g["weight_decay"] for g in groups] == [0.1, 0.0, 0.0, 0.0, 0.0]
     assert sum(len(g["params"]) for g in groups) == len({p for g in groups for p in g["params"]})
-
-
-def test_without_decay_matrices_and_vectors_share_a_group():
     (group,) = surgery.parameter_groups(network(), 0.0)
-    assert len(group["params"]) == len(state(network()))
+    assert len(group["params"]) == len(state(network())), "without decay one group is enough"

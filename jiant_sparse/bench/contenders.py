@@ -33,7 +33,8 @@ from jiant_sparse.methods import base
 from jiant_sparse.methods.base import Method
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.importance import Importance
-from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_
+from jiant_sparse.sparse.optimizer import AdamW
+from jiant_sparse.sparse.step import optimizer_step
 
 # What all others are compared with.
 REFERENCES = ("bound", "full")
@@ -44,7 +45,7 @@ MAX_GRAD_NORM = 1.0
 
 
 class Trainer:
-    """Trains a model, one `step` at a time, in the order of `host.runner`.
+    """Trains a model, one `step` at a time.
 
     eligible: weights of the encoder.
     """
@@ -72,24 +73,14 @@ class Trainer:
     def step(self) -> None:
         """One whole training step."""
         self.backward()
-        self.update()
-        self.model.zero_grad()
+        self.steps += 1
+        optimizer_step(
+            self.model, self.method, self.optimizer, self.steps, max_grad_norm=MAX_GRAD_NORM
+        )
 
     def backward(self) -> None:
         """Forward and backward pass."""
         (self.model.loss() + self.method.penalty()).backward()
-
-    def update(self) -> None:
-        """Clip and step, between the method's hooks."""
-        self.steps += 1
-        self.method.before_step(self.steps)
-        clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
-        self.mask()
-        self.optimizer.step()
-        self.method.after_step(self.steps, self.optimizer)
-
-    def mask(self) -> None:
-        """What is done to clipped gradients: nothing."""
 
 
 class MaskedGradient(Trainer):
@@ -101,14 +92,15 @@ class MaskedGradient(Trainer):
             weight: _drawn_mask(name, weight, model.setting.density)
             for name, weight in surgery.eligible(model.encoder).items()
         }
+        self.optimizer.register_step_pre_hook(self._mask)
 
     @property
     def trained(self) -> int:
         """Weights that the masks leave their gradients."""
         return sum(int(mask.sum()) for mask in self.masks.values())
 
-    def mask(self) -> None:
-        """Zero the gradients of what is not selected."""
+    def _mask(self, *_: Any) -> None:
+        """Zero the clipped gradients of what is not selected."""
         for weight, mask in self.masks.items():
             weight.grad.mul_(mask)
 

@@ -15,7 +15,7 @@ from jiant_sparse.bench import measure, models
 from jiant_sparse.bench.models import Setting, rng
 from jiant_sparse.host import model
 from jiant_sparse.sparse import products, selection
-from jiant_sparse.sparse.edits import Entries
+from jiant_sparse.sparse.parametrizations import SparseWeight
 
 SHARES = (0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -57,7 +57,7 @@ def run(
 def _times(gradient: Tensor, inputs: Tensor, share: float, repeats: int) -> dict[str, list[float]]:
     weight = torch.zeros(gradient.shape[1], inputs.shape[1])
     index = selection.uniform({"weight": weight.numel()}, share, rng)["weight"]
-    entries = Entries(weight.to(gradient.device), index)
+    entries = SparseWeight(weight.to(gradient.device), index)
     calls = {
         name: partial(way, gradient, inputs, entries)
         for name, way in products.WAYS.items()

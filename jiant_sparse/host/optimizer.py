@@ -8,8 +8,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from jiant_sparse.host.runner import SparseRunner
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Schedule
 from jiant_sparse.sparse.optimizer import SGD, AdamW
+from jiant_sparse.sparse.parametrizations import Schedule
 
 
 def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
@@ -47,6 +47,6 @@ def set_schedule(schedule: LambdaLR, step: int) -> None:
         first * factor(step)
         for first, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
     ]
-    schedule.last_epoch, schedule._last_lr = step, rates
+    schedule.load_state_dict(schedule.state_dict() | {"last_epoch": step, "_last_lr": rates})
     for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate

@@ -13,7 +13,7 @@ from jiant_sparse.host.log import Log
 from jiant_sparse.host.loop import Scores
 from jiant_sparse.host.optimizer import set_schedule
 from jiant_sparse.host.runner import SparseRunner
-from jiant_sparse.sparse.drift import drifted
+from jiant_sparse.sparse.states import drifted
 
 
 @dataclass

@@ -1,14 +1,7 @@
-"""jiant's runner with our hooks in it.
+"""jiant's runner with our hooks in it; `sparse.step` draws the training step.
 
-The step, drawn once:
-
-    for each micro-batch: forward, loss + method.penalty(), backward
-    method.before_step
-    clip, once, what trains
-    optimiser and scheduler step (then, only if asked for, decay of what is frozen)
-    method.after_step
-    zero_grad
-    (loop.py: evaluation on dev when due -> best state, history, patience; checkpoint when due)
+After a step, loop.py evaluates on dev when due (best state, history, patience) and writes a
+checkpoint when due.
 """
 
 import contextlib
@@ -33,6 +26,7 @@ from jiant_sparse.schema.control import Control
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_
+from jiant_sparse.sparse.step import optimizer_step
 
 
 class SparseRunner(jiant_runner.JiantRunner):
@@ -116,21 +110,20 @@ class SparseRunner(jiant_runner.JiantRunner):
             if not math.isfinite(loss + penalty):
                 raise NotFinite(f"the training loss is {loss + penalty} at step {step}")
         learning_rate = _training_rate(self.optimizer_scheduler.scheduler)
-        self._update(step, learning_rate)
+        settings = self.train_settings
+        optimizer_step(
+            self.jiant_model,
+            self.method,
+            self.optimizer_scheduler.optimizer,
+            step,
+            max_grad_norm=self.rparams.max_grad_norm,
+            scheduler=self.optimizer_scheduler.scheduler,
+            frozen_decay=learning_rate * settings.weight_decay * settings.decay_unselected,
+        )
         train_state.step(task_name=self.task.name)
         self.step_seconds.append(time.perf_counter() - started)
         entry = {"step": step, "loss": loss, "learning_rate": learning_rate}
         self.log_writer.write_entry("train", entry | ({"penalty": penalty} if penalty else {}))
-
-    def _update(self, step: int, learning_rate: float) -> None:
-        train = self.train_settings
-        self.method.before_step(step)
-        clip_grad_norm_(self.jiant_model.parameters(), self.rparams.max_grad_norm)
-        self.optimizer_scheduler.step()
-        if train.decay_unselected:
-            surgery.decay_frozen(self.jiant_model.encoder, 1 - learning_rate * train.weight_decay)
-        self.method.after_step(step, self.optimizer_scheduler.optimizer)
-        self.jiant_model.zero_grad()
 
     def score(self, phase: str, limit: int | None = None) -> Any:
         """jiant's metrics (`.major`, `.minor`) on the first `limit` rows of a phase, or on all.

@@ -14,7 +14,7 @@ from torch import nn
 from jiant_sparse.methods.base import Method, Probe, Rng
 from jiant_sparse.methods.fields import Density
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Noise
+from jiant_sparse.sparse.parametrizations import Noise
 
 
 @dataclass

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, taken
-from jiant_sparse.sparse import selection, surgery
+from jiant_sparse.sparse import selection, surgery, tree
 from jiant_sparse.sparse.optimizer import restrict, zero_others
 
 Momentum = Literal["lazy", "dense"]
@@ -107,8 +107,7 @@ class StepChoice(Method):
         """
         self.weights = surgery.eligible(model)
         for name, weight in self.weights.items():
-            if not weight.is_contiguous():
-                raise InputError(f"{name}: entries of a non-contiguous tensor cannot be trained")
+            tree.check_contiguous(name, weight)
         sizes = {name: weight.numel() for name, weight in self.weights.items()}
         if self.density is None:
             self.k = sum(n for name, n in sizes.items() if name.split(".")[-1] == "bias")

@@ -41,7 +41,8 @@ from jiant_sparse.methods.choices import LateChoice
 from jiant_sparse.methods.fields import Count, Density, Scope
 from jiant_sparse.methods.readings import anything, but
 from jiant_sparse.sparse import moments, surgery
-from jiant_sparse.sparse.edits import Gated, Noise, Schedule
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import Noise, Schedule
 
 
 def _one_over_weights(l0_weight: float, run: Mapping[str, Any]) -> bool:

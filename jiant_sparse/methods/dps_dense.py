@@ -33,8 +33,7 @@ from torch.optim import Optimizer
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng, taken
 from jiant_sparse.methods.fields import Count
-from jiant_sparse.sparse import modules, surgery
-from jiant_sparse.sparse.subnetworks import largest
+from jiant_sparse.sparse import modules, selection, surgery
 
 
 @dataclass
@@ -115,4 +114,4 @@ class DpsDense(Method):
         # The loss did not reach the tensor in the whole stage: all scores are equal, the first win.
         unseen = name not in self.squares
         scores = torch.zeros_like(self.weights[name]) if unseen else self.scores(name)
-        return largest(scores.detach(), self.updated_fraction)
+        return selection.largest_mask(scores.detach(), self.updated_fraction)

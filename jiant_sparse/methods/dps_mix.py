@@ -26,8 +26,7 @@ from torch.optim import Optimizer
 from jiant_sparse.methods.base import Probe, Rng
 from jiant_sparse.methods.dps_dense import DpsDense
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Noise
-from jiant_sparse.sparse.subnetworks import Anchored
+from jiant_sparse.sparse.parametrizations import Anchored, Noise
 
 # From this length on, the authors' program ranks often drawn entries lower.
 _LONG_STAGE = 50

@@ -28,7 +28,7 @@ from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng
 from jiant_sparse.methods.readings import anything
 from jiant_sparse.sparse import modules, selection, surgery
-from jiant_sparse.sparse.edits import Mixed, Noise
+from jiant_sparse.sparse.parametrizations import Mixed, Noise
 
 
 @dataclass

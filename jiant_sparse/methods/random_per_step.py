@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from jiant_sparse.methods.base import Probe, Rng
 from jiant_sparse.methods.choices import Momentum, StepChoice
 from jiant_sparse.methods.fields import Density
-from jiant_sparse.sparse import drawing
+from jiant_sparse.sparse import sampling
 
 
 @dataclass
@@ -41,4 +41,4 @@ class RandomPerStep(StepChoice):
     def draw(self, step: int) -> dict[str, Tensor]:
         """Draw the weights of this step."""
         sizes = {name: weight.numel() for name, weight in self.weights.items()}
-        return drawing.draw(sizes, self.k, self.rng(f"step {step}"))
+        return sampling.sample_uniformly(sizes, self.k, self.rng(f"step {step}"))

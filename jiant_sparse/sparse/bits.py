@@ -1,4 +1,4 @@
-"""Tensors as they lie in memory: comparing bits, not values."""
+"""Tensors as bits in memory: compared exactly, NaN and -0.0 included."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,11 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def form(tensor: Tensor) -> str:
-    """Dtype and shape, for people: `float32 [2, 3]`."""
+    """Dtype and shape as text.
+
+    >>> form(torch.zeros(2, 3))
+    'float32 [2, 3]'
+    """
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 

@@ -1,8 +1,8 @@
 """Non-negative weights of the entries of many tensors, stored or computed, in blocks of 64.
 
-Who looks for a few entries of a whole model passes over it once, with a number for each block, and
-then looks into the blocks that these numbers point to. The weights need not be stored for that:
-a `Product` computes them piece by piece, and of few blocks a second time, to the same bits.
+To find a few entries of a whole model, sampling passes over it once, with a number for each block,
+and then reads the blocks that these numbers point to. The weights need not be stored for that: a
+`Product` computes them piece by piece, and those of few blocks a second time, to the same bits.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from jiant_sparse.errors import NotFinite
+from jiant_sparse.errors import InputError, NotFinite
 
 # Entries of a block, a power of two. Smaller blocks need more memory for their sums, larger ones
 # more work for each draw.
@@ -23,30 +23,31 @@ BLOCK = 64
 # a kernel to start for each, and takes large ones.
 _CHUNK = {"cpu": 1 << 18}
 _LARGE_CHUNK = 1 << 24
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Weights(Protocol):
     """One number for every entry of a tensor, not negative."""
 
     def numel(self) -> int:
-        """How many there are."""
+        """Number of entries."""
         ...
 
     def chunks(self) -> Iterator[Tensor]:
-        """Vectors that make up all numbers in their order, each but the last of whole blocks."""
+        """Vectors of all numbers in their order; each except the last has whole blocks."""
         ...
 
     def rows(self, numbers: Tensor) -> Tensor:
-        """(n, BLOCK): those of the blocks with these ascending numbers; 0 beyond the end."""
+        """(n, BLOCK): the weights of the blocks with these ascending numbers; 0 past the end."""
         ...
 
     def positions(self, index: Tensor) -> Tensor:
-        """(k,) int64: where in the tensor the entries are whose weights stand at `index` here."""
+        """(k,) int64: flat positions in the tensor of the entries at `index` of these numbers."""
         ...
 
 
 class Stored:
-    """Weights that lie in a tensor of any shape and device; not copied if it is contiguous."""
+    """Weights stored in a tensor of any shape and device; not copied if it is contiguous."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor.detach()
@@ -65,7 +66,7 @@ class Stored:
 
 
 class Rows(Stored):
-    """Weights of some rows of a matrix, which lie in a tensor; those of its other rows are zero.
+    """Stored weights of some rows of a matrix; the weights of the remaining rows are zero.
 
     tensor: (n, columns). numbers: (n,) int64, the numbers of the rows, ascending.
     """
@@ -100,7 +101,7 @@ class Product:
 
     def rows(self, numbers: Tensor) -> Tensor:
         columns = self.left.shape[1]
-        # The columns that a block spans come again after `period` blocks.
+        # The columns that a block spans repeat after `period` blocks.
         period = columns // gcd(columns, BLOCK)
         factors = self.factor.repeat(period * BLOCK // columns).view(period, BLOCK)
         left, right = _rows(self.left, numbers), _rows(self.right, numbers)
@@ -108,6 +109,17 @@ class Product:
 
     def positions(self, index: Tensor) -> Tensor:
         return index
+
+
+def check_dtype(what: str, name: str, tensor: Tensor) -> None:
+    """Raise InputError unless the tensor is float32, bfloat16 or float16. what: "scores"."""
+    if tensor.dtype not in _DTYPES:
+        allowed, got = ", ".join(map(_plain, _DTYPES)), _plain(tensor.dtype)
+        raise InputError(f"{what} of {name} are {got}; they must be one of {allowed}")
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def pieces(name: str, source: Weights) -> Iterator[Tensor]:
@@ -124,7 +136,7 @@ def pieces(name: str, source: Weights) -> Iterator[Tensor]:
 
 
 class Blocks:
-    """All tensors cut into blocks, numbered from the first tensor's first to the last one's last.
+    """All tensors cut into blocks, numbered through in the order of the mapping.
 
     A tensor's last block may be short. Entry number e is in block e // BLOCK, at e % BLOCK; the
     numbers beyond the end of a short block stay unused.
@@ -137,7 +149,7 @@ class Blocks:
         self.starts = torch.tensor([0, *accumulate(lengths)])
 
     def reduce(self, reduce: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
-        """(blocks,) on the CPU: what `reduce` makes of each block, short ones filled with zeros.
+        """(blocks,) on the CPU: `reduce` of each block, short blocks filled with zeros.
 
         reduce: (n, BLOCK), not to be changed, to (n,) of the dtype.
         Raises NotFinite for a weight that is not finite.
@@ -167,7 +179,7 @@ class Blocks:
         return rows
 
     def split(self, entries: Tensor) -> dict[str, Tensor]:
-        """The entries with these ascending numbers, as an index into every tensor."""
+        """Split ascending entry numbers into an index for every tensor."""
         starts = self.starts * BLOCK
         cuts = torch.searchsorted(entries, starts).tolist()
         return {

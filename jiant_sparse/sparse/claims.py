@@ -1,9 +1,9 @@
 """Which method has an encoder, and mistakes of a training loop that show nowhere else.
 
 A method claims its encoder before it edits anything. The claim refuses a second method, notes which
-hooks the training loop calls and whether an optimizer steps, and watches two things that would have
-no effect: an optimizer from before the method, which trains nothing of what the method has made,
-and an embedding that is resized.
+hooks the training loop calls and whether an optimizer steps, and raises an error for two things
+that would have no effect: an optimizer made before the method was attached, which trains nothing of
+what the method has made, and an embedding that is resized afterwards.
 """
 
 from collections.abc import Iterable
@@ -18,8 +18,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from jiant_sparse.errors import InputError
 
-# The claim's name among the encoder's attributes, where it survives a deep copy.
-_ATTRIBUTE = "_jiant_sparse_claim"
+# Attributes of the encoder and of its embeddings, which survive a deep copy.
+_CLAIM = "_jiant_sparse_claim"
+_SIZE_CHECK = "_jiant_sparse_size_check"
 _encoders: WeakSet[nn.Module] = WeakSet()
 # Optimizers that have been looked at, with the number of the newest claim at that time.
 _seen: WeakKeyDictionary[Optimizer, int] = WeakKeyDictionary()
@@ -41,12 +42,13 @@ class Claim:
         self.begun = self.stepped = False
 
     def begin(self, encoder: nn.Module) -> None:
-        """The method is attached."""
+        """Note that the method is attached; watch optimizers and the sizes of embeddings."""
         global _newest
         self.begun, _newest = True, next(_numbers)
-        for name, module in _embeddings(encoder):
-            check = partial(_check_size, self.method, name, module.num_embeddings)
-            module.register_forward_pre_hook(check)
+        for name, module in encoder.named_modules():
+            if isinstance(module, nn.Embedding):
+                check = partial(_check_size, self.method, name, module.num_embeddings)
+                module.__dict__[_SIZE_CHECK] = check, module.register_forward_pre_hook(check)
 
     def check_hooks(self) -> None:
         """Raise InputError if an optimizer has stepped, but a hook was never called."""
@@ -79,25 +81,26 @@ def claim(encoder: nn.Module, method: str, hooks: Iterable[str]) -> Claim:
     _watch_optimizers()
     _encoders.add(encoder)
     found = Claim(method, hooks)
-    setattr(encoder, _ATTRIBUTE, found)
+    setattr(encoder, _CLAIM, found)
     return found
 
 
 def claimed(encoder: nn.Module) -> Claim | None:
-    """The claim on an encoder, if there is one."""
-    return getattr(encoder, _ATTRIBUTE, None)
+    """The claim on an encoder; None if no method has it."""
+    return getattr(encoder, _CLAIM, None)
 
 
 def release(encoder: nn.Module) -> None:
     """Let another method have the encoder. Raises InputError for an embedding that was resized."""
     _encoders.discard(encoder)
     if claimed(encoder) is not None:
-        delattr(encoder, _ATTRIBUTE)
-    for _, module in _embeddings(encoder):
-        for key, hook in [*module._forward_pre_hooks.items()]:
-            if isinstance(hook, partial) and hook.func is _check_size:
-                hook(module, None)
-                del module._forward_pre_hooks[key]
+        delattr(encoder, _CLAIM)
+    for module in encoder.modules():
+        if _SIZE_CHECK in module.__dict__:
+            check, handle = module.__dict__[_SIZE_CHECK]
+            check(module)
+            handle.remove()
+            del module.__dict__[_SIZE_CHECK]
 
 
 def _overlapping(encoder: nn.Module) -> Claim | None:
@@ -109,16 +112,12 @@ def _overlapping(encoder: nn.Module) -> Claim | None:
     return None
 
 
-def _check_size(method: str, name: str, rows: int, module: nn.Embedding, _: Any) -> None:
+def _check_size(method: str, name: str, rows: int, module: nn.Embedding, _: Any = None) -> None:
     if module.num_embeddings != rows:
         raise InputError(
             f"{method}: {name}.weight, of {rows:,} rows, was resized to {module.num_embeddings:,} "
             "after the method was attached, which has no effect on what trains; resize it before"
         )
-
-
-def _embeddings(encoder: nn.Module) -> Iterable[tuple[str, nn.Embedding]]:
-    return ((n, m) for n, m in encoder.named_modules() if isinstance(m, nn.Embedding))
 
 
 @cache
@@ -127,7 +126,10 @@ def _watch_optimizers() -> None:
 
 
 def _look_at(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    """Once for each optimizer and claim: does it train a claimed encoder, or is it a stale one?"""
+    """Note, once for each optimizer and claim, that it trains a claimed encoder.
+
+    Raises InputError for an optimizer that was made before the method was attached.
+    """
     if _seen.get(optimizer) == _newest:
         return
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
@@ -135,7 +137,7 @@ def _look_at(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         found = claimed(encoder)
         trainable = {id(p) for p in encoder.parameters() if p.requires_grad}
         frozen = {id(p) for p in encoder.parameters() if not p.requires_grad}
-        if not found.begun or not trainable:
+        if found is None or not found.begun or not trainable:
             continue
         if held & trainable:
             found.stepped = True

@@ -1,4 +1,4 @@
-"""Where two deltas of one model differ, tensor by tensor."""
+"""Compare two deltas of one model, tensor by tensor."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,12 @@ from jiant_sparse.sparse.delta import Delta
 
 @dataclass(frozen=True)
 class DiffRow:
-    """One tensor of two deltas. Counts of entries; `equal` and `max_difference` are over `both`.
+    """One tensor of two deltas.
 
-    max_difference: largest absolute difference of two values, 0.0 if all are equal in their bits,
+    only_a, only_b, both: numbers of entries that one delta or both have. equal: of both, those with
+    equal values.
+
+    max_difference: of both, the largest absolute difference; 0.0 if all are equal in their bits,
     NaN if one of two different values is NaN.
     """
 

@@ -1,13 +1,13 @@
-"""Ascending positions in few bytes: each index is stored in the smallest of five codes.
+"""Store ascending positions in the smallest of five codes.
 
 - `bits`, uint8: one bit for each position up to the last, the lowest position first.
-- `gaps8`, uint8, and `gaps16`, uint16: how many positions are left out before each one. The
-  largest number, 255 or 65535, means "leave out as many and read on" and ends with no position.
+- `gaps8`, uint8, and `gaps16`, uint16: the number of positions left out before each position. The
+  largest number, 255 or 65535, means "leave out as many and read on": no position follows it.
 - `int32` and `int64`: the positions.
 
-Of positions spread evenly, `bits` is the smallest where more than one in 8 is taken, then `gaps8`
-to one in 370, then `gaps16` to one in 94,000. At one in 200 `gaps8` takes 1.39 bytes for each; no
-code can do with less than 1.14.
+For evenly spread positions `bits` is the smallest if more than one in 8 is taken, then `gaps8` down
+to one in 370, then `gaps16` down to one in 94,000. At one in 200 `gaps8` takes 1.39 bytes for each
+position; no code can take less than 1.14.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse.bits import form
 
-# In the order of preference among equally small ones.
+# In the order of preference among equally small codes.
 CODES = {
     "bits": torch.uint8,
     "gaps8": torch.uint8,
@@ -26,13 +26,16 @@ CODES = {
     "int64": torch.int64,
 }
 # `max` of these is the number that ends no gap.
-_GAPS = {"gaps8": np.iinfo(np.uint8), "gaps16": np.iinfo(np.uint16)}
+_GAPS: dict[str, np.iinfo] = {"gaps8": np.iinfo(np.uint8), "gaps16": np.iinfo(np.uint16)}
 
 
 def encode(index: Tensor) -> tuple[str, Tensor]:
-    """The smallest code's name, and the index in it, (n,) in the code's dtype.
+    """The smallest code's name, and the index in this code, (n,) in the code's dtype.
 
     index: (k,) int64, ascending from 0 or later, k >= 1; not checked.
+
+    >>> encode(torch.tensor([3, 7000]))
+    ('gaps16', tensor([   3, 6996], dtype=torch.uint16))
     """
     positions = index.numpy()
     # Positions between two chosen ones, or before the first.
@@ -55,7 +58,7 @@ def encode(index: Tensor) -> tuple[str, Tensor]:
 def decode(code: str, stored: Tensor, count: int) -> Tensor:
     """The index of `count` positions that `encode` stored, (count,) int64.
 
-    From bits and gaps it is ascending, whatever was stored; from integers it is what was stored.
+    From bits and gaps the result is ascending, whatever was stored; integers come as stored.
     Memory besides the result: at most 10 bytes for each byte stored.
     Raises InputError for an unknown code, and for a tensor that is not `count` positions in it.
     """

@@ -1,4 +1,4 @@
-"""New modules beside or inside those of an encoder: low-rank updates and adapters.
+"""Add modules to an encoder, low-rank updates and adapters, and merge them into its weights.
 
 The encoder's own tensors keep their names and values, and are frozen.
 """
@@ -17,12 +17,12 @@ _ADAPTER = "jiant_sparse"
 
 
 def linear_weights(encoder: nn.Module) -> set[str]:
-    """Names of the weight matrices of all linear layers."""
-    return {
-        f"{path}.weight" if path else "weight"
-        for path, module in encoder.named_modules()
-        if isinstance(module, nn.Linear)
-    }
+    """Names of the weight matrices of all linear layers.
+
+    >>> sorted(linear_weights(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))))
+    ['0.weight', '2.weight']
+    """
+    return {f"{path}.weight" if path else "weight" for path in _linear_layers(encoder)}
 
 
 def matching(encoder: nn.Module, ends: Sequence[str]) -> list[str]:
@@ -30,34 +30,35 @@ def matching(encoder: nn.Module, ends: Sequence[str]) -> list[str]:
 
     Raises InputError for an end that no module has, and for one that another kind of module has.
     """
-    found = {}
+    modules = dict(encoder.named_modules())
+    found: set[str] = set()
     for end in ends:
-        named = {
-            name: module
-            for name, module in encoder.named_modules()
-            if f".{name}".endswith(f".{end}") and end
-        }
+        named = [name for name in modules if f".{name}".endswith(f".{end}") and end]
         if not named:
-            linear = [name for name, m in encoder.named_modules() if isinstance(m, nn.Linear)]
-            last = ", ".join(sorted({name.split(".")[-1] for name in linear}))
+            last = ", ".join(sorted({name.split(".")[-1] for name in _linear_layers(encoder)}))
             raise InputError(
                 f"modules: no module's name ends in {end!r}; linear layers end in {last}"
             )
-        for name, module in named.items():
-            if not isinstance(module, nn.Linear):
-                kind = type(module).__name__
+        for name in named:
+            if not isinstance(modules[name], nn.Linear):
+                kind = type(modules[name]).__name__
                 raise InputError(f"modules: {end!r} matches {name}, a {kind}; it must be linear")
-        found |= named
-    return [name for name, _ in encoder.named_modules() if name in found]
+        found |= {*named}
+    return [name for name in modules if name in found]
+
+
+def _linear_layers(encoder: nn.Module) -> dict[str, nn.Linear]:
+    return {name: m for name, m in encoder.named_modules() if isinstance(m, nn.Linear)}
 
 
 def check_low_rank(encoder: nn.Module, names: Sequence[str], rank: int) -> None:
     """Raise InputError if a linear layer's smaller side is below the rank, or its weight is tied.
 
-    An update of one layer would reach the others that hold the weight, once it is merged.
+    Once merged, an update of one layer would reach every layer that holds the weight.
     """
+    linear = _linear_layers(encoder)
     for name in names:
-        layer = encoder.get_submodule(name)
+        layer = linear[name]
         smaller = min(layer.in_features, layer.out_features)
         if rank > smaller:
             shape = f"{layer.out_features}x{layer.in_features}"
@@ -69,13 +70,13 @@ def check_low_rank(encoder: nn.Module, names: Sequence[str], rank: int) -> None:
 def add_low_rank(
     encoder: nn.Module, name: str, *, rank: int, alpha: float, dropout: float
 ) -> nn.Module:
-    """Replace a linear layer by loralib's, around the same weight and bias, and return it.
+    """Replace a linear layer by loralib's, around the same weight and bias, and return that.
 
-    Its `lora_A` (rank, in) and `lora_B` (out, rank) are zero; `merge` alone ever merges them.
+    Its `lora_A` (rank, in) and `lora_B` (out, rank) are zero. Only `merge` merges them.
     """
     import loralib
 
-    old = encoder.get_submodule(name)
+    old = _linear_layers(encoder)[name]
     with torch.device("meta"):  # its constructor draws weights that nobody needs
         new = loralib.Linear(
             old.in_features,
@@ -96,8 +97,8 @@ def add_low_rank(
     return new
 
 
-def merged(layer: nn.Module) -> Tensor:
-    """W + scale B A of a layer of loralib's, rounded once."""
+def merged(layer: Any) -> Tensor:
+    """W + scale B A of one of loralib's layers, rounded once."""
     return _merged(layer.weight, layer.lora_A, layer.lora_B, layer.scaling)
 
 
@@ -106,7 +107,7 @@ def _merged(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 def fold_low_rank(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """W + scale B A, rounded once, in the place of every W that has `lora_A` and `lora_B`."""
+    """Merge `lora_A` and `lora_B` into each weight that has them: W + scale B A, rounded once."""
     folded = {name: t for name, t in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
     for name, a in tensors.items():
         if name.endswith(".lora_A"):
@@ -117,7 +118,7 @@ def fold_low_rank(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tens
 
 
 def add_adapter(
-    encoder: nn.Module, config: str, reduction_factor: float | None, init: str | None
+    encoder: Any, config: str, reduction_factor: float | None, init: str | None
 ) -> None:
     """Insert AdapterHub modules of a named configuration into a transformers model; freeze it.
 
@@ -134,7 +135,7 @@ def add_adapter(
         if value is not None and key not in loaded.to_dict():
             field = "init" if key == "init_weights" else key
             raise InputError(f"{field} is {value!r}; the configuration {config} has no {key}")
-    # A bottleneck of plain matrices; those of compacters are products, which only theirs fits.
+    # For bottlenecks of plain matrices; a compacter's are products, which need its own init.
     if init is None and isinstance(loaded, adapters.BnConfig) and not loaded.phm_layer:
         asked["init_weights"] = "mam_adapter"
     hidden = encoder.config.hidden_size
@@ -160,13 +161,13 @@ def add_adapter(
 
 
 def check_mergeable(encoder: nn.Module) -> None:
-    """Raise InputError if the encoder has an adapter that is no change of its weights."""
+    """Raise InputError if the encoder has an adapter that does not change weights."""
     config = _adapter_config(encoder)
     if config is None:
         return
     import adapters
 
-    # What its library can merge: additive and multiplicative changes of a linear layer's weight.
+    # AdapterHub can merge additive and multiplicative changes of a linear layer's weight.
     if (
         not isinstance(config, adapters.LoRAConfig)
         or isinstance(config, adapters.MTLLoRAConfig)
@@ -179,11 +180,12 @@ def check_mergeable(encoder: nn.Module) -> None:
 
 
 @torch.no_grad()
-def merge(encoder: nn.Module) -> None:
-    """Add the updates of `add_low_rank` and `add_adapter` to their weights, and take them out.
+def merge(encoder: Any) -> None:
+    """Add the updates of `add_low_rank` and `add_adapter` to the weights, and remove the modules.
 
-    For encoders that `check_mergeable` takes. AdapterHub's layers stay, without an adapter.
+    For encoders that `check_mergeable` accepts. AdapterHub's layers stay, without an adapter.
     """
+    layer: Any
     for name, layer in [*encoder.named_modules()]:
         if getattr(layer, "made_here", False):
             layer.weight.copy_(merged(layer))
@@ -198,11 +200,11 @@ def merge(encoder: nn.Module) -> None:
         encoder.merge_adapter(_ADAPTER)
         for layer in encoder.modules():
             if isinstance(layer, LoRALayer):
-                layer.merged = None  # else its library takes the update back on deletion
+                layer.merged = None  # else AdapterHub takes the update back on deletion
         encoder.delete_adapter(_ADAPTER)
 
 
 def _adapter_config(encoder: nn.Module) -> Any:
-    """AdapterHub's configuration of our adapter; None if the encoder has none."""
-    found = getattr(encoder, "adapters_config", None)
+    """AdapterHub's configuration of our adapter; None if the encoder has no adapter."""
+    found: Any = getattr(encoder, "adapters_config", None)
     return None if found is None else found.get(_ADAPTER)

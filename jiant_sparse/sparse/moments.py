@@ -1,4 +1,4 @@
-"""An optimiser's memory of what it trains, when a method changes that in mid-training."""
+"""Update an optimizer's state when a method changes, in mid-training, what trains."""
 
 from collections.abc import Iterable
 
@@ -8,16 +8,16 @@ from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 
-# Which entries of an optimiser's state go on moving a weight: Adam's first moment, SGD's momentum.
+# The state that goes on moving a weight: Adam's first moment, SGD's momentum.
 _MOMENTUM = ("exp_avg", "momentum_buffer")
 
 
 def forget(optimizer: Optimizer, parameter: Tensor, kept: Tensor) -> None:
-    """Take the momentum of all entries of `parameter` but those at the flat positions `kept`.
+    """Zero the momentum of every entry of `parameter` except at the flat positions `kept`.
 
-    Adam's second moment stays: it is the scale of the gradient. At zero, but with the step count of
-    the tensor, it would let these entries move about three times as far as the others for hundreds
-    of steps. A parameter without momentum is left alone.
+    Adam's second moment stays: it is the scale of the gradient. At zero, with the step count of the
+    tensor, it would move these entries about three times as far as the kept ones for hundreds of
+    steps. A parameter without momentum is left alone.
     """
     for key, moment in _moments(optimizer, parameter).items():
         if key in _MOMENTUM:
@@ -28,10 +28,10 @@ def forget(optimizer: Optimizer, parameter: Tensor, kept: Tensor) -> None:
 def replace(
     optimizer: Optimizer, old: Iterable[Tensor], new: Tensor | None, kept: Tensor | None = None
 ) -> None:
-    """Take the parameters `old` out of the optimiser and put `new` in the place of the first.
+    """Replace the parameters `old` of the optimizer by `new`, at the place of the first.
 
-    new: None puts nothing in. kept: flat positions in the first whose moments go over to `new`,
-    step count included; None lets `new` begin without any.
+    new: None only removes. kept: flat positions in the first old parameter whose moments go over
+    to `new`, with the step count; None lets `new` begin without moments.
     Raises InputError for an optimizer that does not train the first.
     """
     first, *others = old
@@ -58,7 +58,7 @@ def _moments(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 
 def _put(optimizer: Optimizer, old: Tensor, new: list[Tensor]) -> None:
-    """`new` where `old` stands in its group; its state is dropped."""
+    """Put `new` where `old` stands in its group; drop the state of `old`."""
     optimizer.state.pop(old, None)
     for group in optimizer.param_groups:
-        group["params"] = [kept for p in group["params"] for kept in (new if p is old else [p])]
+        group["params"] = [q for p in group["params"] for q in (new if p is old else [p])]

@@ -1,28 +1,38 @@
 """Lazy AdamW and SGD: per-entry state for sparse gradients whose support changes each step.
 
 A sparse (COO) gradient names the entries that move in this step. Every other entry keeps its value,
-its moments and its step count, bit for bit, and does not decay. `restrict` makes such a gradient of
-a whole one; `AdamW`, `SGD` and `clip_grad_norm_` take the place of torch's, which know none.
+its moments and its step count, bit for bit, and does not decay. `restrict` turns a dense gradient
+into a sparse one; `AdamW`, `SGD` and `clip_grad_norm_` take the place of torch's, which refuse
+sparse gradients.
+
+>>> weight = nn.Parameter(torch.ones(3))
+>>> weight.sum().backward()
+>>> restrict(weight, torch.tensor([1]))
+>>> SGD([weight], lr=0.5).step()
+>>> weight.tolist()
+[1.0, 0.5, 1.0]
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
+from jiant_sparse.sparse._torch_private import without_hooks
 
 _ONE_KIND = "those of a tensor must be of one kind"
 
 
 def restrict(parameter: nn.Parameter, index: Tensor) -> None:
-    """Leave of a parameter's gradient the entries at `index` only, as a sparse gradient.
+    """Keep a parameter's gradient at `index` only, as a sparse gradient; None if index is empty.
 
-    index: (k,) int64, sorted, distinct flat positions. Of no entries nothing is left, None.
+    index: (k,) int64, sorted, distinct flat positions.
     """
     index = index.to(parameter.device)
-    values = parameter.grad.reshape(-1)[index]
+    values = _gradient(parameter).reshape(-1)[index]
     parameter.grad = None
     if index.numel():
         where = torch.stack(torch.unravel_index(index, parameter.shape))
@@ -32,13 +42,14 @@ def restrict(parameter: nn.Parameter, index: Tensor) -> None:
 
 
 def zero_others(parameter: nn.Parameter, index: Tensor) -> None:
-    """Leave of a parameter's gradient the entries at `index` only, and zeros: a masked gradient.
+    """Zero a parameter's gradient outside of `index`: a masked, dense gradient.
 
-    The arguments are those of `restrict`.
+    Arguments as `restrict`.
     """
     index = index.to(parameter.device)
-    values = parameter.grad.reshape(-1)[index]
-    parameter.grad.zero_().view(-1)[index] = values
+    gradient = _gradient(parameter)
+    values = gradient.reshape(-1)[index]
+    gradient.zero_().view(-1)[index] = values
 
 
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
@@ -49,61 +60,63 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     return nn.utils.clip_grad_norm_([_values(p) for p in parameters], max_norm)
 
 
-class _ByEntry:
-    """What both optimizers do with parameters that have a sparse gradient; see the module."""
+class _ByEntry(Optimizer):
+    """The step that both optimizers share: sparse gradients by entry, dense ones by torch."""
+
+    _refused: ClassVar[tuple[str, ...]]
+    _plain_step: ClassVar[Callable]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; `closure`, if there is one, computes the gradients and returns the loss."""
+        """Update the weights; `closure`, if given, computes the gradients and returns the loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        named = []
+        sparse = []
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._check(group, parameter)
                     if parameter.grad.is_sparse:
-                        named.append((group, parameter, parameter.grad))
+                        sparse.append((group, parameter, parameter.grad))
         try:
-            for group, parameter, gradient in named:
+            for group, parameter, gradient in sparse:
                 self._move(group, parameter, _flat(gradient), gradient.values())
                 parameter.grad = None
             self._plain_step(self)
         finally:
-            for _, parameter, gradient in named:
+            for _, parameter, gradient in sparse:
                 parameter.grad = gradient
         return loss
 
     def _check(self, group: dict[str, Any], parameter: Tensor) -> None:
-        if not parameter.grad.is_sparse:
+        if not _gradient(parameter).is_sparse:
             return
         for option in self._refused:
             if group[option]:
                 got, allowed = ("true", "false") if group[option] is True else ("set", "0")
                 raise InputError(f"{option} is {got}; it must be {allowed} for a sparse gradient")
-        if parameter.grad.dense_dim():
+        if _gradient(parameter).dense_dim():
             raise InputError("a gradient is sparse in its rows; it must be so in all dimensions")
 
-
-def _undecorated(step: Callable) -> Callable:
-    """torch's step without the wrapper that runs the hooks of a step: ours runs them already."""
-    return step.__wrapped__ if getattr(step, "hooked", False) else step
+    def _move(self, group: dict[str, Any], parameter: Tensor, index: Tensor, g: Tensor) -> None:
+        """Update the entries at the flat positions `index`, whose gradient is g."""
+        raise NotImplementedError
 
 
 class AdamW(_ByEntry, torch.optim.AdamW):
     """torch's AdamW, with an Adam of its own for each entry of a sparse gradient.
 
-    Of an entry that is named for the t-th time the moments and their corrections are those of
-    Adam's t-th step; decay and rate are those of this step. For a parameter without a sparse
-    gradient it is torch's, to the same bits.
+    When an entry is named for the t-th time, its moments and their corrections are those of Adam's
+    t-th step; decay and rate are those of this step. For a parameter with a dense gradient it is
+    torch's, to the same bits.
     Raises InputError, and changes nothing, for a sparse gradient under `amsgrad` or `maximize`, one
     that is sparse in rows only (`nn.Embedding(sparse=True)`), and one of another kind than before.
     """
 
     _refused = ("amsgrad", "maximize")
-    _plain_step = staticmethod(_undecorated(torch.optim.AdamW.step))
+    _plain_step = staticmethod(without_hooks(torch.optim.AdamW.step))
 
     def _check(self, group: dict[str, Any], parameter: Tensor) -> None:
         super()._check(group, parameter)
@@ -111,8 +124,9 @@ class AdamW(_ByEntry, torch.optim.AdamW):
         if not state or parameter.dim() == 0:
             return
         by_entry = state["step"].shape == parameter.shape
-        if parameter.grad.is_sparse != by_entry:
-            now, before = ("sparse", "whole") if parameter.grad.is_sparse else ("whole", "sparse")
+        is_sparse = _gradient(parameter).is_sparse
+        if is_sparse != by_entry:
+            now, before = ("sparse", "whole") if is_sparse else ("whole", "sparse")
             raise InputError(f"a gradient is {now} after {before} ones; {_ONE_KIND}")
 
     def _move(self, group: dict[str, Any], parameter: Tensor, index: Tensor, g: Tensor) -> None:
@@ -133,22 +147,22 @@ class AdamW(_ByEntry, torch.optim.AdamW):
         rate, scale = ((1 - beta ** count.double()).to(g) for beta in (beta1, beta2))
         change = m.div_(rate).div_(v.sqrt_().div_(scale.sqrt_()).add_(group["eps"]))
         weights = parameter.view(-1)
-        kept = weights[index].mul_(1 - group["lr"] * group["weight_decay"])
-        weights[index] = kept.sub_(change.mul_(group["lr"]))
+        decayed = weights[index].mul_(1 - group["lr"] * group["weight_decay"])
+        weights[index] = decayed.sub_(change.mul_(group["lr"]))
 
 
 class SGD(_ByEntry, torch.optim.SGD):
-    """torch's SGD with momentum; of a sparse gradient the named entries alone move.
+    """torch's SGD with momentum; of a sparse gradient only the named entries move.
 
     An entry's momentum counts the steps in which it was named: buffer = momentum * buffer + g,
-    with weight decay in g, and the weight moves by lr * buffer. For a parameter without a sparse
+    with weight decay in g, and the weight moves by lr * buffer. For a parameter with a dense
     gradient it is torch's, to the same bits.
     Raises InputError, and changes nothing, for a sparse gradient under `nesterov` or `maximize`, or
     with dampening, and for one that is sparse in rows only.
     """
 
     _refused = ("nesterov", "maximize", "dampening")
-    _plain_step = staticmethod(_undecorated(torch.optim.SGD.step))
+    _plain_step = staticmethod(without_hooks(torch.optim.SGD.step))
 
     def _move(self, group: dict[str, Any], parameter: Tensor, index: Tensor, g: Tensor) -> None:
         state, weights = self.state[parameter], parameter.view(-1)
@@ -163,6 +177,11 @@ class SGD(_ByEntry, torch.optim.SGD):
         weights[index] = old.sub_(change, alpha=group["lr"])
 
 
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 def _flat(gradient: Tensor) -> Tensor:
     """(k,) int64: the flat positions of a coalesced sparse gradient's entries."""
     flat = torch.zeros_like(gradient.indices()[0])
@@ -172,7 +191,7 @@ def _flat(gradient: Tensor) -> Tensor:
 
 
 def _values(parameter: Tensor) -> Tensor:
-    """Stands in for a parameter with a sparse gradient: its gradient is that one's entries."""
+    """The parameter, or a vector with the gradient's entries as gradient if that is sparse."""
     if parameter.grad is None or not parameter.grad.is_sparse:
         return parameter
     values = parameter.grad.values()

@@ -1,4 +1,4 @@
-"""Values in 16 bits on disk, in their own dtype in memory.
+"""Values rounded to 16 bits: two bytes each on disk, in their own dtype in memory.
 
 Only float32 and float64 are rounded; tensors of other dtypes stay exact.
 """
@@ -13,36 +13,36 @@ from jiant_sparse.sparse.bits import bits, form
 
 EXACT = "exact"
 ROUNDINGS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-_WIDE = {"float32": torch.float32, "float64": torch.float64}
+_ROUNDED = {"float32": torch.float32, "float64": torch.float64}
 
 
 def rounded(values: Tensor, rounding: str) -> Tensor:
-    """The nearest values that `narrow` keeps, in the same dtype.
+    """The nearest values that 16 bits hold, in the same dtype.
 
-    float64 is rounded to float32 first. Any NaN becomes one and the same NaN.
+    float64 is rounded to float32 first. Every NaN becomes the same NaN.
     Raises InputError if a finite value would become infinite.
     """
-    new = _cast(narrow(values, rounding), values.dtype)
+    new = _cast(encode(values, rounding), values.dtype)
     if len(lost := values[values.isfinite() & ~new.isfinite()]):
         raise InputError(f"{float(lost[0]):g} is too large for {rounding}")
     return new
 
 
-def narrow(values: Tensor, rounding: str) -> Tensor:
-    """Values as they are stored: float32 and float64 in the dtype of `rounding`, if not "exact"."""
-    if rounding == EXACT or values.dtype not in _WIDE.values():
+def encode(values: Tensor, rounding: str) -> Tensor:
+    """Values as they are stored: float32 and float64 in the dtype of `rounding` unless "exact"."""
+    if rounding == EXACT or values.dtype not in _ROUNDED.values():
         return values
     return _cast(values, ROUNDINGS[rounding])
 
 
-def widen(stored: Tensor, rounding: str, dtype: str) -> Tensor:
-    """What `narrow` stored, in its own dtype by name.
+def decode(stored: Tensor, rounding: str, dtype: str) -> Tensor:
+    """Values that `encode` stored, in their own dtype, by name.
 
-    Raises InputError if `narrow` cannot have made `stored` from that dtype.
+    Raises InputError if `encode` cannot have made `stored` from that dtype.
     """
-    if dtype not in _WIDE or stored.dtype != ROUNDINGS.get(rounding):
+    if dtype not in _ROUNDED or stored.dtype != ROUNDINGS.get(rounding):
         raise InputError(f"are {form(stored)}; {rounding} ones of {dtype:.40} are not stored so")
-    return _cast(stored, _WIDE[dtype])
+    return _cast(stored, _ROUNDED[dtype])
 
 
 def check_name(rounding: object) -> None:
@@ -53,15 +53,15 @@ def check_name(rounding: object) -> None:
 
 
 def check_values(values: Tensor, rounding: str) -> None:
-    """Raise InputError unless `narrow` loses no bit of the values."""
+    """Raise InputError unless `encode` loses no bit of the values."""
     if rounding == EXACT:
         return
-    if not torch.equal(bits(_cast(narrow(values, rounding), values.dtype)), bits(values)):
+    if not torch.equal(bits(_cast(encode(values, rounding), values.dtype)), bits(values)):
         raise InputError(f"not all are {rounding}, as the delta says")
 
 
 def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values in another dtype, or as they are; with one NaN.
+    """Values in another dtype, with one NaN; as they are if they have this dtype.
 
     torch's casts make one NaN or another, depending on where it stands among the values.
     """

@@ -1,13 +1,13 @@
-"""Entries drawn one after another without replacement, each with a probability of its own.
+"""Sampling without replacement: weighted (`sample`), or uniform (`sample_uniformly`).
 
-For Stochastic Tuning (Findings of EMNLP 2024): at every step k weights out of all,
-with probabilities proportional to their squared importance. NumPy's choice, which the paper used,
-needs ten seconds for RoBERTa-base, and torch.multinomial refuses more than 2^24 entries.
-
-One pass sums up every block of 64 entries; a draw then finds a block by these sums, and an entry by
-the weights inside the block.
+Weighted sampling is for Stochastic Tuning (Findings of EMNLP 2024): at every step k weights out of
+all, with probabilities proportional to their squared importance. NumPy's choice, which the paper
+used, needs ten seconds for RoBERTa-base, and torch.multinomial refuses more than 2^24 entries. One
+pass sums up every block of 64 entries; a draw then finds a block by these sums, and an entry by the
+weights inside the block.
 """
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,9 +20,12 @@ from jiant_sparse.sparse.blocks import Blocks, Stored, Weights
 
 # Blocks that draws look into at a time: 2 MiB of weights, and as much of cumulative sums.
 _ROWS = 1 << 12
-# Draws of one round, about 100 bytes each.
+# Weighted draws of one round, about 100 bytes each.
 _DRAWS = 1 << 20
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# Uniform positions drawn in one round, 8 bytes each.
+_POSITIONS = 1 << 22
+# Where k times this is below the number of positions, sorting k costs less than marking among all.
+_FEW = 128
 _POWERS = (1, 2)
 
 
@@ -36,13 +39,13 @@ def sample(
 ) -> dict[str, Tensor]:
     """k distinct entries of all tensors together: an index for every name, possibly an empty one.
 
-    weights: float32, bfloat16 or float16, finite and not negative, any shape and device; or what
-    computes them. An entry of weight zero is never drawn.
+    weights: float32, bfloat16 or float16, finite and not negative, any shape and device; or
+    computed ones. An entry of weight zero is never drawn.
     k: from 0 to the number of positive weights.
     generator: a CPU generator.
-    power: 1, or 2 to draw with the squares of the weights. They are taken in float64: in float32
-    the square of 1e-23 is zero.
-    short: whether fewer than k positive weights are all drawn, instead of an error.
+    power: 1, or 2 to draw with the squares of the weights, taken in float64: in float32 the square
+    of 1e-23 is zero.
+    short: draw all positive weights where they are fewer than k, instead of an error.
 
     The law is that of successive draws: each takes one of the entries not drawn so far, entry i
     with the probability weight_i**power over their sum. Proof: in a stream of independent draws
@@ -59,7 +62,7 @@ def sample(
     up pair by pair in a fixed order, on any device: a CUDA device sums up its blocks and hands over
     those that draws hit, and the rest happens on the CPU.
     Memory besides the result: 16 bytes per block (a quarter of a byte per entry), 100 bytes per
-    draw of a round (at most 100 MiB), and some MB. Weights are not copied, but for a non-contiguous
+    draw of a round (at most 100 MiB), and some MB. Weights are not copied, except a non-contiguous
     tensor, one at a time.
     Raises InputError for NaN, infinite or negative weights, another dtype, a power that is not
     allowed, and a k that is negative or more than the number of positive weights; NotFinite for
@@ -85,13 +88,71 @@ def sample(
     return cut.split(drawn)
 
 
+def sample_uniformly(
+    sizes: Mapping[str, int], k: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """k entries of all tensors together, every subset of k being equally likely.
+
+    sizes: number of entries by tensor name, k at most their sum. generator: a CPU generator.
+    Returns an index for every name.
+    """
+    return split(uniform_index(sum(sizes.values()), k, generator), sizes)
+
+
+def uniform_index(count: int, k: int, generator: torch.Generator) -> Tensor:
+    """k of the positions 0..count-1, ascending, uniformly over all subsets of k.
+
+    They are the first k distinct positions in an endless stream of independent uniform positions,
+    or the complement of the first count - k if that is smaller. A round never draws more positions
+    than are missing, so it cannot run past the k-th, and the size of rounds does not matter.
+    """
+    if k * _FEW < count:
+        return torch.from_numpy(_few_of_many(count, k, generator))
+    few = min(k, count - k)
+    marked = np.zeros(count, dtype=bool)
+    missing = few
+    while missing:
+        marked[_positions(count, min(missing, _POSITIONS), generator)] = True
+        missing = few - int(np.count_nonzero(marked))
+    return torch.from_numpy(np.flatnonzero(marked if few == k else ~marked))
+
+
+def split(index: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Cut an index over the tensors laid end to end into an index for each.
+
+    >>> split(torch.tensor([0, 4]), {"a": 3, "b": 2})
+    {'a': tensor([0]), 'b': tensor([1])}
+    """
+    starts = [0, *itertools.accumulate(sizes.values())]
+    lengths = torch.searchsorted(index, torch.tensor(starts)).diff().tolist()
+    parts = zip(sizes, index.split(lengths), starts, strict=False)
+    return {name: part - start for name, part, start in parts}
+
+
+def _few_of_many(count: int, k: int, generator: torch.Generator) -> np.ndarray:
+    """`uniform_index` for k <= count / 2, in time that does not depend on `count`."""
+    drawn = np.empty(0, dtype=np.int64)
+    while drawn.size < k:
+        fresh = np.sort(_positions(count, min(k - drawn.size, _POSITIONS), generator))
+        # A stable sort merges two sorted runs. Not np.unique: it hashes, in six times the time.
+        merged = np.sort(np.concatenate([drawn, fresh]), kind="stable")
+        drawn = merged[np.diff(merged, prepend=-1) > 0]
+    return drawn
+
+
+def _positions(count: int, draws: int, generator: torch.Generator) -> np.ndarray:
+    """At most `draws` independent uniform positions in 0..count-1, repeats included."""
+    # randint(count) reduces 32 random bits modulo `count`: at 124,645,632 some positions would come
+    # up 3 % more often than others. 2**62 divides the generator's range, and the incomplete last
+    # round of `count` is thrown away.
+    wide = torch.randint(2**62, (draws,), generator=generator).numpy()
+    return wide[wide < 2**62 - 2**62 % count] % count
+
+
 def _source(name: str, given: Tensor | Weights) -> Weights:
     if not isinstance(given, Tensor):
         return given
-    if given.dtype not in _DTYPES:
-        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
-        got = str(given.dtype).removeprefix("torch.")
-        raise InputError(f"weights of {name} are {got}; they must be one of {allowed}")
+    blocks.check_dtype("weights", name, given)
     if given.numel():
         # NaN if an entry is, which no comparison holds for.
         low, high = given.detach().aminmax()
@@ -130,9 +191,9 @@ def _round(
     *,
     power: int,
 ) -> Tensor:
-    """The distinct entries among `draws` independent ones of those not yet `drawn`, ascending.
+    """The distinct entries, ascending, among `draws` independent draws of the undrawn entries.
 
-    Brings the sums of their blocks up to date.
+    Updates the sums of their blocks.
     """
     # Ascending marks are quick to look up, and which of the draws comes first does not matter.
     marks = torch.rand(draws, dtype=torch.float64, generator=generator).sort().values
@@ -167,10 +228,10 @@ def _strike(rows: Tensor, numbers: Tensor, drawn: Tensor) -> None:
 
 
 def _places(rows: Tensor, row: Tensor, spots: Tensor) -> Tensor:
-    """A place in each `row` by the weights there; spots: uniform in [0, 1), one per place.
+    """A place in each `row`, drawn by the row's weights. spots: uniform in [0, 1), one per place.
 
-    It is the first place up to which the weights sum up to more than the spot's share of all of
-    them, so never one of weight zero. Found by bisection.
+    The first place up to which the weights sum up to more than the spot's share of their total, so
+    never a place of weight zero. Found by bisection.
     """
     totals = rows.cumsum(1).view(-1)
     start = row * blocks.BLOCK

@@ -1,12 +1,15 @@
 """Which weights train: the entries with the largest scores, or entries drawn by chance.
 
-An index per tensor: a sorted int64 vector of flat positions on the CPU. The count is exact, never
-"about p per cent" (but for `bernoulli`, which is there for comparison), and the same scores or the
-same seed give the same index on every run.
+A choice is an index for each tensor: a sorted int64 vector of flat positions on the CPU. The number
+of entries is exact, never "about p per cent" (but for `bernoulli`, which is there for comparison).
+The same scores or the same seed give the same index on every run.
+
+>>> top_k({"a": torch.tensor([1.0, 4.0]), "b": torch.tensor([3.0, 2.0])}, density=0.5)
+{'a': tensor([1]), 'b': tensor([0])}
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -14,8 +17,8 @@ import torch
 from torch import Tensor
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse import blocks, drawing
-from jiant_sparse.sparse.blocks import Weights
+from jiant_sparse.sparse import blocks, sampling
+from jiant_sparse.sparse.blocks import Stored, Weights
 
 SCOPES = ("global", "per_tensor")
 
@@ -23,7 +26,6 @@ SCOPES = ("global", "per_tensor")
 _CHUNK = 1 << 18
 # Spare room of the candidate pool (k / 2 if that is more): it is cut back to k when this is full.
 _SLACK = 1 << 18
-_SCORE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def budget(count: int, density: float) -> int:
@@ -31,6 +33,9 @@ def budget(count: int, density: float) -> int:
 
     In binary floating point 100 * 0.29 is 28.999999999999996, one weight short.
     Raises InputError for a density outside (0, 1].
+
+    >>> budget(100, 0.29)
+    29
     """
     check_density(density)
     return int(count * Fraction(repr(float(density))))
@@ -47,41 +52,42 @@ def top_k(
     scope: "global" chooses budget(all entries, density) over all tensors together, "per_tensor"
     budget(n, density) in each tensor of n entries.
     Scores on the meta device have no values and count as equal: the numbers chosen are right.
-    Memory besides the result: 6 bytes per chosen entry and some MB. Scores are not copied, but for
-    a non-contiguous tensor, one at a time.
+    Memory besides the result: 6 bytes per chosen entry and some MB. Scores are not copied, except a
+    non-contiguous tensor, one at a time.
     Raises InputError for NaN, another dtype, and a density or scope that is not allowed.
     """
     check_scope(scope)
     for name, tensor in scores.items():
         _check_scores(name, tensor)
     if scope == "global":
-        return _largest(scores, budget(sum(map(torch.numel, scores.values())), density))
-    chosen = {}
+        return _top(scores, budget(sum(map(torch.numel, scores.values())), density))
+    chosen: dict[str, Tensor] = {}
     for name, tensor in scores.items():
-        chosen |= _largest({name: tensor}, budget(tensor.numel(), density))
+        chosen |= _top({name: tensor}, budget(tensor.numel(), density))
     return chosen
 
 
 def top_positive(
     scores: Mapping[str, Tensor], density: float, *, scope: str = "global"
 ) -> dict[str, Tensor]:
-    """As `top_k`, without the entries whose score is not positive: fewer where fewer are."""
+    """`top_k` without the entries whose score is not positive; possibly fewer entries."""
     chosen = top_k(scores, density, scope=scope)
-    return {
-        name: index if scores[name].is_meta else index[_at(scores[name], index) > 0]
-        for name, index in chosen.items()
-    }
+    for name, index in chosen.items():
+        if not scores[name].is_meta:
+            values = scores[name].detach().reshape(-1)[index.to(scores[name].device)]
+            chosen[name] = index[values.cpu() > 0]
+    return chosen
 
 
 def most_important(
     scores: Mapping[str, Tensor], density: float, *, scope: str = "global"
 ) -> dict[str, Tensor]:
-    """As `top_k`, for scores of which 0 says that an entry does not matter.
+    """`top_k` for scores of which 0 says that an entry does not matter.
 
-    With scope "per_tensor" a tensor without any positive score, such as the pooler on WSC, which
-    the loss does not reach, has nothing chosen.
-    Raises InputError if fewer scores than are to be chosen are positive: the rest of the choice
-    would go by position.
+    With scope "per_tensor" no entry is chosen in a tensor without any positive score, such as the
+    pooler on WSC, which the loss does not reach.
+    Raises InputError if fewer scores than are to be chosen are positive: position would decide the
+    rest of the choice.
     """
     if density == 1:
         return top_k(scores, density, scope=scope)
@@ -98,41 +104,33 @@ def most_important(
     return chosen
 
 
-def _at(scores: Tensor, index: Tensor) -> Tensor:
-    return scores.detach().reshape(-1)[index.to(scores.device)].cpu()
-
-
 def largest(weights: Mapping[str, Weights], k: int) -> dict[str, Tensor]:
-    """The k entries of the largest positive weights: an index into every tensor, possibly empty.
+    """The k entries of the largest positive weights: an index for every name, possibly empty.
 
-    weights: stored or computed ones; these are computed twice, and never stored. Among equal ones
-    the earlier entry wins, as in `top_k`. Fewer where fewer are positive.
+    weights: stored, or computed: these are computed twice, and never stored. Among equal weights
+    the earlier entry wins, as in `top_k`. Fewer than k entries where fewer weights are positive.
     Raises NotFinite for a weight that is not finite.
     """
-    k = min(k, sum(source.numel() for source in weights.values()))
-    if k == 0:
-        return {name: torch.empty(0, dtype=torch.int64) for name in weights}
-    threshold, ties = _threshold((_Checked(*item) for item in weights.items()), k)
-    ties = ties if threshold > 0 else 0
-    chosen = {}
-    for name, source in weights.items():
-        index, ties = _collect(source, threshold, ties)
-        chosen[name] = source.positions(index)
-    return chosen
+    checked = (piece for item in weights.items() for piece in blocks.pieces(*item))
+    return _largest(weights, k, checked, positive=True)
 
 
-@dataclass
-class _Checked:
-    """A tensor's weights, of which none that is not finite is handed out."""
+def largest_mask(scores: Tensor, fraction: float) -> Tensor:
+    """Mask of the ceil(fraction * numel) largest scores; among equal scores the first win.
 
-    name: str
-    source: Weights
-
-    def numel(self) -> int:
-        return self.source.numel()
-
-    def chunks(self) -> Iterator[Tensor]:
-        return blocks.pieces(self.name, self.source)
+    scores: any shape and device, which are those of the mask; without values on the meta device.
+    fraction: in (0, 1), read as the decimal that its user wrote.
+    """
+    if scores.is_meta:
+        return torch.empty_like(scores, dtype=torch.bool)
+    flat = scores.reshape(-1)
+    # In floating point 100 * 0.07 is 7.000000000000001, one entry too many.
+    count = math.ceil(flat.numel() * Fraction(repr(float(fraction))))
+    threshold = flat.kthvalue(flat.numel() - count + 1).values
+    mask = flat > threshold
+    ties = (flat == threshold).nonzero().view(-1)
+    mask[ties[: count - int(mask.sum())]] = True
+    return mask.view(scores.shape)
 
 
 def uniform(
@@ -144,15 +142,19 @@ def uniform(
 ) -> dict[str, Tensor]:
     """Entries drawn without replacement, every subset of the right size being equally likely.
 
-    sizes: number of entries by tensor name. The counts are those of `top_k`.
+    sizes: number of entries by tensor name. The numbers drawn are those of `top_k`.
     rng: gives the CPU generator of a stream. With scope "global" the stream is "uniform"; with
     "per_tensor" it is the tensor's name, so that adding a layer moves no other tensor's index.
     Raises InputError for a density or scope that is not allowed.
     """
     check_scope(scope)
     if scope == "global":
-        return drawing.draw(sizes, budget(sum(sizes.values()), density), rng("uniform"))
-    return {name: drawing.distinct(n, budget(n, density), rng(name)) for name, n in sizes.items()}
+        total = budget(sum(sizes.values()), density)
+        return sampling.sample_uniformly(sizes, total, rng("uniform"))
+    return {
+        name: sampling.uniform_index(size, budget(size, density), rng(name))
+        for name, size in sizes.items()
+    }
 
 
 def bernoulli(
@@ -195,7 +197,7 @@ def accumulate(
     batches: Iterable[float],
     add: Callable[[Tensor, Tensor, float], object],
 ) -> dict[str, Tensor]:
-    """Sums over batches of what `add(total, gradient, weight)` adds in place, by tensor, from 0.
+    """Sums over batches by tensor, from 0, to which `add(total, gradient, weight)` adds in place.
 
     batches: yields each batch's weight, its share of a full batch's examples, and leaves the
     batch's mean gradient in the weights' `.grad`, as a probe does. A tensor that the loss does not
@@ -210,10 +212,7 @@ def accumulate(
 
 
 def _check_scores(name: str, tensor: Tensor) -> None:
-    if tensor.dtype not in _SCORE_DTYPES:
-        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _SCORE_DTYPES)
-        got = str(tensor.dtype).removeprefix("torch.")
-        raise InputError(f"scores of {name} are {got}; they must be one of {allowed}")
+    blocks.check_dtype("scores", name, tensor)
     if tensor.is_meta:
         return
     # The maximum is NaN exactly if an entry is, and costs a seventh of isnan().any().
@@ -222,32 +221,43 @@ def _check_scores(name: str, tensor: Tensor) -> None:
         raise InputError(f"scores of {name} hold NaN at flat position {position}; it has no rank")
 
 
-def _chunks(scores: Tensor | Weights) -> Iterator[tuple[int, Tensor]]:
-    """Pieces of all scores in their order in float32, each with the position where it starts."""
-    flat = [scores.detach().reshape(-1)] if isinstance(scores, Tensor) else scores.chunks()
-    start = 0
-    for chunk in (part for vector in flat for part in vector.split(_CHUNK)):
-        # Exact for the narrower types; in bfloat16 a comparison would round the other side.
-        yield start, chunk.float()
-        start += chunk.numel()
-
-
-def _largest(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
-    """The k largest entries of all tensors together: find their threshold, then collect them."""
-    if k == 0:
-        return {name: torch.empty(0, dtype=torch.int64) for name in scores}
+def _top(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     if any(tensor.is_meta for tensor in scores.values()):
-        return drawing.split(
-            torch.arange(k), {name: tensor.numel() for name, tensor in scores.items()}
-        )
-    threshold, ties = _threshold(scores.values(), k)
+        return sampling.split(torch.arange(k), {n: tensor.numel() for n, tensor in scores.items()})
+    stored = {name: Stored(tensor) for name, tensor in scores.items()}
+    pieces = (piece for source in stored.values() for piece in source.chunks())
+    return _largest(stored, k, pieces, positive=False)
+
+
+def _largest(
+    weights: Mapping[str, Weights], k: int, pieces: Iterable[Tensor], *, positive: bool
+) -> dict[str, Tensor]:
+    """The k largest entries of all tensors: find their threshold, then collect them.
+
+    pieces: the weights once, for the first pass. positive: leave out entries that are not.
+    """
+    total = sum(source.numel() for source in weights.values())
+    k = min(k, total)
+    if k == 0:
+        return {name: torch.empty(0, dtype=torch.int64) for name in weights}
+    threshold, ties = _threshold(pieces, k, total)
+    if positive and threshold <= 0:
+        ties = 0
     chosen = {}
-    for name, tensor in scores.items():
-        chosen[name], ties = _collect(tensor, threshold, ties)
+    for name, source in weights.items():
+        index, ties = _collect(source, threshold, ties)
+        chosen[name] = source.positions(index)
     return chosen
 
 
-def _threshold(tensors: Iterable[Tensor | Weights], k: int) -> tuple[float, int]:
+def _in_float32(pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The numbers of all pieces in their order, in smaller pieces."""
+    for chunk in (part for piece in pieces for part in piece.split(_CHUNK)):
+        # Exact for the narrower types; in bfloat16 a comparison would round the other side.
+        yield chunk.float()
+
+
+def _threshold(pieces: Iterable[Tensor], k: int, total: int) -> tuple[float, int]:
     """The k-th largest score (k >= 1), and how many scores equal to it are among the k largest.
 
     One pass with a pool of candidates. Once the pool holds k scores, a score has to exceed the
@@ -255,19 +265,16 @@ def _threshold(tensors: Iterable[Tensor | Weights], k: int) -> tuple[float, int]
     largest of all. Each cut reorders the pool once and answers for at least a third of it
     in newcomers, so that no order of the scores, not even an ascending one, is slow.
     """
-    tensors = list(tensors)
     slack = max(_SLACK, k // 2)
-    total = sum(tensor.numel() for tensor in tensors)
     pool = np.empty(min(total, k + slack + _CHUNK), dtype=np.float32)
     size, bar = 0, -float("inf")
-    for tensor in tensors:
-        for _, chunk in _chunks(tensor):
-            entering = chunk if size < k else chunk[chunk > bar]
-            pool[size : size + entering.numel()] = entering.cpu().numpy()
-            size += entering.numel()
-            if size > k + slack:
-                pool[:k] = _k_largest(pool[:size], k)
-                size, bar = k, float(pool[0])
+    for chunk in _in_float32(pieces):
+        entering = chunk if size < k else chunk[chunk > bar]
+        pool[size : size + entering.numel()] = entering.cpu().numpy()
+        size += entering.numel()
+        if size > k + slack:
+            pool[:k] = _k_largest(pool[:size], k)
+            size, bar = k, float(pool[0])
     largest = _k_largest(pool[:size], k)
     threshold = largest[0]
     return float(threshold), int(np.count_nonzero(largest == threshold))
@@ -279,14 +286,15 @@ def _k_largest(values: np.ndarray, k: int) -> np.ndarray:
     return values[values.size - k :]
 
 
-def _collect(tensor: Tensor | Weights, threshold: float, ties: int) -> tuple[Tensor, int]:
+def _collect(source: Weights, threshold: float, ties: int) -> tuple[Tensor, int]:
     """Index of the scores above `threshold` and of the first `ties` equal to it; the ties left."""
-    parts = []
-    for start, chunk in _chunks(tensor):
+    parts, start = [], 0
+    for chunk in _in_float32(source.chunks()):
         chosen = chunk > threshold
         if ties:
             equal = (chunk == threshold).nonzero().view(-1)[:ties]
             chosen[equal] = True
             ties -= equal.numel()
         parts.append(chosen.nonzero().view(-1).cpu() + start)
+        start += chunk.numel()
     return torch.cat(parts), ties

@@ -1,10 +1,10 @@
-"""State dicts of edited modules: weights under their own names, and what trains beside them.
+"""State dicts of parametrized modules: weights under their own names, and what trains beside them.
 
-torch names a parametrized tensor `parametrizations.weight.original`. Saved under that name a model
+torch names a parametrized tensor `parametrizations.weight.original`. A model saved under that name
 loads elsewhere as random weights, with no more than a warning. Here `weight` is what the module
-computes with when it is evaluated, so that every copy of the state, that of `save_pretrained` too,
-holds the tuned model. What the edit keeps (values, index, gates) stands beside it under torch's
-names, and a state of other entries than those that train is refused.
+computes with in evaluation, so every copy of the state, that of `save_pretrained` too, holds the
+tuned model. What the parametrization keeps (values, index, gates) stands beside it under torch's
+names. A state in which other entries train is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,22 +15,30 @@ import torch
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.sparse.edits import Entries
+from jiant_sparse.sparse.bits import bits
+from jiant_sparse.sparse.parametrizations import Parametrization, SparseWeight, first_of, stack_of
+from jiant_sparse.sparse.tree import keep_hooks, stored
+
+_ORIGINAL = ".original"
 
 
 def name_plainly(module: nn.Module, leaf: str, *, first: bool) -> None:
-    """Let the state dict of a module hold its edited tensor `leaf` under the tensor's own name.
+    """Keep a parametrized tensor `leaf` under its own name in the module's state dict.
 
-    first: whether the module is the first that holds the tensor; tied to others, it alone has what
-    the edit keeps. The module can no longer be pickled.
+    first: whether the module is the first that holds the tensor; of tied modules it alone saves
+    what the parametrization keeps. The module can no longer be pickled.
     """
-    module.register_state_dict_post_hook(partial(_save, leaf, first))
-    module.register_load_state_dict_pre_hook(partial(_load, leaf, first))
-    type(module).__getstate__ = _refuse_pickle
+    keep_hooks(
+        module,
+        leaf,
+        module.register_state_dict_post_hook(partial(_save, leaf, first)),
+        module.register_load_state_dict_pre_hook(partial(_load, leaf, first)),
+    )
+    type(module).__getstate__ = _refuse_pickle  # type: ignore[method-assign]  # of one class
 
 
 def name_low_rank(layer: nn.Module, merged: Callable[[nn.Module], Tensor]) -> None:
-    """Let the state dict of a layer with a low-rank update hold the merged weight as `weight`.
+    """Save the merged weight of a layer with a low-rank update as `weight` in its state dict.
 
     The weight without the update stands beside it as `lora_base`.
     """
@@ -47,21 +55,39 @@ def name_low_rank(layer: nn.Module, merged: Callable[[nn.Module], Tensor]) -> No
     layer.register_load_state_dict_pre_hook(load)
 
 
-def forget(module: nn.Module, leaf: str) -> None:
-    """Take the hooks of `name_plainly` out."""
-    for hooks in (module._state_dict_hooks, module._load_state_dict_pre_hooks):
-        for key, hook in [*hooks.items()]:
-            call = getattr(hook, "hook", hook)  # torch wraps the hooks of loading
-            if isinstance(call, partial) and call.func in (_save, _load) and call.args[0] == leaf:
-                del hooks[key]
+def drifted(encoder: nn.Module, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Frozen tensors that differ from the base beside their trained entries; saved in checkpoints.
+
+    They moved before they were frozen (a choice in mid-training). base: first values of the
+    eligible tensors, on the CPU, by the names that they had before any parametrization.
+    Returns the tensors themselves by the names of `encoder.named_parameters()`; frozen tensors that
+    the base does not have are left out.
+    """
+    moved = {}
+    modules = dict(encoder.named_modules())
+    for name, parameter in encoder.named_parameters():
+        stack = name.removesuffix(_ORIGINAL) if name.endswith(_ORIGINAL) else None
+        old = base.get(stack.replace(".parametrizations.", ".") if stack else name)
+        if parameter.requires_grad or old is None:
+            continue
+        now = parameter.detach().cpu()
+        weight = first_of(modules[stack]) if stack else None
+        if isinstance(weight, SparseWeight):
+            now, index = now.clone(), weight.index.cpu()
+            now.view(-1)[index] = old.view(-1)[index]
+        if not torch.equal(bits(now), bits(old)):
+            moved[name] = parameter.detach()
+    return moved
 
 
 def _save(
     leaf: str, first: bool, module: nn.Module, state: dict[str, Any], prefix: str, _: Any
 ) -> None:
-    beside, stack = f"{prefix}parametrizations.{leaf}", module.parametrizations[leaf]
-    if isinstance(stack[0], Entries):
-        stack[0].write(stack.original)
+    beside, stack = f"{prefix}parametrizations.{leaf}", stack_of(module, leaf)
+    assert stack is not None
+    found = stack[0]
+    if isinstance(found, SparseWeight):
+        found.write(stored(stack))
         state[prefix + leaf] = state.pop(f"{beside}.original")
     else:
         training = stack.training
@@ -77,13 +103,15 @@ def _load(
     leaf: str, first: bool, module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any
 ) -> None:
     *_, errors = rest
-    beside, stack = f"{prefix}parametrizations.{leaf}", module.parametrizations[leaf]
+    beside, stack = f"{prefix}parametrizations.{leaf}", stack_of(module, leaf)
+    assert stack is not None
     plain = state.pop(prefix + leaf, None)
     own = stack.state_dict(prefix=f"{beside}.")
     if first:
-        problem = _mismatch(
-            own, state, plain is not None, [f"{beside}.0.{p}" for p in stack[0].positions]
-        )
+        found = stack[0]
+        assert isinstance(found, Parametrization)
+        positions = [f"{beside}.0.{name}" for name in found.positions]
+        problem = _mismatch(own, state, plain is not None, positions)
         if plain is not None:
             state.setdefault(f"{beside}.original", plain)
         if problem is None:
@@ -96,15 +124,13 @@ def _load(
 def _mismatch(
     own: Mapping[str, Any], state: Mapping[str, Any], plain: bool, positions: Sequence[str]
 ) -> str | None:
-    """Why the part of a state that belongs to an edited tensor is not loaded."""
-    if plain and not {key for key in own if not key.endswith(".original")} <= state.keys():
+    """Why the part of a state that belongs to a parametrized tensor is not loaded, if it is not."""
+    if plain and not {key for key in own if not key.endswith(_ORIGINAL)} <= state.keys():
         return "the state is of a model in which this tensor has not been edited; load it before"
     for key in positions:
-        if (
-            key in own
-            and key in state
-            and not torch.equal(own[key], state[key].to(own[key].device))
-        ):
+        if key not in own or key not in state:
+            continue
+        if not torch.equal(own[key], state[key].to(own[key].device)):
             return (
                 f"the state trains {state[key].numel():,} entries, the model {own[key].numel():,}, "
                 "and they are not the same; attach the method with the same settings"

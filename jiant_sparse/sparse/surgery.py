@@ -1,8 +1,14 @@
-"""The only module that edits a module tree: which weights train, and how.
+"""Edit a module tree: which weights train, and how. No other module does.
 
 Everything here works on the *encoder*: any `torch.nn.Module` all of whose parameters are eligible
 for tuning. The task head lies outside of it and is never touched. Names are those of
 `encoder.named_parameters()` before the first edit; `fold` brings them back.
+
+>>> encoder = nn.Linear(3, 2)
+>>> select(encoder, {"weight": torch.tensor([0, 4])})
+>>> [(name, p.numel()) for name, p in encoder.named_parameters() if p.requires_grad]
+[('parametrizations.weight.0.values', 2)]
+>>> fold(encoder)
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,12 +18,20 @@ from dataclasses import astuple
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import importance, layers, modules, moments, states, tree
 from jiant_sparse.sparse.claims import claimed, release
-from jiant_sparse.sparse.edits import Edit, Entries, Gated, Schedule
+from jiant_sparse.sparse.gates import Gated
+from jiant_sparse.sparse.parametrizations import (
+    Parametrization,
+    Schedule,
+    SparseWeight,
+    first_of,
+    stack_of,
+)
 
 # The name, among a module's attributes, of the order of its tensors before the first edit.
 _ORDER = "_jiant_sparse_order"
@@ -28,19 +42,19 @@ def eligible(encoder: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises InputError for an encoder that is edited.
     """
-    if any(map(_holds_edit, encoder.modules())):
+    if any(map(first_of, encoder.modules())):
         raise InputError("the encoder is edited already; fold it first, or take a fresh one")
     return dict(encoder.named_parameters())
 
 
 def freeze(encoder: nn.Module) -> None:
-    """Take every weight of the encoder out of training."""
+    """Exclude every weight of the encoder from training."""
     encoder.requires_grad_(False)
 
 
 @contextmanager
 def frozen(encoder: nn.Module) -> Iterator[None]:
-    """Freeze every weight for a while; afterwards each trains, or does not, as before."""
+    """Freeze every weight for a while; afterwards the weights that trained before train again."""
     trained = [p for p in encoder.parameters() if p.requires_grad]
     encoder.requires_grad_(False)
     try:
@@ -60,7 +74,7 @@ def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
     dense = tree.find(encoder, name)[2]
     tree.check_entries(encoder, name, dense, index)
     if index.numel():
-        edit(encoder, name, Entries(dense, index))
+        edit(encoder, name, SparseWeight(dense, index))
     else:
         dense.requires_grad_(False)
 
@@ -70,27 +84,28 @@ def train_tensor(encoder: nn.Module, name: str) -> None:
     tree.find(encoder, name)[2].requires_grad_(True)
 
 
-def edit(encoder: nn.Module, name: str, edit: Edit) -> None:
-    """Let tensor `name` train as `edit` has it, in every module that holds it.
+def edit(encoder: nn.Module, name: str, form: Parametrization) -> None:
+    """Train tensor `name` in another form, in every module that holds it.
 
     Raises InputError as `train_tensor`.
     """
     dense = tree.find(encoder, name)[2]
-    dense.requires_grad_(edit.trains_original)
+    dense.requires_grad_(form.trains_original)
     holders = tree.holders(encoder, dense)
     first = holders[0][0]
     for module, leaf in holders:
-        module.__dict__.setdefault(_ORDER, [*module._parameters])
+        module.__dict__.setdefault(_ORDER, [own for own, _ in tree.own_tensors(module)])
         # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
-        parametrize.register_parametrization(module, leaf, edit, unsafe=True)
+        parametrize.register_parametrization(module, leaf, form, unsafe=True)
         states.name_plainly(module, leaf, first=module is first)
-        if isinstance(edit, Entries):
+        if isinstance(form, SparseWeight):
             layers.adapt(module)
 
 
 def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
-    """Freeze the encoder and train exactly the chosen entries: tensor name -> index.
+    """Freeze the encoder and train exactly the chosen entries.
 
+    chosen: tensor name -> index, as in `train_entries`.
     Raises InputError for an empty choice, and as `train_entries`.
     """
     check_choice(encoder, chosen)
@@ -100,7 +115,7 @@ def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
 
 
 def check_choice(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
-    """Raise InputError if nothing is chosen: then the fraction to tune was too small."""
+    """Raise InputError if no entry is chosen: then the fraction to tune was too small."""
     if not any(index.numel() for index in chosen.values()):
         weights = sum(parameter.numel() for parameter in encoder.parameters())
         raise InputError(f"the fraction to tune is too small: no weight of {weights:,} would train")
@@ -113,12 +128,13 @@ def narrow(
     *,
     keep_moments: bool = True,
 ) -> None:
-    """In mid-training: go on with the chosen entries only, from the values that they have.
+    """Restrict training to `chosen`, keeping current values; for methods that choose late.
 
-    chosen: tensor name -> index, for tensors that train whole or through a `Gated`. The rest of a
-    whole tensor keeps its present values, that of a gated one its pretrained values, for ever.
-    optimizer: trains the entries instead of the tensors from now on; None if there is none yet.
-    keep_moments: whether it takes the entries' moments over.
+    chosen: tensor name -> index, for tensors that train whole or through a `Gated`. The unchosen
+    entries of a whole tensor keep their present values, those of a gated one their pretrained
+    values, for ever.
+    optimizer: trains the entries in the place of the tensors from now on; None if there is none.
+    keep_moments: whether the optimizer keeps the entries' moments.
     Raises InputError, and edits nothing, for an empty choice, a tensor or an index as `select`.
     """
     check_choice(encoder, chosen)
@@ -127,20 +143,22 @@ def narrow(
         tree.check_entries(encoder, name, dense, index)
     for name, index in chosen.items():
         module, leaf, dense = tree.find(encoder, name, allow=Gated)
-        old, values = [dense], dense.detach().flatten()[index.to(dense.device)]
-        if parametrize.is_parametrized(module, leaf):
-            gated = module.parametrizations[leaf][0].eval()
+        place = index.to(dense.device)
+        old, values = [dense], dense.detach().flatten()[place]
+        gated = first_of(stack_of(module, leaf))
+        if gated is not None:
             old = list(gated.parameters())
-            values = gated(dense).detach().flatten()[index.to(dense.device)]
+            values = gated.eval()(dense).detach().flatten()[place]
             _remove(encoder, dense)
         dense.grad = None
         train_entries(encoder, name, index)
-        entries = module.parametrizations[leaf][0] if index.numel() else None
-        if entries is not None:
-            entries.values.data.copy_(values)
+        entries = first_of(stack_of(module, leaf))
+        new = None
+        if isinstance(entries, SparseWeight):
+            new = entries.values
+            new.data.copy_(values)
         if optimizer is not None:
-            kept = index.to(dense.device) if keep_moments else None
-            moments.replace(optimizer, old, entries and entries.values, kept)
+            moments.replace(optimizer, old, new, place if keep_moments else None)
 
 
 def fold(encoder: nn.Module, *, unchecked: bool = False) -> None:
@@ -148,7 +166,7 @@ def fold(encoder: nn.Module, *, unchecked: bool = False) -> None:
 
     Low-rank updates are merged into the weights that they belong to; nothing of a method stays, and
     every weight of an encoder that had a method trains again.
-    unchecked: fold weights whose method was not told of the steps that trained them.
+    unchecked: fold weights although the training loop has not called the method's hooks.
     Raises InputError, and changes nothing, for adapters, which are no change of a weight, and if
     the training loop has never called a hook of the method.
     """
@@ -171,14 +189,15 @@ def settle(encoder: nn.Module) -> None:
     importance.forget(encoder)
     release(encoder)
     # By the stored tensor: the modules that hold a tied one have a list each.
-    for dense, stack in {m.original: m for m in encoder.modules() if _holds_edit(m)}.items():
+    lists = [m for m in encoder.modules() if isinstance(m, ParametrizationList) and first_of(m)]
+    for dense, stack in {tree.stored(stack): stack for stack in lists}.items():
         value = stack.eval()()
         _remove(encoder, dense)
         dense.copy_(value)
 
 
 def abandon(encoder: nn.Module) -> None:
-    """Take every edit out and let every weight train, as before a method that does not fit."""
+    """Undo every edit and let every weight train, as before a method that does not fit."""
     settle(encoder)
     encoder.requires_grad_(True)
 
@@ -186,14 +205,15 @@ def abandon(encoder: nn.Module) -> None:
 def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
     """(tuned, added): eligible weights that may change, and trained weights of new modules.
 
-    names: those of the eligible tensors, from before the edits. A tensor of which only some
-    entries train counts with these entries; what an edit keeps beside (gates) counts nowhere.
+    names: the eligible tensors, by their names before the edits. A tensor of which only some
+    entries train counts with these entries. What a parametrization keeps beside (gates) does not
+    count.
     """
     tuned = added = 0
     for path, module in encoder.named_modules():
-        if isinstance(module, Edit):
+        if isinstance(module, Parametrization):
             tuned += module.tuned
-        elif not _holds_edit(module):
+        elif first_of(module) is None:
             for leaf, parameter in module.named_parameters(recurse=False):
                 trained = parameter.numel() if parameter.requires_grad else 0
                 if (f"{path}.{leaf}" if path else leaf) in names:
@@ -203,11 +223,6 @@ def count(encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
     return tuned, added
 
 
-def _holds_edit(module: nn.Module) -> bool:
-    """Whether it is torch's list around one of our edits; a library's own lists are no edits."""
-    return isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], Edit)
-
-
 def decay_frozen(encoder: nn.Module, factor: float) -> None:
     """Multiply every frozen entry of every matrix by `factor`: the leak of a masked gradient.
 
@@ -215,7 +230,7 @@ def decay_frozen(encoder: nn.Module, factor: float) -> None:
     """
     frozen: set[nn.Parameter] = set()
     for module in encoder.modules():
-        if _holds_edit(module) and isinstance(module[0], Gated):
+        if isinstance(first_of(module), Gated):
             continue  # pretrained values that are part of a sum
         frozen |= {p for p in module.parameters(recurse=False) if not p.requires_grad}
     for parameter in frozen:
@@ -225,12 +240,12 @@ def decay_frozen(encoder: nn.Module, factor: float) -> None:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Optimiser groups over what trains: decay on entries of matrices, none on those of vectors.
+    """Optimizer groups over what trains: matrices decay, vectors do not.
 
     Vectors are the biases and LayerNorm weights of a transformer; this is the usual rule of full
-    tuning, and the entries of a tensor follow the tensor they come from. A group of parameters with
-    a learning rate of their own has the fields of its `Schedule` as `schedule`, and its rate, if
-    any, as `lr`; parameters of a constant rate (gates) do not decay.
+    tuning, and entries follow the tensor that they come from. A group of parameters with a learning
+    rate of their own has the fields of its `Schedule` as `schedule`, and its rate, if any, as `lr`;
+    parameters of a constant rate (gates) do not decay.
     """
     groups: dict[tuple[float, Schedule | None], list[Tensor]] = {}
     for is_matrix, own, parameter in _trainable(model):
@@ -239,10 +254,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         groups.setdefault((decay, own), []).append(parameter)
     found = []
     for decay, own in sorted(groups, key=lambda key: (key[1] is not None, -key[0])):
-        group = {"params": groups[decay, own], "weight_decay": decay}
+        group: dict = {"params": groups[decay, own], "weight_decay": decay}
         if own is not None:
-            group |= {"schedule": astuple(own)}
-            group |= {} if own.rate is None else {"lr": own.rate}
+            group["schedule"] = astuple(own)
+            if own.rate is not None:
+                group["lr"] = own.rate
         found.append(group)
     return found
 
@@ -254,21 +270,23 @@ def _trainable(model: nn.Module) -> Iterator[tuple[bool, Schedule | None, nn.Par
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
-                if isinstance(module, Edit):
+                if isinstance(module, Parametrization):
                     yield module.is_matrix, module.schedule(parameter), parameter
                 else:
                     yield parameter.dim() >= 2, None, parameter
 
 
 def _remove(encoder: nn.Module, dense: Tensor) -> None:
-    """Take the edit of the stored tensor out everywhere; the tensor stays as it is stored."""
+    """Undo the edit of a stored tensor in every module; the tensor stays as it is stored."""
     for module, leaf in tree.holders(encoder, dense):
         # A class of its own again: a deep copy shares the original's, from which the tensor goes.
         kind = type(module)
         module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
-        states.forget(module, leaf)
+        tree.remove_hooks(module, leaf)
         # Back in its place: choices go by the order of the tensors.
+        plain = dict(tree.own_tensors(module))
         for name in module.__dict__[_ORDER]:
-            if name in module._parameters:
-                module._parameters[name] = module._parameters.pop(name)
+            if name in plain:
+                delattr(module, name)
+                module.register_parameter(name, plain[name])

@@ -24,8 +24,9 @@ from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.edits import Entries, Mixed
-from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_
+from jiant_sparse.sparse.optimizer import AdamW
+from jiant_sparse.sparse.parametrizations import Mixed, SparseWeight
+from jiant_sparse.sparse.step import optimizer_step
 
 SIZES = {
     "hidden_size": 16,
@@ -110,11 +111,7 @@ class Trainer:
             self.step += 1
             torch.manual_seed(self.step)
             self.backward(self.batches, method.penalty())
-            method.before_step(self.step)
-            clip_grad_norm_(parts.parameters(), 1.0)
-            self.optimizer.step()
-            method.after_step(self.step, self.optimizer)
-            parts.zero_grad()
+            optimizer_step(parts, method, self.optimizer, self.step, max_grad_norm=1.0)
 
     def take_over(self, other: "Trainer", weight_decay: float = 0.1) -> None:
         """Go on where `other`, whose weights these are, has come to."""
@@ -173,7 +170,7 @@ def trained_masks(encoder: nn.Module, names: list[str]) -> dict[str, Tensor]:
             masks[name] = torch.full(whole.shape, whole.requires_grad)
             continue
         stack = module.parametrizations[leaf]
-        index = {Entries: "index", Mixed: "kept"}.get(type(stack[0]))
+        index = {SparseWeight: "index", Mixed: "kept"}.get(type(stack[0]))
         index = index and getattr(stack[0], index)
         masks[name] = torch.full(stack.original.shape, index is None)
         if index is not None:

@@ -10,6 +10,7 @@ from transformers import BertModel
 
 from jiant_sparse.methods import base
 from jiant_sparse.sparse.optimizer import AdamW
+from jiant_sparse.sparse.step import optimizer_step
 from support.models import bert, rng
 
 
@@ -37,9 +38,7 @@ def train(name: str, rank: int) -> dict[str, Tensor]:
     for step in range(1, 6):
         torch.manual_seed(step)
         model(torch.randint(4, 50, (4, 6), generator=batches)).backward()
-        method.before_step(step)
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizer_step(model, method, optimizer, step)
     return {f"{name}.{key}": p.detach() for key, p in encoder.named_parameters()}
 
 
