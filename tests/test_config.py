@@ -307,7 +307,7 @@ def test_labels_that_cannot_be_folders_are_refused(name):
 @pytest.mark.parametrize("name", ["data", "report", "benchmark.json", "Report"])
 def test_labels_of_tasks_are_not_those_of_the_products_own_files(name):
     found = problems(BASE | {"tasks": {name: {"like": "cb"}}})
-    what = "a name that is taken beside the folders of the tasks"
+    what = "which is a file or folder of its own here"
     assert found == [f"f.yaml: tasks: names {name!r}, {what}; choose another"]
     assert config.parse(BASE | {"methods": {name: {"method": "sam"}}}, "f").cells
 

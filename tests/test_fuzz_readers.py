@@ -19,6 +19,7 @@ from jiant_sparse.data.tasks import TASKS, read_rows
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import lock_file
 from jiant_sparse.schema import manifest, record
+from jiant_sparse.schema.control import Progress
 from jiant_sparse.schema.manifest import Manifest
 
 fuzz = settings(
@@ -43,74 +44,23 @@ RAW = {
 LOCK = lock_file.Content(
     owner=lock_file.this_process(),
     since=datetime(2026, 1, 2, tzinfo=UTC),
-    progress=lock_file.Progress(phase="training", step=1, steps=None, score=0.5),
+    progress=Progress(phase="training", step=1, steps=None, score=0.5),
 )
-# Where something else may stand, and what.
-KEYS = (
-    *(
-        *RAW,
-        "new",
-        "split",
-        "threads",
-        "sweep/a",
-        "train/max_steps",
-        "train/new",
-        "train/reshuffle",
-    ),
-    *("tasks/cb", "tasks/new", "tasks/nli/like", "tasks/nli/seeds", "tasks/nli/metric"),
-    *(
-        "methods/sam",
-        "methods/new",
-        "methods/sam/burn_in",
-        "methods/sam/method",
-        "methods/sam/clip",
-    ),
-    *("methods/sam/sweep/burn_in", "methods/sam/sweep", "methods/lora/modules", "methods/../x"),
-    *("methods/lora/train/learning_rate", "methods/lora/train", "methods/lora/train/sweep"),
-)
-ODD = (
-    *(
-        None,
-        True,
-        -1,
-        0,
-        1,
-        2**63 - 1,
-        0.5,
-        -0.0,
-        1e308,
-        5e-324,
-        "",
-        "010",
-        "cb",
-        "sam",
-        "a b",
-        "é",
-    ),
-    *(
-        "..",
-        "../x",
-        "a\0b",
-        "x" * 300,
-        "[" * 40,
-        [],
-        {},
-        [[]],
-        [1, 1],
-        [True, 1.0],
-        ["a", {}],
-        [0] * 9,
-    ),
-    *({"cb": 1}, {"cb": {}, "nli": None}, {"sam": {"sam": {"sam": 1}}}, {"": ""}, {"seeds": [[]]}),
-    *(
-        {"select": "f.yaml"},
-        {"select": 3},
-        {"select": "a\0"},
-        {"select": {}},
-        {"select": "x", "a": 1},
-    ),
-    *({"sweep": {"burn_in": [1, 2]}}, {"burn_in": list(range(300))}, {"train.batch_size": [1]}),
-)
+# Keys at which another value may stand.
+KEYS = """
+benchmark model data_dir seeds train sweep tasks methods new split threads sweep/a train/max_steps
+train/new train/reshuffle tasks/cb tasks/new tasks/nli/like tasks/nli/seeds tasks/nli/metric
+methods/sam methods/new methods/sam/burn_in methods/sam/method methods/sam/clip methods/../x
+methods/sam/sweep/burn_in methods/sam/sweep methods/lora/modules methods/lora/train
+methods/lora/train/learning_rate methods/lora/train/sweep
+"""
+SCALARS = [None, True, -1, 0, 1, 2**63 - 1, 0.5, -0.0, 1e308, 5e-324]
+TEXTS = ["", "010", "cb", "sam", "a b", "é", "..", "../x", "a\0b", "x" * 300, "[" * 40]
+LISTS = [[], [[]], [1, 1], [True, 1.0], ["a", {}], [0] * 9]
+MAPPINGS = [{}, {"cb": 1}, {"cb": {}, "nli": None}, {"sam": {"sam": {"sam": 1}}}, {"": ""}]
+BLOCKS = [{"seeds": [[]]}, {"sweep": {"burn_in": [1, 2]}}, {"burn_in": list(range(300))}]
+SELECTS = [{"select": value} for value in ("f.yaml", 3, "a\0", {})] + [{"select": "x", "a": 1}]
+ODD = [*SCALARS, *TEXTS, *LISTS, *MAPPINGS, *BLOCKS, *SELECTS, {"train.batch_size": [1]}]
 
 # What may stand between the bytes of a good file, or make up a bad one.
 PIECES = (
@@ -166,7 +116,9 @@ def test_configurations(tmp_path, read, data):
 
 @fuzz
 @given(
-    changes=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(ODD)), min_size=1, max_size=3)
+    changes=st.lists(
+        st.tuples(st.sampled_from(KEYS.split()), st.sampled_from(ODD)), min_size=1, max_size=3
+    )
 )
 def test_values_of_configurations(tmp_path, changes):
     raw = copy.deepcopy(RAW)

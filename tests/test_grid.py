@@ -9,6 +9,8 @@ import threading
 from concurrent.futures import Future
 
 import pytest
+from support.processes import raw_config
+from support.selecting import train_at_once
 
 from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
@@ -18,21 +20,13 @@ from jiant_sparse.grid.executors import Died
 from jiant_sparse.host import train
 from jiant_sparse.schema import record
 from jiant_sparse.schema.control import Control
-from jiant_sparse.schema.manifest import Manifest
 
 
 @pytest.fixture
 def raw(data_dir, bert_dir) -> dict:
-    return {
-        "benchmark": "a/b",
-        "model": str(bert_dir),
-        "data_dir": str(data_dir),
-        "split": "files",
-        "seeds": [0],
-        "train": {"max_steps": 2, "eval_every": 2, "batch_size": 4, "max_seq_length": 64},
-        "tasks": {"cb": {}},
-        "methods": {"full_tuning": {}, "bitfit": {}},
-    }
+    train = {"max_steps": 2, "eval_every": 2, "batch_size": 4, "max_seq_length": 64}
+    methods = {"full_tuning": {}, "bitfit": {}}
+    return raw_config(bert_dir, data_dir, train, methods, benchmark="a/b")
 
 
 def jobs_of(raw, output, only=None):
@@ -61,9 +55,16 @@ class Here:
         self.stopped = True
 
 
+@pytest.fixture
+def really():
+    """For tests whose cells are trained; else they have a good record at once."""
+
+
 @pytest.fixture(autouse=True)
-def short_looks(monkeypatch):
+def quick(request, monkeypatch):
     monkeypatch.setattr(grid, "LOOK_SECONDS", 0.05)
+    if "really" not in request.fixturenames:
+        monkeypatch.setattr(train, "train", train_at_once)
 
 
 def run(jobs, executor=None, **options) -> list[record.Record]:
@@ -78,7 +79,7 @@ def wild(raw) -> dict:
     return raw | {"methods": {"wild": {"method": "full_tuning", "train": rate}, "bitfit": {}}}
 
 
-def test_a_failed_cell_leaves_a_record_and_the_others_go_on(raw, tmp_path):
+def test_a_failed_cell_leaves_a_record_and_the_others_go_on(really, raw, tmp_path):
     jobs = jobs_of(wild(raw), tmp_path)
     ended = {result.cell.method: result.status for result in run(jobs)}
     assert ended == {"wild": "failed", "bitfit": "ok"}
@@ -103,15 +104,6 @@ def test_what_no_one_expected_fails_the_cell_with_its_traceback(raw, tmp_path):
     (failed,) = run(jobs, Here(TypeError("cannot pickle")))
     assert failed.error.startswith("TypeError: cannot pickle\nTraceback")
     assert plan.read_record(jobs[0]) == failed
-
-
-def test_a_record_that_cannot_be_written_stops_nothing(raw, tmp_path):
-    jobs = jobs_of(raw, tmp_path)
-    jobs[0].directory.parent.parent.mkdir(parents=True)
-    jobs[0].directory.parent.touch()
-    ended = {result.cell.method: result for result in run(jobs)}
-    assert ended["bitfit"].status == "ok"
-    assert "Error: [Errno" in ended["full_tuning"].error
 
 
 def test_a_cell_that_another_has_is_told_once_and_run_when_that_one_is_gone(raw, tmp_path):
@@ -168,9 +160,8 @@ def test_a_cell_that_is_free_again_does_not_wait_for_those_that_run(raw, tmp_pat
 
 def test_a_cell_that_another_fails_meanwhile_is_not_retried(raw, tmp_path):
     """Two grids with --retry-failed: each failed cell is run again once, not by each of them."""
-    (job,) = jobs_of(wild(raw), tmp_path, "method=wild")
-    (first,) = run([job])
-
+    (job,) = jobs_of(raw, tmp_path, "method=bitfit")
+    (first,) = run([job], Here(Died("gone")))
     theirs = first.model_copy(update={"error": "theirs"})
     executor = Here(work.Waiting("another"))
     waited = run([job], executor, retry=True, waiting=lambda *_: theirs.write(job.directory))
@@ -190,7 +181,7 @@ def test_a_cell_that_always_loses_its_worker_elsewhere_is_given_up(raw, tmp_path
     executor = Here(*[work.Halted("gone")] * 5)
     (failed,) = run(jobs, executor)
     assert len(executor.begun) == 3
-    assert failed.error == "begun 3 times, and whoever had it was gone each time"
+    assert failed.error == "begun 3 times, and its owner was gone each time"
     assert plan.read_record(jobs[0]) == failed
 
 
@@ -269,7 +260,7 @@ def test_the_path_of_a_model_does_not_count_and_its_content_does(raw, tmp_path, 
         plan.states(jobs_of(raw, tmp_path))
 
 
-def test_an_input_that_changes_after_planning_fails_the_cell(raw, tmp_path, data_dir):
+def test_an_input_that_changes_after_planning_fails_the_cell(really, raw, tmp_path, data_dir):
     raw["data_dir"] = str(shutil.copytree(data_dir / "cb", tmp_path / "data" / "cb").parent)
     (job,) = jobs_of(raw, tmp_path, "method=bitfit")
     path = tmp_path / "data" / "cb" / "train.jsonl"
@@ -299,15 +290,7 @@ def test_all_bad_inputs_come_before_anything_runs(raw, tmp_path, data_dir):
     assert not (tmp_path / "out").exists()
 
 
-def test_only_must_match_something_and_be_well_formed(raw, tmp_path):
-    with pytest.raises(InputError, match="--only method=sam: there is no such method; known: full"):
-        jobs_of(raw, tmp_path, "method=sam")
-    with pytest.raises(InputError, match="--only metod=sam: must look like task=..., method=..."):
-        plan.parse_only("metod=sam")
-    assert plan.parse_only("task=cb, task=rte,seed=0") == {"task": ["cb", "rte"], "seed": ["0"]}
-
-
-def test_each_seed_of_a_perturbation_has_its_own_training_set(raw, tmp_path, data_dir):
+def test_each_seed_of_a_perturbation_has_its_own_training_set(really, raw, tmp_path, data_dir):
     raw |= {"seeds": [0, 1], "drop_train": 0.25, "split": "random", "methods": {"bitfit": {}}}
     one, two = jobs_of(raw, tmp_path)
     assert not list(tmp_path.rglob("*.jsonl")), "planning writes nothing"
@@ -323,7 +306,7 @@ def test_each_seed_of_a_perturbation_has_its_own_training_set(raw, tmp_path, dat
     assert settings["paths"]["train"] == str(one.data.paths["train"])
 
 
-def test_dev_as_test_chooses_and_reports_on_one_set(raw, tmp_path, data_dir):
+def test_dev_as_test_chooses_and_reports_on_one_set(really, raw, tmp_path, data_dir):
     raw |= {"split": "dev_as_test", "methods": {"bitfit": {}}}
     (job,) = jobs_of(raw, tmp_path)
     plan.write_data([job], tmp_path)
@@ -339,11 +322,3 @@ def test_dev_as_test_chooses_and_reports_on_one_set(raw, tmp_path, data_dir):
     container = json.loads((job.directory / "jiant" / "container_config.json").read_text())
     counted = container["task_specific_configs_dict"]["cb"]["eval_subset_num"]
     assert counted == job.data.examples["test"] == len(job.data.paths["val"].open().readlines())
-
-
-def test_the_manifest_lists_every_cell(raw, tmp_path):
-    directory = plan.write_manifest(config.parse(raw, "f"), tmp_path)
-    assert directory == tmp_path / "a" / "b"
-    manifest = Manifest.read(directory)
-    assert manifest.methods == ["full_tuning", "bitfit"]
-    assert len(manifest.cells) == 2

@@ -21,7 +21,7 @@ ROOMS = {
     "bench": {"host", "schema", "methods", "sparse", "data"},
     "cli": {"grid", "config", "report", "bench", "host", "schema", "methods", "sparse", "data"},
 }
-GROUND = ("errors", "files", "seeds", "units", "__version__")
+GROUND = ("errors", "files", "layout", "seeds", "units", "__version__")
 
 
 @cache

@@ -3,7 +3,8 @@
 import pytest
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.grid.outline import first_stop, outline, steps
+from jiant_sparse.grid.estimate import first_stop, total_steps
+from jiant_sparse.grid.outline import outline
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
 from jiant_sparse.schema.control import Control
@@ -41,7 +42,7 @@ def test_examples_that_are_too_long_make_fewer_steps(make_job):
         ("full_tuning", {}, "(100.0000 %); the task head"),
         ("lora", {"rank": 1}, "tunes 0 of the encoder's"),
         ("lora", {"rank": 1}, "and 128 added ones ("),
-        ("stochastic_tuning", {}, "%), other ones in each step; the task head trains as well"),
+        ("stochastic_tuning", {}, "%), selected anew in each step; the task head trains as well"),
         ("child_pruning", {"burn_in": 2, "density": 0.1}, "%); the task head trains as well"),
         ("child_pruning", {"burn_in": 2, "density": 0.1}, "tunes 1,217 of the encoder's 12,176 ("),
     ],
@@ -53,7 +54,9 @@ def test_what_a_method_tunes(make_job, method, fields, expected):
 def test_a_frozen_head_a_late_first_score_and_one_example_a_batch(make_job):
     late = told(make_job("cb", "child_pruning", {"burn_in": 3}, {"freeze_head": True}))
     assert late["weights"].endswith("; the task head is frozen")
-    assert late["dev"] == "scored every 2 steps, which counts from step 3 on; no early stopping"
+    assert late["dev"] == (
+        "scored every 2 steps, competing for the best checkpoint from step 3; no early stopping"
+    )
     assert told(make_job("cb", "fish", {"samples": 7}))["selection"].endswith(
         " Before step 1 it takes the gradients of 7 batches of 1."
     )
@@ -98,7 +101,7 @@ def test_a_run_that_never_gets_better_ends_where_it_was_said_at_the_earliest(
     assert first_stop(job) == expected
     record = train(job)
     assert (record.steps, record.stopped_by) == (
-        (expected, "patience") if expected else (steps(job), "max_steps")
+        (expected, "patience") if expected else (total_steps(job), "max_steps")
     )
 
 

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from support.processes import raw_config
+from support.selecting import PROVENANCE
 
 from jiant_sparse.config import load as config
 from jiant_sparse.data.tasks import PHASES
@@ -12,26 +14,17 @@ from jiant_sparse.grid import lock, plan
 from jiant_sparse.host import checkpoint
 from jiant_sparse.schema.control import Control
 from jiant_sparse.schema.manifest import FILE_NAME, Manifest
-from jiant_sparse.schema.record import DELTA, Provenance, Record, settings_hash
-
-PROVENANCE = Provenance(
-    commit=None, dirty=None, versions={}, device="cpu", threads=1, pooler=None,
-    started="2026-01-02T03:04:05+00:00", finished="2026-01-02T03:04:06+00:00",
-)  # fmt: skip
+from jiant_sparse.schema.record import DELTA, Record, settings_hash
 
 
 @pytest.fixture
 def raw(data_dir, bert_dir) -> dict:
-    return {
-        "benchmark": "a/b",
-        "model": str(bert_dir),
-        "data_dir": str(data_dir),
-        "split": "files",
-        "seeds": [0, 1],
-        "train": {"max_steps": 2, "max_seq_length": 64},
-        "tasks": {"cb": {}, "rte": {"seeds": [7]}},
-        "methods": {"bitfit": {}, "sam": {"burn_in": 1}},
-    }
+    tasks = {"cb": {}, "rte": {"seeds": [7]}}
+    train = {"max_steps": 2, "max_seq_length": 64}
+    methods = {"bitfit": {}, "sam": {"burn_in": 1}}
+    return raw_config(
+        bert_dir, data_dir, train, methods, benchmark="a/b", seeds=[0, 1], tasks=tasks
+    )
 
 
 def jobs_of(raw, output, only=None):
@@ -60,9 +53,10 @@ def test_only_is_some_of_the_cells_and_nothing_that_is_not_there(raw, tmp_path):
     assert keys == [("cb", "sam", 1), ("rte", "sam", 7)]
     for only, expected in (
         ("", ["--only '': must look like task=..., method=..., seed=..."]),
+        ("metod=sam", ["--only metod=sam: must look like task=..., method=..., seed=..."]),
         ("task=cb,", ["--only '': must look like task=..., method=..., seed=..."]),
         (
-            "task=cb,task=rtee,method=sma,seed=3",
+            "task=cb,task=rtee,method=sma, seed=3",
             [
                 "--only task=rtee: there is no such task; did you mean rte? known: cb, rte",
                 "--only method=sma: there is no such method; did you mean sam? known: bitfit, sam",

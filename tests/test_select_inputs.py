@@ -4,16 +4,19 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
 
+from jiant_sparse.config import evidence, select
 from jiant_sparse.config import load as config
-from jiant_sparse.config import select
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import plan
-from jiant_sparse.schema import record
 from jiant_sparse.schema.manifest import Manifest
+
+CB = {"tasks": {"cb": {}}}
+DATA = {"train": "t", "val": "v", "test": "x"}
 
 
 @pytest.fixture
@@ -176,86 +179,65 @@ def test_tasks_that_are_wrong_leave_one_problem(folder):
     assert problem.startswith("main.yaml: tasks: is 3")
 
 
-def test_records_of_another_model_or_dev_set_choose_nothing(folder, data_dir, bert_dir):
+def test_records_of_another_model_keep_a_benchmark_from_being_planned(folder, data_dir, bert_dir):
     given = {"model": str(bert_dir), "data_dir": str(data_dir)}
     for name, raw in (("search.yaml", SEARCH), ("main.yaml", MAIN)):
-        write(name, raw | {"split": "files", "train": {"max_seq_length": 64}})
-    scores = table(cb=[0.5, 1, 0.5], rte=[1, 1, 1])
-    jobs = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
-    inputs = {job.cell.key.task: job.inputs for job in jobs}
-    run("search.yaml", scores, given=given, inputs=inputs["cb"])
-    for job in jobs:
-        path = job.directory / record.FILE_NAME
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": job.inputs}))
-    main = plan.plan(load(given=given), Path("out"))
-    assert [job.cell.method_fields["burn_in"] for job in main] == [6, 5]
-    path = jobs[0].directory / record.FILE_NAME
-    good = path.read_text()
-    for change, expected in (
-        (
-            {"model": MODEL},
-            "1 records of s, which choose values here, were made with another model",
-        ),
-        ({"val": "0"}, "1 records of s, which choose values here, were made with another val set"),
-    ):
-        changed = json.loads(good) | {"inputs": jobs[0].inputs | change}
-        path.write_text(json.dumps(changed))
-        with pytest.raises(InputError) as caught:
-            plan.plan(load(given=given), Path("out"))
-        (problem,) = caught.value.problems
-        assert problem.startswith(expected)
-    changed = json.loads(good) | {"inputs": jobs[0].inputs | {"train": "0"}}
-    path.write_text(json.dumps(changed))
-    with pytest.raises(InputError, match="1 records of s, .* with another train set of cb; run"):
-        plan.plan(load(given=given), Path("out"))
-
-
-def test_what_is_left_out_of_the_training_set_is_compared_by_seed(folder, data_dir, bert_dir):
-    given = {"model": str(bert_dir), "data_dir": str(data_dir), "drop_train": 0.25}
-    raw = {"split": "files", "train": {"max_seq_length": 64}, "tasks": {"cb": {}}}
-    write("search.yaml", SEARCH | raw)
-    write("main.yaml", MAIN | raw | {"seeds": [0, 1]})
+        write(name, raw | CB | {"split": "files", "train": {"max_seq_length": 64}})
     (job, *_) = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
     scores = table(cb=[0.5, 1, 0.5])
     run("search.yaml", scores, given=given, inputs=job.inputs)
-    assert len(plan.plan(load(given=given), Path("out"))) == 2
-    run("search.yaml", scores, given=given, inputs=job.inputs | {"train": "0"})
-    with pytest.raises(InputError, match="3 records of s, .* with another train set of cb; run"):
+    (main,) = plan.plan(load(given=given), Path("out"))
+    assert main.cell.method_fields["burn_in"] == 6
+    run("search.yaml", scores, given=given, inputs=job.inputs | {"model": MODEL})
+    with pytest.raises(InputError, match="3 records of s, .* made with another model; run it"):
         plan.plan(load(given=given), Path("out"))
-    # Neither another seed's part nor another fraction says that the whole was another.
-    assert plan.plan(load(given=given, overrides=["seeds=[1]"]), Path("out"))
-    assert plan.plan(load(given=given, overrides=["drop_train=0"]), Path("out"))
 
 
-def test_records_chosen_on_the_test_set_are_compared_with_it(folder, data_dir, bert_dir):
-    given = {"model": str(bert_dir), "data_dir": str(data_dir)}
-    raw = {"split": "dev_as_test", "train": {"max_seq_length": 64}, "tasks": {"cb": {}}}
-    write("search.yaml", SEARCH | raw)
-    write("main.yaml", MAIN | raw)
-    (job, *_) = plan.plan(config.load(Path("search.yaml"), given=given), Path("out"))
-    scores = table(cb=[0.5, 1, 0.5])
-    run("search.yaml", scores, given=given, inputs=job.inputs)
-    assert plan.plan(load(given=given), Path("out"))
-    for name in ("train", "val", "test"):
-        run("search.yaml", scores, given=given, inputs=job.inputs | {name: "0"})
-        with pytest.raises(InputError, match=f"3 records of s, .* another {name} set of cb; run"):
-            plan.plan(load(given=given), Path("out"))
+def foreign(benchmark) -> list[str]:
+    """What is wrong with the evidence if the benchmark reads DATA."""
+    cells = [(cell, SimpleNamespace(sha256=DATA)) for cell in benchmark.cells]
+    return [*evidence.foreign(benchmark.evidence, MODEL, cells)]
 
 
-def test_candidates_are_ranked_on_one_dev_set(folder, data_dir, bert_dir):
-    """Even where the benchmark itself has another split, so that no dev set can be expected."""
-    given = {"model": str(bert_dir), "data_dir": str(data_dir)}
-    raw = {"train": {"max_seq_length": 64}}
-    write("search.yaml", SEARCH | raw | {"split": "random"})
-    write("main.yaml", MAIN | raw | {"split": "files"})
-    (job, *_) = plan.plan(load(given=given, overrides=["methods.sam.burn_in=1"]), Path("out"))
-    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]), given=given, inputs=job.inputs)
-    assert plan.plan(load(given=given), Path("out"))
+@pytest.mark.parametrize(
+    ("search", "main", "inputs", "what"),
+    [
+        ({}, {}, {}, None),
+        ({}, {}, {"model": "1"}, "another model"),
+        ({}, {}, {"train": "0"}, "another train set of cb"),
+        ({}, {}, {"val": "0"}, "another val set of cb"),
+        ({}, {}, {"test": "0"}, "another test set of cb"),
+        ({"split": "random"}, {"split": "files"}, {"val": "0", "train": "0"}, None),
+        ({}, {"split_seed": 1}, {"val": "0", "train": "0"}, None),
+        # Each seed leaves out another part of the training set.
+        ({"drop_train": 0.2}, {"drop_train": 0.2, "seeds": [0, 1]}, {"train": "0"}, "another tra"),
+        ({"drop_train": 0.2}, {"drop_train": 0.2, "seeds": [1]}, {"train": "0"}, None),
+        ({"drop_train": 0.2}, {}, {"train": "0"}, None),
+        ({"drop_train": 0.2}, {}, {"val": "0"}, "another val set of cb"),
+    ],
+)
+def test_records_of_other_inputs_select_nothing(folder, search, main, inputs, what):
+    write("search.yaml", SEARCH | CB | search)
+    write("main.yaml", MAIN | CB | main)
+    run("search.yaml", table(cb=[0.5, 1, 0.5]), inputs={"model": MODEL, **DATA} | inputs)
+    found = foreign(load())
+    assert len(found) == (what is not None)
+    told = f"3 records of s, which choose values here, were made with {what}"
+    assert all(problem.startswith(told) for problem in found), found
+
+
+def test_candidates_are_ranked_on_one_dev_set(folder):
+    """Even where the benchmark has another split, so that no dev set can be expected."""
+    write("search.yaml", SEARCH | CB | {"split": "random"})
+    write("main.yaml", MAIN | CB | {"split": "files"})
+    run("search.yaml", table(cb=[0.5, 1, 0.5]), inputs={"model": MODEL, **DATA})
     path = Path("out/s/cb/sam_burn_in_5/seed-0/record.json")
-    changed = json.loads(path.read_text()) | {"inputs": job.inputs | {"val": "0"}}
-    path.write_text(json.dumps(changed))
-    with pytest.raises(InputError, match="3 records of s, .* with 2 different val sets of cb; run"):
-        plan.plan(load(given=given), Path("out"))
+    inputs = {"model": MODEL, **DATA, "val": "0"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": inputs}))
+    assert foreign(load()) == [
+        "3 records of s, which choose values here, were made with 2 different val sets of cb; run "
+        "it again, both into one new --output-dir"
+    ]
 
 
 def test_a_part_needs_the_records_of_its_tasks_and_methods_alone(folder):

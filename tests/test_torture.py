@@ -11,7 +11,7 @@ from support.models import quick_fields
 from support.processes import in_child
 from support.resuming import outcome
 
-from jiant_sparse.grid import lock, plan
+from jiant_sparse.grid import lock_file, plan
 from jiant_sparse.grid.worker import work
 from jiant_sparse.host import checkpoint
 from jiant_sparse.schema import record
@@ -135,7 +135,7 @@ def test_killed_around_the_record_it_is_written_once_and_whole(moment, make_job)
     assert killed(in_child(die_at_the_record))
     assert (parts.directory / record.FILE_NAME).exists() == (moment == "after")
     assert plan.states([parts]) == ["ok" if moment == "after" else "missing"]
-    assert lock.holder(parts.directory) is None
+    assert lock_file.holder(parts.directory) is None
     assert work(parts).status == "ok"
     assert outcome(parts) == outcome(whole)
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from support.selecting import train_at_once
 
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.grid import lock, lock_file
@@ -28,6 +29,12 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(train, "train", count)
     return calls
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Cells have a good record at once."""
+    monkeypatch.setattr(train, "train", train_at_once)
 
 
 def stub(monkeypatch, act):
@@ -56,7 +63,7 @@ def test_a_good_cell_leaves_its_result_and_nothing_else(make_job, trained):
     assert len(trained) == 1, "a cell that is done is not run again"
 
 
-def test_only_the_failed_record_that_is_to_be_retried_is(make_job, monkeypatch):
+def test_only_the_failed_record_that_is_to_be_retried_is(make_job, at_once, monkeypatch):
     job = make_job()
     with monkeypatch.context() as patch:
         fails_with(patch, NotFinite("at step 1"))
@@ -137,10 +144,11 @@ def test_a_directory_that_cannot_be_made_is_a_failure_or_raised(make_job):
     assert "gone; " in work.record_death(job, "gone").error
 
 
-def test_a_record_that_is_spoiled_or_of_other_settings_is_named_and_kept(make_job, trained):
+def test_a_record_that_is_spoiled_or_of_other_settings_is_named_and_kept(make_job, monkeypatch):
+    train_at_once(make_job(train={"weight_decay": 0.5}))
     job = make_job()
-    work.work(make_job(train={"weight_decay": 0.5}))
     path = job.directory / "record.json"
+    stub(monkeypatch, lambda job, control: pytest.fail("it was trained"))
     for text, told in (
         (path.read_text(), "train.weight_decay was 0.5, is 0.01"),
         ("{", "record.json: "),
@@ -148,7 +156,6 @@ def test_a_record_that_is_spoiled_or_of_other_settings_is_named_and_kept(make_jo
         path.write_text(text)
         assert told in work.work(job).error
         assert path.read_text() == text
-    assert len(trained) == 1
 
 
 def test_a_cell_that_another_runs_is_left_alone(make_job, trained):
@@ -162,13 +169,19 @@ def test_a_cell_that_another_runs_is_left_alone(make_job, trained):
     assert not (job.directory / "record.json").exists()
 
 
-@pytest.mark.parametrize("end", [Stopped("lost"), KeyError("torn away")])
-def test_who_lost_the_lock_writes_nothing_and_waits(make_job, monkeypatch, end):
+@pytest.mark.parametrize("end", [Stopped("lost"), KeyError("torn away"), None])
+def test_who_lost_the_lock_is_told_writes_nothing_and_waits(make_job, monkeypatch, end):
     job = make_job()
 
     def act(job, control):
+        control.confirm()
         (job.directory / "lock-000001.json").touch()
-        raise end
+        if end:
+            raise end
+        with pytest.raises(lock.Lost):
+            control.confirm()
+        control.check()
+        raise AssertionError("went on")
 
     stub(monkeypatch, act)
     outcome = work.work(job)
@@ -177,28 +190,11 @@ def test_who_lost_the_lock_writes_nothing_and_waits(make_job, monkeypatch, end):
     assert not (job.directory / "record.json").exists()
 
 
-def test_the_run_can_ask_whether_the_cell_is_still_its_own(make_job, monkeypatch):
-    job, lost = make_job(), []
-
-    def act(job, control):
-        control.confirm()
-        (job.directory / "lock-000001.json").touch()
-        with pytest.raises(lock.Lost):
-            control.confirm()
-        lost.append(True)
-        control.check()
-        raise AssertionError("went on")
-
-    stub(monkeypatch, act)
-    assert isinstance(work.work(job), work.Waiting)
-    assert lost
-
-
 def test_a_failure_does_not_replace_what_an_earlier_owner_finished_after_all(make_job, monkeypatch):
-    job, theirs, really = make_job(), [], train.train
+    job, theirs = make_job(), []
 
     def act(job, control):
-        theirs.append(really(job))
+        theirs.append(train_at_once(job))
         raise KeyError("late")
 
     stub(monkeypatch, act)
@@ -207,10 +203,10 @@ def test_a_failure_does_not_replace_what_an_earlier_owner_finished_after_all(mak
 
 
 def test_who_lost_the_lock_removes_no_checkpoints(make_job, monkeypatch):
-    job, really = make_job(), train.train
+    job = make_job()
 
     def act(job, control):
-        result = really(job)
+        result = train_at_once(job)
         sealed.write(job.directory / checkpoint.FOLDER, "step-000000001", {}, {})
         (job.directory / "lock-000001.json").touch()
         return result
@@ -281,7 +277,7 @@ def test_a_signal_that_is_ignored_stays_so(make_job, monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_a_process_killed_after_its_record_left_is_removed(make_job):
+def test_what_a_process_killed_after_its_record_left_is_removed(make_job, at_once):
     job = make_job()
     result = work.work(job)
     for begin in (work.tidy, lambda job: work.record_death(job, "gone")):
@@ -297,14 +293,6 @@ def test_what_a_process_killed_after_its_record_left_is_removed(make_job):
     assert os.stat(job.directory).st_mtime_ns == before, "nothing to do, nothing touched"
 
 
-def test_what_cannot_be_tidied_does_no_harm(make_job, monkeypatch):
-    def broken(directory):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(lock_file, "files", broken)
-    work.tidy(make_job())
-
-
 def test_what_a_failed_cell_left_stays(make_job, monkeypatch):
     fails_with(monkeypatch, NotFinite("at step 3"))
     job = make_job()
@@ -314,7 +302,13 @@ def test_what_a_failed_cell_left_stays(make_job, monkeypatch):
     work.tidy(job)
     assert sorted(job.directory.rglob("*")) == before
 
+    def broken(directory):
+        raise OSError(5, "Input/output error")
 
-def test_in_another_thread_it_works_without_signals(make_job):
+    monkeypatch.setattr(lock_file, "files", broken)
+    work.tidy(job)  # files that cannot be removed do no harm
+
+
+def test_in_another_thread_it_works_without_signals(make_job, at_once):
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(work.work, make_job()).result().status == "ok"

@@ -123,7 +123,7 @@ MERGES = "\n".join(f"a{i}: &a{i} {{<<: [{','.join([f'*a{i - 1}'] * 9)}]}}" for i
         ("a: " + "[" * 5000, "is nested more than 30 levels deep"),
         ("a: " + "{a: " * 5000, "is nested more than 30 levels deep"),
         (f"a0: &a0 1\n{LEVELS}\n", ":31: is nested more than 30 levels deep"),
-        (f"a0: &a0 [1]\n{BOMB}\n", "has more than 100,000 values; what an alias repeats counts"),
+        (f"a0: &a0 [1]\n{BOMB}\n", "has more than 100,000 values; each use of an alias counts"),
         (f"a0: &a0 {{a: 1}}\n{MERGES}\n", "has more than 100,000 values"),
         ("a: &x [*x]\n", ":1: holds itself"),
         ("a: &x {b: *x}\n", ":1: holds itself"),

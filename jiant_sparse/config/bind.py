@@ -1,7 +1,4 @@
-"""Plain values -> Benchmark: every block is bound to its type, and every problem is collected.
-
-Stands above `methods` and `data`, whose types the blocks of a file are bound to.
-"""
+"""Binds the plain values of a file to types, collecting every problem, and makes a Benchmark."""
 
 import itertools
 import re
@@ -31,9 +28,8 @@ _Bound = TypeVar("_Bound", bound=BaseModel)
 
 
 class _File(Setup):
-    """The whole file, its task and method blocks still unbound."""
+    """The whole file, its task and method blocks still unbound. benchmark: folders, with '/'."""
 
-    # Its name becomes folders, one for each level.
     benchmark: str = Field(pattern=rf"^{FOLDER_NAME}(/{FOLDER_NAME})*$", max_length=LONGEST_NAME)
     seeds: list[int] = Field(min_length=1)
     train: dict[str, Any] = {}
@@ -49,9 +45,9 @@ class _TaskBlock(Block):
 
 
 class Binder:
-    """Binds block after block of the file `where`, and adds what is wrong to `problems`.
+    """Binds the blocks of the file `where`, and collects problems.
 
-    tasks: labels beside those that are bound, for which a field may have values too.
+    tasks: further labels that a field with values by task may name.
     """
 
     def __init__(self, where: str, problems: Iterable[str] = (), tasks: Iterable[str] = ()) -> None:
@@ -60,12 +56,13 @@ class Binder:
         self.tasks = [*tasks]
 
     def benchmark(self, raw: Mapping[str, Any]) -> Benchmark:
-        """The whole file. Raises InputError with every problem, those known before included."""
+        """Bind the whole file; raises InputError with every problem, also those of before."""
         file = self.bind(_File, raw, "")
         if file is None:
-            # The other blocks still have something to say.
+            # Its blocks may have problems of their own.
             for name in ("tasks", "methods"):
-                block = raw.get(name) if isinstance(raw.get(name), dict) else {}
+                given = raw.get(name)
+                block = given if isinstance(given, dict) else {}
                 self.names(block, name)
                 for label, fields in block.items():
                     self.sub_block(name, str(label), fields or {})
@@ -164,7 +161,7 @@ class Binder:
     def at_task(
         self, where: str, fields: Mapping[str, Any], task: str | None, known: tuple[str, ...]
     ) -> dict[str, Any]:
-        """The fields, those given by task resolved."""
+        """Replace fields that are given by task by their value for `task`."""
         return {
             field: self.per_task(f"{where}.{field}", value, task, known)
             if isinstance(value, dict)
@@ -175,20 +172,22 @@ class Binder:
     def per_task(
         self, where: str, values: Mapping[str, Any], task: str | None, known: tuple[str, ...]
     ) -> Any:
-        """The value for `task` of a field that is given as a mapping from task to value."""
-        # Once, not for each task.
+        """Return the value for `task` of a field that is given as a mapping from task to value."""
+        # Reported once, not for each task.
         for name in sorted(values.keys() - set(known)) if known and task == known[0] else ():
-            # A table of published values may name more tasks than a benchmark runs.
+            # A table of published values may name tasks that the benchmark does not run.
             if name not in tasks.TASKS:
                 self.problem(where, f"names {name!r}, which is not a task; {suggest(name, known)}")
-        if task is not None and task not in values:
+        if task is not None and task in values:
+            return values[task]
+        if task is not None:
             self.problem(where, f"has no value for task {task}; give one or a single value for all")
-        return values.get(task, next(iter(values.values()), None))
+        return next(iter(values.values()), None)
 
     def train(
         self, common: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
     ) -> Train | None:
-        """`train` with the changes of each block, by the block's place, one after another."""
+        """Bind `train` with the changes of each block, which are given by the block's place."""
         whole = common
         for where, block in changes.items():
             if self.bind(Train, block, f"{where}.train") is None:
@@ -213,14 +212,16 @@ class Binder:
             self.problem(where, f"is {shown(seeds)}; seeds must be distinct and in [0, 2^63)")
 
     def names(self, labels: Iterable[str], where: str) -> None:
-        """The labels of tasks or methods have to be folders of their own."""
+        """Check that labels of tasks or methods can be folders, each its own."""
         folders: dict[str, str] = {}
         for label in labels:
             if not is_folder_name(label):
                 self.problem(where, f"names {shown(label)}; a name has {NAME_RULE}")
             elif where == "tasks" and label.lower() in _TAKEN:
-                what = "a name that is taken beside the folders of the tasks"
-                self.problem(where, f"names {label!r}, {what}; choose another")
+                self.problem(
+                    where,
+                    f"names {label!r}, which is a file or folder of its own here; choose another",
+                )
             twin = folders.setdefault(label.lower(), label)
             if twin != label:
                 what = "which are one folder where case is ignored"

@@ -1,23 +1,23 @@
-"""Whether the records that choose values for a benchmark were made of what it will be made of."""
+"""Checks that records which select hyper-parameters fit the benchmark that uses them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from jiant_sparse.data.prepare import TaskData
 from jiant_sparse.schema.cell import Cell, Setup
 from jiant_sparse.schema.record import Record
 
-_Expected = dict[tuple[str, int | None], tuple[Setup, TaskData]]
+_Expected = Mapping[tuple[str, int | None], tuple[Setup, TaskData]]
 
 
 def foreign(
     evidence: Sequence[Record], model: str, cells: Iterable[tuple[Cell, TaskData]]
 ) -> dict[str, None]:
-    """Problems: records for another model, on other data, or of dev scores that do not compare.
+    """Return problems: records of another model, of other data, or of different dev sets.
 
-    model: the sha256 of the benchmark's. cells: the benchmark's, with their data.
+    model: the sha256 of the benchmark's model. cells: the benchmark's cells with their data.
     """
-    expected: _Expected = {}
+    expected: dict[tuple[str, int | None], tuple[Setup, TaskData]] = {}
     for cell, data in cells:
         expected[cell.key.task, None] = expected[cell.key.task, cell.seed] = cell.setup, data
     counts: Counter[tuple[str, str]] = Counter()
@@ -30,6 +30,7 @@ def foreign(
             counts[benchmark, f"another {name} set of {task}"] += 1
         dev_sets.setdefault((benchmark, task), Counter())[found.inputs.get("val")] += 1
     for (benchmark, task), sets in dev_sets.items():
+        # Dev scores on different sets do not compare, whatever this benchmark's own set is.
         if len(sets) > 1 and not counts[benchmark, f"another val set of {task}"]:
             counts[benchmark, f"{len(sets)} different val sets of {task}"] = sets.total()
     return {
@@ -40,7 +41,7 @@ def foreign(
 
 
 def _other_data(found: Record, expected: _Expected) -> list[str]:
-    """Which files of the record's task are others than those of its split expected here."""
+    """Return the phases in which the record's data differ, if it should be split as here."""
     task, seed = found.cell.task, found.cell.seed
     if (task, None) not in expected:
         return []
@@ -48,7 +49,7 @@ def _other_data(found: Record, expected: _Expected) -> list[str]:
     if any(found.settings.get(name) != getattr(setup, name) for name in ("split", "split_seed")):
         return []
     names = ["val", "test"]
-    # A perturbation leaves out a part of the training set, another one for each seed.
+    # A perturbation leaves out a part of the training set, a different part for each seed.
     if found.settings.get("drop_train") == setup.drop_train and (
         not setup.drop_train or (task, seed) in expected
     ):

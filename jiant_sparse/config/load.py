@@ -1,7 +1,7 @@
-"""One YAML file -> Benchmark -> Cells: everything is bound and checked before anything runs.
+"""Loads a YAML file as a Benchmark; everything is bound and checked before anything runs.
 
-A file is read (`yaml_file`), its sweeps are expanded (`sweep`), its references followed (`select`),
-and what comes out is bound (`bind`).
+A file is read (`yaml_file`), its sweeps are expanded (`sweep`), its references are replaced by
+selected values (`select`), and the result is bound to types (`bind`).
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jiant_sparse.config.select import Resolver
-from jiant_sparse.config.selector import Position, Records
+from jiant_sparse.config.selector import DevScores, Position
 from jiant_sparse.config.sweep import expand
 from jiant_sparse.config.yaml_file import read_yaml, set_key
 from jiant_sparse.errors import InputError, suggest
@@ -26,13 +26,13 @@ def load(
     output_dir: Path | None = None,
     only: Mapping[str, Sequence[str]] | None = None,
 ) -> Benchmark:
-    """The benchmark of a YAML file.
+    """Load the benchmark of a YAML file.
 
-    given: top-level keys to replace, in this file and in those that it selects by. overrides:
-    changes like `train.learning_rate=3e-4` of this file alone, last. output_dir: where the records
-    are that choose values; without it, a value that is to be chosen is a problem. only: `task`,
-    `method` and `seed` -> labels of the cells that are asked for; what chooses for others is not
-    looked at, and of these the plan alone is known.
+    given: top-level keys to replace, in this file and in the files that it selects from.
+    overrides: changes such as `train.learning_rate=3e-4`, of this file alone, applied last.
+    output_dir: where the records are that select values; without it, each `select` is a problem.
+    only: labels of the wanted cells by `task`, `method` and `seed`. Records that select values for
+    other cells are not read; the other cells are in `planned` alone.
     Raises InputError with every problem of the file at once.
     """
     raw = read_yaml(path) | dict(given or {})
@@ -42,10 +42,10 @@ def load(
 
 
 def check(path: Path) -> str:
-    """What a good file holds, in words; a file without `benchmark` is there to be included.
+    """Check a file, with every candidate of each `select`, and say in words what it holds.
 
-    A value that is to be chosen is tried with every candidate. Raises InputError with every problem
-    of the file at once.
+    A file without `benchmark` is one that others include. Raises InputError with every problem of
+    the file at once.
     """
     raw, where = read_yaml(path), str(path)
     if "benchmark" in raw:
@@ -72,9 +72,9 @@ def single(
     given: Mapping[str, Any] | None = None,
     output_dir: Path | None = None,
 ) -> Benchmark:
-    """One cell: of the file's benchmark if there is a file, else of one called `run`.
+    """Load one cell: of the benchmark in the file `path`, or of one called `run` without a file.
 
-    See `load`. Raises InputError as `load` does, and if the file has no such task or method.
+    See `load`. Raises InputError as `load`, and if the file has no such task or method.
     """
     where = str(path) if path else "command line"
     raw = read_yaml(path) if path else {"benchmark": "run", "tasks": {task: {}}, "methods": {}}
@@ -107,7 +107,7 @@ def parse(
     expanded = expand(raw, where)
     if not only:
         return _resolver(given, output_dir).benchmark(expanded, where)
-    # Any candidate will do for the labels and for what is wrong in the file.
+    # Labels and problems of the file are the same for every candidate.
     whole = Resolver(dict(given or {}), Position(0)).benchmark(expanded, where)
     check_only(only, whole.planned)
     tasks, methods = only.get("task"), only.get("method")
@@ -118,7 +118,7 @@ def parse(
 
 
 def check_only(only: Mapping[str, Sequence[str]], planned: Sequence[CellKey]) -> None:
-    """Raise InputError for every value that is no cell's, and if no cell has all of them."""
+    """Raise InputError for every label that no cell has, and if no cell has all of them."""
     problems = []
     for name, values in only.items():
         known = dict.fromkeys(str(getattr(key, name)) for key in planned)
@@ -135,7 +135,7 @@ def check_only(only: Mapping[str, Sequence[str]], planned: Sequence[CellKey]) ->
 
 
 def is_wanted(key: CellKey, only: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the cell is one of those that `only` asks for; see `load`."""
+    """Whether `only` asks for the cell; see `load`."""
     return all(str(getattr(key, name)) in values for name, values in only.items())
 
 
@@ -145,15 +145,15 @@ def _resolver(
     tasks: Sequence[str] | None = None,
 ) -> Resolver:
     given = dict(given or {})
-    return Resolver(given, None if output_dir is None else Records(output_dir, given), tasks)
+    return Resolver(given, None if output_dir is None else DevScores(output_dir, given), tasks)
 
 
 def _try_all(raw: Mapping[str, Any], where: str) -> Benchmark:
-    """The benchmark with the first candidate of every choice; raises for any that does not bind."""
+    """Bind with each candidate of every `select`; return the benchmark with the first ones."""
     expanded = expand(raw, where)
-    judge = Position(0)
-    resolver = Resolver({}, judge)
+    selector = Position(0)
+    resolver = Resolver({}, selector)
     first = resolver.benchmark(expanded, where)
-    for number in range(1, judge.most):
-        resolver.with_judge(Position(number)).benchmark(expanded, where)
+    for number in range(1, selector.most):
+        resolver.with_selector(Position(number)).benchmark(expanded, where)
     return first

@@ -1,9 +1,9 @@
-"""`select`: values of a method that another benchmark's dev scores choose, task by task.
+"""`select`: hyper-parameters that the dev scores of another benchmark select, task by task.
 
     sam: {burn_in: {select: burn_in.yaml}}
 
-takes for each task the burn-in with which `sam` is best in that benchmark, which sweeps it. Where
-several keys are swept together, the best combination is taken.
+takes for each task the burn-in with which `sam` is best in that benchmark, which sweeps it. If the
+benchmark sweeps several keys together, the best combination counts.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jiant_sparse.config.bind import Binder
-from jiant_sparse.config.selector import Choice, Judge, Reference, Selection
+from jiant_sparse.config.selector import Reference, Selected, Selection, Selector
 from jiant_sparse.config.sweep import Expanded, expand, value_of, with_value, without
 from jiant_sparse.config.yaml_file import LARGEST_BYTES, is_reference, read_yaml
 from jiant_sparse.errors import InputError, shown
@@ -25,44 +25,44 @@ MOST_FILES = 20
 
 
 class _Unusable(InputError):
-    """A selection benchmark that is wrong itself: its problems name its own file."""
+    """The problems of a selection benchmark's own file, which they name."""
 
 
 class Resolver:
-    """Makes a benchmark of a configuration, and of those that its references name.
+    """Makes a benchmark of a configuration, and of the files that its references name.
 
-    given: top-level keys to replace in each of these. judge: None = nothing can be chosen here.
-    tasks: the only ones to choose for, in selections that are chosen themselves; None = all.
+    given: top-level keys to replace in each of these files. selector: None = selects nothing, a
+    reference is a problem. tasks: the only tasks to select for in selection benchmarks that have
+    references themselves; None = all.
     """
 
     def __init__(
         self,
         given: Mapping[str, Any],
-        judge: Judge | None,
+        selector: Selector | None,
         tasks: Collection[str] | None = None,
     ) -> None:
         self.given = given
-        self.judge = judge
+        self.selector = selector
         self.tasks = tasks
         self._selections: dict[Path, Selection | _Unusable] = {}
-        # Those in which nothing is chosen.
-        self._fixed: dict[Path, Selection] = {}
+        self._fixed: dict[Path, Selection] = {}  # without references
         self._open: list[Path] = []
 
-    def with_judge(self, judge: Judge) -> "Resolver":
-        """The same with another judge; what depends on none is not read again."""
-        other = Resolver(self.given, judge, self.tasks)
-        other._selections, other._fixed = dict(self._fixed), self._fixed
+    def with_selector(self, selector: Selector) -> "Resolver":
+        """Return a copy with another selector; files without references are not read again."""
+        other = Resolver(self.given, selector, self.tasks)
+        other._selections, other._fixed = {**self._fixed}, self._fixed
         return other
 
     def benchmark(self, expanded: Expanded, where: str) -> Benchmark:
-        """Choose, then bind what was read from `where`.
+        """Select, then bind what was read from `where`.
 
-        Raises InputError with every problem at once: a reference that cannot be followed leaves
-        its field out, and what else is wrong is found all the same.
+        Raises InputError with every problem at once: if a reference cannot be resolved, its field
+        is left out, and the rest is bound to find its problems.
         """
         problems = [*expanded.problems]
-        choices: list[Choice] = []
+        found: list[Selected] = []
         tasks = expanded.raw.get("tasks")
         blocks = dict(expanded.raw["methods"]) if expanded.variants else {}
         self._open.append(_real(Path(where)))
@@ -72,22 +72,22 @@ class Resolver:
             if not isinstance(tasks, Mapping):
                 continue
             try:
-                choice = self._choose(reference, value_of(block, reference.key), tasks)
-                blocks[reference.label] = with_value(block, reference.key, dict(choice.values))
-                choices.append(choice)
+                selected = self._select(reference, value_of(block, reference.key), tasks)
+                blocks[reference.label] = with_value(block, reference.key, dict(selected.values))
+                found.append(selected)
             except InputError as error:
                 place = "" if isinstance(error, _Unusable) else f"{where}: {reference.place}: "
                 problems += [f"{place}{text}" for text in error.problems]
         self._open.pop()
         raw = expanded.raw | ({"methods": blocks} if expanded.variants else {})
         bound = Binder(where, problems, expanded.tasks).benchmark(raw)
-        evidence = {record.cell.model_dump_json(): record for c in choices for record in c.evidence}
-        lines = dict.fromkeys(line for choice in choices for line in choice.lines)
+        evidence = {record.cell.model_dump_json(): record for s in found for record in s.evidence}
+        lines = dict.fromkeys(line for selected in found for line in selected.lines)
         return dataclasses.replace(bound, chosen=(*lines,), evidence=(*evidence.values(),))
 
-    def _choose(
+    def _select(
         self, reference: Reference, value: Mapping[str, Any], tasks: Collection[str]
-    ) -> Choice:
+    ) -> Selected:
         others = sorted(value.keys() - {"select"})
         if others:
             raise InputError(f"`select` stands alone; remove {', '.join(others)}")
@@ -97,22 +97,23 @@ class Resolver:
             )
         selection = self._selection(Path(os.path.abspath(value["select"])))
         selection.candidates(reference)
-        known = dict.fromkeys(cell.key.task for cell in selection.benchmark.cells)
+        bound = selection.benchmark
+        known = dict.fromkeys(cell.key.task for cell in bound.cells)
         absent = [task for task in tasks if task not in known]
         if absent:
             has = f"it has {', '.join(known)}"
             raise InputError(f"{selection.path} has no task {', '.join(absent)}; {has}")
-        if self.judge is None:
+        if self.selector is None:
             raise InputError(
                 f"is chosen by {selection.path} from the records of an output directory, "
                 "and there is none here"
             )
-        choice, bound = self.judge(reference, selection, tasks), selection.benchmark
-        # What chooses may have been chosen itself.
+        selected = self.selector(reference, selection, tasks)
+        # The selection benchmark may have values that were selected too.
         return dataclasses.replace(
-            choice,
-            lines=(*bound.chosen, *choice.lines),
-            evidence=(*bound.evidence, *choice.evidence),
+            selected,
+            lines=(*bound.chosen, *selected.lines),
+            evidence=(*bound.evidence, *selected.evidence),
         )
 
     def _selection(self, path: Path) -> Selection:
@@ -162,7 +163,7 @@ def _references(expanded: Expanded) -> Iterator[Reference]:
 
 
 def _left_out(block: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A copy of a method block without `field` or `train.field`."""
+    """Copy a method block without `field` or `train.field`."""
     first, _, field = key.partition(".")
     if not field:
         return without(block, first)[0]
@@ -170,7 +171,7 @@ def _left_out(block: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _shown(path: Path) -> str:
-    """A path as people write it: from the current directory if it lies below it."""
+    """A path as people write it: relative if it lies below the current directory."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

@@ -1,4 +1,4 @@
-"""Who chooses among the values that a selection benchmark has swept: its records, or nobody yet."""
+"""Selects hyper-parameters by mean dev score, from the records of a benchmark that sweeps them."""
 
 import math
 import shlex
@@ -18,7 +18,7 @@ from jiant_sparse.schema.record import Record
 
 @dataclass(frozen=True)
 class Reference:
-    """A value to be chosen: `key` of the method block `label`, which was `origin` in the file."""
+    """A value to be selected: `key` of the method block `label`, called `origin` in the file."""
 
     label: str
     origin: str
@@ -31,16 +31,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class Selection:
-    """A benchmark that chooses. path: as people write it. variants: of each method label."""
+    """A benchmark that sweeps values. path: as people write it. variants: by method label."""
 
     path: Path
     benchmark: Benchmark
     variants: Mapping[str, Variant]
 
     def candidates(self, reference: Reference) -> dict[str, Any]:
-        """Swept label -> value of the reference's key, in the order of the file.
+        """Return the candidates of a reference by swept label, in the order of the file.
 
-        Raises InputError if the file has no such label or does not sweep the key.
+        Raises InputError if the file has no such method or does not sweep the key.
         """
         origins = dict.fromkeys(variant.origin for variant in self.variants.values())
         if reference.origin not in origins:
@@ -57,27 +57,27 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """task -> value, what to tell people, and the records it rests on."""
+class Selected:
+    """The selected value for each task, with lines for people, and the records behind it."""
 
     values: Mapping[str, Any]
     lines: tuple[str, ...] = ()
     evidence: tuple[Record, ...] = ()
 
 
-class Judge(Protocol):
-    """Chooses a reference's value for each of the tasks; raises InputError if it cannot."""
+class Selector(Protocol):
+    """Selects the value of a reference for each task; raises InputError if it cannot."""
 
     def __call__(
         self, reference: Reference, selection: Selection, tasks: Collection[str]
-    ) -> Choice: ...
+    ) -> Selected: ...
 
 
 @dataclass
 class Position:
-    """Looks at no record: the candidate of this number for all tasks, or the last one.
+    """Selects the candidate at a position, or the last one, for all tasks; looks at no record.
 
-    most: candidates of the longest sweep seen so far.
+    most: number of candidates of the longest sweep so far.
     """
 
     number: int
@@ -85,18 +85,18 @@ class Position:
 
     def __call__(
         self, reference: Reference, selection: Selection, tasks: Collection[str]
-    ) -> Choice:
+    ) -> Selected:
         values = [*selection.candidates(reference).values()]
         self.most = max(self.most, len(values))
-        return Choice(dict.fromkeys(tasks, values[min(self.number, len(values) - 1)]))
+        return Selected(dict.fromkeys(tasks, values[min(self.number, len(values) - 1)]))
 
 
 @dataclass(frozen=True)
-class Records:
-    """The highest mean dev score over the seeds; of equal ones the first in the file.
+class DevScores:
+    """Selects the highest mean dev score over the seeds; of equal scores the first in the file.
 
-    A score that is undefined is the worst, and so is a run that diverged, which it would again.
-    given: options of the command that made the records.
+    An undefined score is the worst, and so is that of a run that diverged: it would diverge again.
+    given: options of the command that makes the records.
     """
 
     output_dir: Path
@@ -104,34 +104,36 @@ class Records:
 
     def __call__(
         self, reference: Reference, selection: Selection, tasks: Collection[str]
-    ) -> Choice:
-        """Raises InputError that counts what is missing, and says how to get it."""
+    ) -> Selected:
+        """Raises InputError that counts the missing records and names the command to run."""
         candidates = selection.candidates(reference)
-        groups: dict[str, dict[str, list[Record]]] = {}
+        scored: dict[str, dict[str, list[Record]]] = {}
         states: dict[str, Counter[str]] = {}
         for cell in selection.benchmark.cells:
             if cell.key.task in tasks and cell.key.method in candidates:
                 state, found = self._look(cell)
                 states.setdefault(cell.key.task, Counter())[state] += 1
                 if found is not None:
-                    group = groups.setdefault(cell.key.task, {})
-                    group.setdefault(cell.key.method, []).append(found)
+                    by_label = scored.setdefault(cell.key.task, {})
+                    by_label.setdefault(cell.key.method, []).append(found)
         if any(counts.keys() - {"ok"} for counts in states.values()):
             raise InputError(self._unready(selection, states))
         values, parts = {}, []
         for task in tasks:
-            label, score = _best(groups[task])
-            values[task] = candidates[label]
-            told = "undefined" if score == -math.inf else f"{100 * score:.1f}"
-            parts.append(f"{task} {text(values[task])} (dev {told})")
-        records = [r for task in tasks for group in groups[task].values() for r in group]
-        size = _size(selection, candidates, records, len(tasks))
+            means = {label: statistics.fmean(map(_dev, r)) for label, r in scored[task].items()}
+            best = max(means, key=means.__getitem__)
+            values[task] = candidates[best]
+            score = "undefined" if means[best] == -math.inf else f"{100 * means[best]:.1f}"
+            parts.append(f"{task} {text(values[task])} (dev {score})")
+        records = [r for task in tasks for found in scored[task].values() for r in found]
+        size = _size(selection, candidates, len(records) / (len(tasks) * len(candidates)))
         diverged = sum(found.status == "failed" for found in records)
         size += f", {diverged} diverged" if diverged else ""
         line = f"{reference.place}: {', '.join(parts)} from {selection.benchmark.name}, {size}"
-        return Choice(values, (line,), tuple(records))
+        return Selected(values, (line,), tuple(records))
 
     def _look(self, cell: Cell) -> tuple[str, Record | None]:
+        """Return the state of a cell's record in words, and the record if it counts."""
         path = cell.key.directory(self.output_dir) / record.FILE_NAME
         if not path.exists():
             return "missing", None
@@ -146,13 +148,13 @@ class Records:
         return ("ok", found) if found.status == "ok" or _diverged(found) else ("failed", None)
 
     def _unready(self, selection: Selection, states: Mapping[str, Counter[str]]) -> str:
-        """What is not there, tasks that lack the same together, and how to get it."""
-        alike: dict[str, list[str]] = {}
+        """Say what is missing, in groups of tasks that lack the same, and how to get it."""
+        lacking: dict[str, list[str]] = {}
         for task, counts in states.items():
             bad = ", ".join(f"{counts[state]} {state}" for state in counts if state != "ok")
             if bad:
-                alike.setdefault(f"{bad} of {counts.total()} cells", []).append(task)
-        lacking = "; ".join(f"{', '.join(tasks)}: {what}" for what, tasks in alike.items())
+                lacking.setdefault(f"{bad} of {counts.total()} cells", []).append(task)
+        told = "; ".join(f"{', '.join(tasks)}: {what}" for what, tasks in lacking.items())
         command = ["jiant-sparse", "grid", selection.path, "--output-dir", self.output_dir]
         for key, value in self.given.items():
             command += [f"--{key.replace('_', '-')}", value]
@@ -161,14 +163,7 @@ class Records:
         advice = f"run: {shlex.join(map(str, command))}"
         if seen & {"unreadable", "made with other settings"}:
             advice = f"remove the records that cannot be used, then {advice}"
-        return f"{selection.benchmark.name} cannot choose yet: {lacking}; {advice}"
-
-
-def _best(groups: Mapping[str, list[Record]]) -> tuple[str, float]:
-    """(label, mean dev score) of the best group; the first of equal ones."""
-    means = {label: statistics.fmean(map(_dev, group)) for label, group in groups.items()}
-    best = max(means, key=means.__getitem__)
-    return best, means[best]
+        return f"{selection.benchmark.name} cannot choose yet: {told}; {advice}"
 
 
 def _diverged(found: Record) -> bool:
@@ -180,11 +175,8 @@ def _dev(found: Record) -> float:
     return -math.inf if score is None else score
 
 
-def _size(
-    selection: Selection, candidates: Mapping[str, Any], records: Collection[Record], tasks: int
-) -> str:
-    """How much the choice rests on: `7 values x 1 seed`."""
-    several = any(len(selection.variants[label].values) > 1 for label in candidates)
+def _size(selection: Selection, labels: Collection[str], seeds: float) -> str:
+    """How many records the selection rests on for each task: `7 values x 1 seed`."""
+    several = any(len(selection.variants[label].values) > 1 for label in labels)
     noun = "combinations" if several else "values"
-    seeds = len(records) / (tasks * len(candidates))
-    return f"{len(candidates)} {noun} x {seeds:g} seed{'' if seeds == 1 else 's'}"
+    return f"{len(labels)} {noun} x {seeds:g} seed{'' if seeds == 1 else 's'}"

@@ -17,15 +17,12 @@ from jiant_sparse.config.yaml_file import is_reference
 from jiant_sparse.errors import shown
 
 MOST_METHODS = 1000
-"""That come of the sweeps of one file."""
+"""Method blocks that the sweeps of one file may give."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Where a method block comes from.
-
-    origin: label in the file. values: swept key -> value; empty if the block is not swept.
-    """
+    """The origin of a method block: its label in the file, and its values by swept key."""
 
     origin: str
     values: Mapping[str, Any]
@@ -33,9 +30,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A configuration without sweeps. variants: of each method's label. problems: what is wrong.
+    """A configuration whose sweeps are expanded. variants: by method label.
 
-    tasks: labels of the file's tasks, of which `raw` may hold a part.
+    problems: of the sweeps. tasks: labels of all tasks of the file; `raw` may have fewer.
     """
 
     raw: dict[str, Any]
@@ -46,7 +43,7 @@ class Expanded:
     def narrowed(
         self, tasks: Collection[str] | None = None, methods: Collection[str] | None = None
     ) -> "Expanded":
-        """With these tasks and methods alone; None = all."""
+        """Keep only these tasks and methods; None = all."""
         raw, variants = dict(self.raw), self.variants
         for kind, labels in (("tasks", tasks), ("methods", methods)):
             if labels is not None and isinstance(raw.get(kind), Mapping):
@@ -57,9 +54,13 @@ class Expanded:
 
 
 def expand(raw: Mapping[str, Any], where: str) -> Expanded:
-    """Replace every swept block of a plain configuration read from `where`.
+    """Replace every swept block of a plain configuration that was read from `where`.
 
-    A sweep that is wrong is left out, so that binding finds what else is wrong.
+    A bad sweep is left out, so that binding finds the other problems.
+
+    >>> sweep = {"sam": {"sweep": {"burn_in": [500, 600]}}}
+    >>> [*expand({"methods": sweep}, "a.yaml").raw["methods"]]
+    ['sam_burn_in_500', 'sam_burn_in_600']
     """
     rest, common = without(raw, "sweep")
     problems: list[str] = []
@@ -95,30 +96,34 @@ def expand(raw: Mapping[str, Any], where: str) -> Expanded:
 
 
 def without(block: Mapping[str, Any], key: str) -> tuple[dict[str, Any], Any]:
-    """A copy of `block` without `key`, and what stood there; {} if nothing did."""
+    """Copy `block` without `key`; return the copy and the value of `key`, {} if it has none."""
     rest = dict(block)
     return rest, rest.pop(key, {})
 
 
 def value_of(block: Any, key: str) -> Any:
-    """The value of `field` or `train.field` in a method block; None if there is none."""
+    """Return the value of `field` or `train.field` in a method block; None if it has none."""
     for part in key.split("."):
         block = block.get(part) if isinstance(block, Mapping) else None
     return block
 
 
 def with_value(block: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy of a method block with a value for `field` or `train.field`."""
+    """Copy a method block with a value for `field` or `train.field`."""
     first, _, field = key.partition(".")
     if not field:
         return {**block, first: value}
     inner = block.get(first, {})
-    # What is no mapping stays, for binding to complain of.
+    # If it is no mapping, it stays: binding reports it.
     return {**block, first: {**inner, field: value}} if isinstance(inner, Mapping) else {**block}
 
 
 def text(value: Any) -> str:
-    """A plain value as it stands in a label: `500`, `0.0001`, `true`, `null`, `query-value`."""
+    """Write a plain value as in a label.
+
+    >>> [text(value) for value in (500, 1e-4, True, None, ["query", "value"])]
+    ['500', '0.0001', 'true', 'null', 'query-value']
+    """
     if isinstance(value, list):
         return "-".join(map(text, value))
     if value is None or isinstance(value, bool):
@@ -129,7 +134,7 @@ def text(value: Any) -> str:
 def _variants(
     label: str, block: Any, lists: Mapping[str, list[Any]]
 ) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """(label, block, swept values) of every combination; the block itself if nothing is swept."""
+    """Yield (label, block, swept values) of every combination, or the block if none is swept."""
     if not lists or not isinstance(block, Mapping | None):
         yield label, block, {}
         return
@@ -144,7 +149,7 @@ def _variants(
 
 
 def _lists(sweep: Any, where: str, problems: list[str]) -> dict[str, list[Any]]:
-    """Key -> values of a `sweep` block, without those that are wrong, which are noted."""
+    """Return the values by key of a `sweep` block; bad ones go to `problems` instead."""
     if not isinstance(sweep, Mapping):
         problems.append(f"{where}: is {shown(sweep)}; it must be a mapping from fields to lists")
         return {}

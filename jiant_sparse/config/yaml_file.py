@@ -1,7 +1,7 @@
-"""YAML files that may include one another; the values are plain and unchecked.
+"""Reads YAML files that may include one another; the values are plain and unchecked.
 
-Numbers are decimal (`5`, `-0.5`, `1e-4`), `true` and `false` are truth, `null` and `~` are nothing.
-Every other plain scalar is text, also where YAML 1.1 sees a number or a date: `010`, `0x1f`,
+Numbers are decimal (`5`, `-0.5`, `1e-4`), `true` and `false` are bools, `null` and `~` are None.
+Every other plain scalar is text, also where YAML 1.1 has a number, a bool or a date: `010`, `0x1f`,
 `1_000`, `1:30`, `yes`, `2024-01-31`.
 """
 
@@ -9,9 +9,9 @@ import functools
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeGuard
 
 import yaml
 
@@ -20,14 +20,14 @@ from jiant_sparse.files import check_regular, read_input
 
 LARGEST_BYTES = 300_000
 MOST_VALUES = 100_000
-"""In one file; what an alias repeats counts each time."""
+"""In one file; each use of an alias counts."""
 MOST_LEVELS = 30
 MOST_FILES = 30
 """In one chain of `include`."""
 
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = r"(0|[1-9][0-9]*)"
-_SCALARS = {
+_SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "null": (r"(~|null|Null|NULL|)\Z", lambda text: None),
     "bool": (r"(true|True|TRUE|false|False|FALSE)\Z", lambda text: text.lower() == "true"),
     "int": (rf"[-+]?{_DECIMAL}\Z", int),
@@ -36,10 +36,14 @@ _SCALARS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, and a key given twice is an error instead of silently the last one."""
+    """A safe loader in which a key that is given twice is an error."""
 
-    yaml_implicit_resolvers: dict = {}
-    yaml_constructors: dict = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {
+        f"{_TAG}seq": yaml.SafeLoader.construct_yaml_seq,
+        f"{_TAG}map": yaml.SafeLoader.construct_yaml_map,
+        None: yaml.SafeLoader.construct_undefined,
+    }
 
     def where(self, node: yaml.Node) -> str:
         return f"{self.name}:{node.start_mark.line + 1}"
@@ -58,7 +62,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_plain(self, node: yaml.ScalarNode) -> Any:
-        """A number, a truth value or None."""
+        """Construct a number, a bool or None."""
         kind, text = node.tag.removeprefix(_TAG), node.value
         pattern, convert = _SCALARS[kind]
         if not re.match(pattern, text):
@@ -70,11 +74,11 @@ class _Loader(yaml.SafeLoader):
         return convert(text)
 
     def construct_text(self, node: yaml.ScalarNode) -> str:
-        node.value.encode()  # half a character cannot be written anywhere
+        node.value.encode()  # raises for half a surrogate pair, which no file can hold
         return node.value
 
     def weigh(self, node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-        """(values, levels) of a node and all below; known: of the nodes that were met before."""
+        """Return (values, levels) of a node and all below it. known: of nodes met before."""
         if id(node) in known:
             weight = known[id(node)]
             if weight is None:
@@ -90,7 +94,7 @@ class _Loader(yaml.SafeLoader):
             values, levels = values + below[0], max(levels, below[1])
         known[id(node)] = values, levels + 1
         if values > MOST_VALUES:
-            what = "what an alias repeats counts each time"
+            what = "each use of an alias counts"
             raise InputError(f"{self.name}: has more than {MOST_VALUES:,} values; {what}")
         if levels >= MOST_LEVELS:
             raise InputError(f"{self.where(node)}: is nested more than {MOST_LEVELS} levels deep")
@@ -102,13 +106,10 @@ for _kind, (_pattern, _) in _SCALARS.items():
     _Loader.add_constructor(_TAG + _kind, _Loader.construct_plain)
 _Loader.add_implicit_resolver(f"{_TAG}merge", re.compile(r"<<\Z"), None)
 _Loader.add_constructor(f"{_TAG}str", _Loader.construct_text)
-_Loader.add_constructor(f"{_TAG}seq", _Loader.construct_yaml_seq)
-_Loader.add_constructor(f"{_TAG}map", _Loader.construct_yaml_map)
-_Loader.add_constructor(None, _Loader.construct_undefined)
 
 
 def _parse(text: str, where: str) -> Any:
-    """The value of one YAML document; raises InputError naming `where`."""
+    """Parse one YAML document; raises InputError that names `where`."""
     stream = io.StringIO(text)
     stream.name = where
     try:
@@ -127,11 +128,11 @@ def _parse(text: str, where: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in the file `path`, laid over the file that its `include:` names, if any.
+    """Read the mapping in the file `path`, merged over the file that its `include:` names.
 
-    The paths of `include` and `select` are relative to the file in which they stand; those of
-    `select` come out absolute. Raises InputError if a file cannot be read, is not YAML, holds no
-    mapping, gives a key twice or includes itself, or is larger or deeper than any that is meant.
+    Paths of `include` and `select` are relative to the file in which they stand; those of `select`
+    are returned absolute. Raises InputError if a file cannot be read, is not YAML, holds no
+    mapping, gives a key twice or includes itself, or is too large or too deep.
     """
     path = Path(path)
     chain: dict[str, dict[str, Any]] = {}
@@ -157,7 +158,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The mapping in one file, `include` still in it."""
+    """Read the mapping in one file, its `include` unresolved."""
     try:
         text = read_input(path, LARGEST_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -169,7 +170,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rooted(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The references of the method blocks made absolute."""
+    """Make the paths of `select` in the method blocks absolute."""
     methods = raw.get("methods")
     if not isinstance(methods, dict):
         return raw
@@ -193,8 +194,8 @@ def _root(block: Any, folder: Path) -> Any:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value is `{select: FILE}`: chosen by the experiment in that file."""
-    # A mapping below `select` is a block of that name.
+    """Whether a value is `{select: FILE}`."""
+    # If `select` is a mapping, it is a block of that name.
     return (
         isinstance(value, Mapping)
         and "select" in value
@@ -203,24 +204,36 @@ def is_reference(value: Any) -> bool:
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the fields of `change`; mappings are merged key by key, all else is replaced.
+    """Merge `change` over `base`: mappings key by key; any other value is replaced.
 
-    A reference is one value: it replaces, and is replaced, as a whole.
+    A `{select: FILE}` is one value, not a mapping.
+
+    >>> merge({"train": {"max_steps": 9, "patience": 3}}, {"train": {"max_steps": 5}})
+    {'train': {'max_steps': 5, 'patience': 3}}
     """
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        both = both and not is_reference(old) and not is_reference(value)
-        merged[key] = merge(old, value) if both else value
+        if _is_block(old) and _is_block(value):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
     return merged
+
+
+def _is_block(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and not is_reference(value)
 
 
 def set_key(raw: dict[str, Any], assignment: str) -> None:
     """Apply `a.b.c=value`, the value read as YAML, to nested mappings, in place.
 
-    Raises InputError if the assignment has no `=`, or if it leads through something that is not a
-    mapping.
+    Raises InputError if there is no `=`, or if the key leads through a value that is no mapping.
+
+    >>> raw = {"seeds": [0]}
+    >>> set_key(raw, "train.learning_rate=3e-4")
+    >>> raw
+    {'seeds': [0], 'train': {'learning_rate': 0.0003}}
     """
     key, equals, text = assignment.partition("=")
     parts = key.strip().split(".")

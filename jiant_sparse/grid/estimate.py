@@ -1,235 +1,229 @@
-"""What the cells still to run will take, by what cells that ran before took.
+"""Time and disk that cells still take, estimated from the records of cells that are done.
 
-A cell is measured by the records nearest to it: of the same task and method, else of the same
-method, else of any (time only), with the same model on the same kind of device. Each of them says
+Each record with the same model on the same kind of device predicts for a cell
 
     train seconds      x steps ratio x examples-per-step ratio
-    + eval seconds     x evaluations ratio, the final one counted as one
+    + eval seconds     x evaluations ratio, the final evaluation included
     + select seconds
 
-and the median counts, plus what a run takes beside these (loading: the least of all records, for
-a run that was stopped and went on has the pause in it, and most may have been).
-Of a cell that has begun, what lies behind it is left out. Bytes are those of the delta: the head's
-stay, the others go with the density.
+The median prediction of the nearest records counts, plus the time that a run spends on nothing of
+this, such as loading: the least of all records, because a run that was interrupted has the pause in
+it. The bytes are those of the delta: the head's stay, the others are proportional to the density.
 """
 
-import datetime
 import json
 import statistics
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.grid import status
-from jiant_sparse.grid.times import counted, together
+from jiant_sparse.grid.time_left import NEAR, Nearest, Part, TimeLeft, measured_seconds, together
 from jiant_sparse.host import container, device
 from jiant_sparse.host.job import Job
+from jiant_sparse.layout import checkpoint_step
 from jiant_sparse.schema import record
 from jiant_sparse.schema.cell import Train
 from jiant_sparse.schema.record import Record
-from jiant_sparse.units import duration
+from jiant_sparse.units import duration, size
 
 BYTES_PER_WEIGHT = 4
-# How near a record is, in words.
-NEAR = ("of the same task and method", "of the same method", "of other methods")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: wall-clock with so many workers. bytes: of the deltas. None = not measured.
+    """Time of cells, and bytes of their deltas (None = not measured); sized: cells that have any.
 
-    cells: to be run. timed, sized: how many of them the two figures cover. bounded: how many are
-    counted to their last step, though early stopping may end them sooner. basis: what the time
-    rests on.
+    cells: all that are to be run.
     """
 
-    seconds: float | None
+    time: TimeLeft
     bytes: int | None
     cells: int
-    timed: int
     sized: int
-    bounded: int
-    basis: str
 
 
 def estimate(jobs: Sequence[Job], output_dir: Path, workers: int) -> Estimate:
-    """What `jobs` will take, `workers` at a time, by the good records below `output_dir`."""
+    """Estimate `jobs`, `workers` at a time, by the good records below `output_dir`."""
     return Past(output_dir).estimate(jobs, workers)
 
 
-def describe(estimate: Estimate) -> str:
-    """Two lines for people, or one if there is nothing to run."""
-    if not estimate.cells:
-        return "nothing to run"
-    time, size = brief(estimate), "not measured"
-    if estimate.seconds is not None:
-        time += f" ({estimate.basis}"
-        if estimate.bounded:
-            time += f"; {_cells(estimate.bounded)} to the last step, early stopping may end sooner"
-        time += ")"
-    if estimate.bytes is not None:
-        size = f"about {_amount(estimate.bytes)} of deltas" + _part(estimate.sized, estimate.cells)
-    return f"time: {time}\ndisk: {size}"
-
-
-def brief(estimate: Estimate) -> str:
-    """The time alone, and how many of the cells it covers if not all."""
-    if estimate.seconds is None:
-        return "not measured"
-    bound = "at most" if estimate.bounded else "about"
-    return f"{bound} {duration(estimate.seconds)}" + _part(estimate.timed, estimate.cells)
-
-
 class Past:
-    """Good records, by all that a job may look for them by."""
+    """Good records, by all keys that a job may look for them by."""
 
     def __init__(self, output_dir: Path) -> None:
-        self.found: dict[str, list[Record]] = {}
+        self._records: Nearest[Record] = Nearest()
         for path in sorted(output_dir.rglob(record.FILE_NAME)):
             try:
                 found = record.read(path)
             except InputError:
-                continue  # `states` names it, if its cell is asked for
+                continue  # `plan.states` names it if its cell is asked for
             self.add(found)
 
     def add(self, found: Record) -> None:
-        """Learn from one more record, unless it measured nothing."""
+        """Add a record, unless it measured nothing."""
         if found.status != "ok" or not found.steps or found.cost.train_seconds is None:
             return
         model, settings = found.inputs.get("model"), found.settings
-        keys = _time_keys(model, found.provenance.device != "cpu", settings)
-        keys += _step_keys(settings)
+        keys = [*_time_keys(model, found.provenance.device != "cpu", settings).values()]
+        keys += _step_keys(settings).values()
         if found.cost.delta_bytes is not None and found.params is not None:
-            keys += _byte_keys(model, settings)
-        for key in keys:
-            self.found.setdefault(key, []).append(found)
+            keys += _byte_keys(model, settings).values()
+        self._records.add(keys, found)
 
     def estimate(
         self, jobs: Sequence[Job], workers: int, begun: Mapping[Path, int] = MappingProxyType({})
     ) -> Estimate:
-        """What is left of `jobs`, `workers` at a time.
+        """Estimate what is left of `jobs`, `workers` at a time.
 
-        begun: steps done by directory of a job, where more are done than its checkpoint has.
+        begun: steps done by a job's directory, where they are more than its checkpoint has.
         """
-        times, sizes, bounded = [], [], 0
-        basis: Counter[str] = Counter()
+        parts, sizes = [], []
         for job in jobs:
-            done = begun.get(job.directory) or status.checkpoint_step(job.directory) or 0
-            steps, bound = self.steps(job, done)
-            near, seconds = self.seconds(job, steps, done)
-            size = self.bytes(job)
-            sizes += [] if size is None else [size]
-            if seconds is not None:
-                times.append(seconds)
-                basis[near] += 1
-                bounded += bound
-        return Estimate(
-            seconds=together(times, workers) if times else None,
-            bytes=round(sum(sizes)) if sizes else None,
-            cells=len(jobs),
-            timed=len(times),
-            sized=len(sizes),
-            bounded=bounded,
-            basis=", ".join(f"{_cells(n)} by records {near}" for near, n in basis.items()),
-        )
+            done = begun.get(job.directory) or checkpoint_step(job.directory) or 0
+            parts.append(self._time(job, done))
+            settings = job.cell.settings
+            _, near = self._records.find(_byte_keys(job.source.sha256, settings))
+            if near:
+                sizes.append(statistics.median(_delta_bytes(found, settings) for found in near))
+        total = round(sum(sizes)) if sizes else None
+        return Estimate(together(parts, workers), total, cells=len(jobs), sized=len(sizes))
 
-    def _nearest(self, keys: Sequence[str]) -> tuple[int, list[Record]]:
-        """Which of the keys is the first that has records, and these."""
-        for number, key in enumerate(keys):
-            if key in self.found:
-                return number, self.found[key]
-        return len(keys), []
-
-    def steps(self, job: Job, done: int) -> tuple[float, bool]:
-        """Steps that the job will run in all; whether that is a bound for want of a record.
-
-        done: steps that it has run. A record of fewer says nothing of where it will end.
-        """
+    def _time(self, job: Job, done: int) -> Part:
+        """Estimate what is left of a job after `done` steps."""
         train = job.cell.train
-        total = container.total_steps(train, job.data.examples["train"])
-        _, alike = self._nearest(_step_keys(job.cell.settings))
-        ends = [found.steps if found.stopped_by == "patience" else total for found in alike]
-        further = [end for end in ends if end > done]
-        if further:
-            return min(statistics.median(further), total), False
-        counts = job.cell.make_method().scores_at
-        return total, container.first_stop(train, total, counts) is not None
-
-    def seconds(self, job: Job, steps: float, done: int) -> tuple[str, float | None]:
-        """How near the nearest records are, and what they say of the steps after `done`.
-
-        None without any.
-        """
         on_cuda = device.pick(job.cell.setup.device).type == "cuda"
         keys = _time_keys(job.source.sha256, on_cuda, job.cell.settings)
-        number, near = self._nearest(keys)
-        if not near:
-            return "", None
-        own = statistics.median(_scaled(found, job.cell.train, steps, done) for found in near)
-        return NEAR[number], own + min(map(_rest, self.found[keys[-1]]))
+        near, records = self._records.find(keys)
+        if not records:
+            return Part()
+        steps, bounded = self._steps(job, done)
+        last = round(steps)
+        scored = container.evaluations(train, last)
+        evaluations = sum(1 for step in scored if step > done) + (
+            last not in scored and last > done
+        )
+        own = statistics.median(
+            _scaled(found, train, steps - done, evaluations + 1, selects=not done)
+            for found in records
+        )
+        # The farthest key has every record of this model and device.
+        _, every = self._records.find({"": [*keys.values()][-1]})
+        return Part(near, own + min(map(_overhead, every)), bounded)
 
-    def bytes(self, job: Job) -> float | None:
-        """Of the job's delta."""
-        settings = job.cell.settings
-        _, near = self._nearest(_byte_keys(job.source.sha256, settings))
-        return statistics.median(_sized(found, settings) for found in near) if near else None
+    def _steps(self, job: Job, done: int) -> tuple[float, bool]:
+        """Estimate the steps of the whole run; and whether they are only an upper bound.
+
+        A record of at most `done` steps does not tell where this run will end.
+        """
+        total = total_steps(job)
+        _, alike = self._records.find(_step_keys(job.cell.settings))
+        ends = [found.steps if found.stopped_by == "patience" else total for found in alike]
+        further = [end for end in ends if end is not None and end > done]
+        if further:
+            return min(statistics.median(further), total), False
+        return total, first_stop(job) is not None
 
 
-def _time_keys(model: str | None, on_cuda: bool, settings: Mapping[str, Any]) -> list[str]:
+def total_steps(job: Job) -> int:
+    """Optimizer steps of the whole run."""
+    return container.total_steps(job.cell.train, job.data.examples["train"])
+
+
+def first_stop(job: Job) -> int | None:
+    """The first step after which early stopping can end the run; None if it cannot."""
+    method = job.cell.make_method()
+    return container.first_stop(job.cell.train, total_steps(job), method.scores_at)
+
+
+def describe(estimate: Estimate) -> str:
+    """Put time and disk into one line each, or into one line if there is nothing to run."""
+    if not estimate.cells:
+        return "nothing to run"
+    left, text, disk = estimate.time, brief(estimate), "not measured"
+    if left.seconds is not None:
+        basis = ", ".join(
+            f"{_cells(count)} by records of {near}" for near, count in left.basis.items()
+        )
+        text += f" ({basis}"
+        if left.bounded:
+            text += f"; {_cells(left.bounded)} to the last step, early stopping may end sooner"
+        text += ")"
+    if estimate.bytes is not None:
+        part = _part(estimate.sized, estimate.cells)
+        disk = f"about {size(estimate.bytes)} of deltas{part}"
+    return f"time: {text}\ndisk: {disk}"
+
+
+def brief(estimate: Estimate) -> str:
+    """Put the time alone into words, and how many cells it covers if not all."""
+    left = estimate.time
+    if left.seconds is None:
+        return "not measured"
+    bound = "at most" if left.bounded else "about"
+    part = _part(estimate.cells - left.unmeasured, estimate.cells)
+    return f"{bound} {duration(left.seconds)}{part}"
+
+
+def _time_keys(
+    model: str | None, on_cuda: bool, settings: Mapping[str, Any]
+) -> dict[str, Hashable]:
     like, method = settings["task"]["like"], settings["method"]["name"]
-    tiers = ([like, method], [method], [])
-    return [_key("time", model, on_cuda, *tier) for tier in tiers]
+    tiers = {NEAR[0]: [like, method], NEAR[1]: [method], NEAR[3]: []}
+    return {near: _key("time", model, on_cuda, *tier) for near, tier in tiers.items()}
 
 
-def _step_keys(settings: Mapping[str, Any]) -> list[str]:
-    """Runs of the same training: of the same task and method, or of any."""
+def _step_keys(settings: Mapping[str, Any]) -> dict[str, Hashable]:
+    """Keys of runs with the same training: of the same task and method, else of any."""
     like, method, train = settings["task"]["like"], settings["method"]["name"], settings["train"]
-    return [_key("steps", train, like, method), _key("steps", train)]
+    return {NEAR[0]: _key("steps", train, like, method), NEAR[3]: _key("steps", train)}
 
 
-def _byte_keys(model: str | None, settings: Mapping[str, Any]) -> list[str]:
+def _byte_keys(model: str | None, settings: Mapping[str, Any]) -> dict[str, Hashable]:
+    """Keys of deltas: of the same task and method fields, of the same fields, of the same method.
+
+    Another method's delta says nothing.
+    """
     like, method = settings["task"]["like"], settings["method"]
-    tiers = ([like, method], [method], [method["name"]])
-    return [_key("bytes", model, *tier) for tier in tiers]
+    tiers = {NEAR[0]: [like, method], NEAR[1]: [method], "other fields": [method["name"]]}
+    return {near: _key("bytes", model, *tier) for near, tier in tiers.items()}
 
 
 def _key(*parts: Any) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
-def _scaled(found: Record, train: Train, steps: float, done: int) -> float:
-    """Seconds of training, evaluating and selecting, were it this training after `done` steps."""
-    old = found.settings["train"]
-    cost = found.cost
+def _scaled(found: Record, train: Train, steps: float, evaluations: int, *, selects: bool) -> float:
+    """Seconds that `steps` steps and `evaluations` evaluations of this training take, by a record.
+
+    evaluations: the final one included. selects: whether the selection of weights is still to come.
+    """
+    old, cost = found.settings["train"], found.cost
     ratio = train.batch_size * train.gradient_accumulation
     ratio /= old["batch_size"] * old["gradient_accumulation"]
-    last = round(steps)
-    scored = container.evaluations(train, last)
-    due = sum(1 for step in scored if step > done) + (last not in scored and last > done)
     return (
-        cost.train_seconds * ratio * (steps - done) / found.steps
-        + (cost.eval_seconds or 0.0) * (due + 1) / (len(found.history) + 1)
-        + (0.0 if done else cost.select_seconds or 0.0)
+        (cost.train_seconds or 0.0) * ratio * steps / (found.steps or 1)
+        + (cost.eval_seconds or 0.0) * evaluations / (len(found.history) + 1)
+        + ((cost.select_seconds or 0.0) if selects else 0.0)
     )
 
 
-def _rest(found: Record) -> float:
+def _overhead(found: Record) -> float:
     """Wall-clock seconds from a run's first start to its end that are not in its cost."""
-    started, finished = (
-        datetime.datetime.fromisoformat(text)
-        for text in (found.provenance.started, found.provenance.finished)
-    )
-    return max(0.0, (finished - started).total_seconds() - (counted(found.cost) or 0.0))
+    started = datetime.fromisoformat(found.provenance.started)
+    finished = datetime.fromisoformat(found.provenance.finished)
+    return max(0.0, (finished - started).total_seconds() - (measured_seconds(found) or 0.0))
 
 
-def _sized(found: Record, settings: Mapping[str, Any]) -> float:
-    old, new = (s["method"].get("density") for s in (found.settings, settings))
-    head = min(BYTES_PER_WEIGHT * found.params.head, found.cost.delta_bytes)
-    return head + (found.cost.delta_bytes - head) * (new / old if old and new else 1)
+def _delta_bytes(found: Record, settings: Mapping[str, Any]) -> float:
+    """Bytes of a delta with these settings, by the record of another."""
+    whole, head_weights = found.cost.delta_bytes or 0, found.params.head if found.params else 0
+    old, new = (each["method"].get("density") for each in (found.settings, settings))
+    head = min(BYTES_PER_WEIGHT * head_weights, whole)
+    return head + (whole - head) * (new / old if old and new else 1)
 
 
 def _cells(count: int) -> str:
@@ -238,13 +232,3 @@ def _cells(count: int) -> str:
 
 def _part(covered: int, cells: int) -> str:
     return "" if covered == cells else f" for {covered} of {cells} cells, the others not measured"
-
-
-def _amount(size: float) -> str:
-    if size < 1000:
-        return f"{size:.0f} bytes"
-    for unit in ("kB", "MB"):
-        size /= 1000
-        if size < 1000:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:.1f} GB"

@@ -1,7 +1,7 @@
-"""Runs the cells of a benchmark until every one has ended; a failed one does not stop the others.
+"""Runs the cells of a benchmark until all have ended; a failed cell does not stop the grid.
 
-A cell that another process has is left to it, and looked at again every few seconds: it has ended
-when the other's record is there, and is ours to run when the other has let go of it.
+A cell that another process runs is looked at again every few seconds. It has ended when its record
+is there; if its lock is free and there is no record, it is run here.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from jiant_sparse.host.job import Job
 from jiant_sparse.schema.record import Record
 
 LOOK_SECONDS = 3.0
-"""Between two looks at the cells that others have."""
+"""Between two looks at the cells that other processes run."""
 TRIES = 20
-"""Times that a cell is begun. More often means that whoever has it is gone again and again."""
+"""Times that a cell is submitted before it fails: its owners vanish again and again."""
 
 Notify = Callable[[Job, Record], None]
 Wait = Callable[[Job, str], None]
@@ -34,12 +34,13 @@ def run(
     retry: bool = False,
     waiting: Wait = lambda job, owner: None,
 ) -> None:
-    """Run the jobs, those that have failed before only with `retry`, until all have ended.
+    """Run the jobs until all have ended; those with a failed record only with `retry`.
 
-    `notify(job, record)` is called from this thread as cells end, here or in another process, and
-    `waiting(job, owner)` once for each that another process has. On KeyboardInterrupt the running
-    cells are stopped, with a checkpoint each, the ones that ended meanwhile are told, and it goes
-    up; a second one stops the waiting for them. A cell whose telling was interrupted is told again.
+    `notify(job, record)` is called from this thread when a cell ends, here or in another process,
+    and `waiting(job, owner)` once for each cell that another process runs. KeyboardInterrupt stops
+    the running cells, which write a checkpoint each, notifies of the cells that ended meanwhile,
+    and is raised again; a second one ends the wait. If a call of `notify` is interrupted, it is
+    repeated.
     """
     grid = _Grid(executor, notify, waiting)
     cells = [_Cell(job, _failed_before(job) if retry else None) for job in jobs]
@@ -55,10 +56,10 @@ def run(
 
 @dataclass(eq=False)
 class _Cell:
-    """A job on its way.
+    """A job that has not ended.
 
-    retry: the failed record that it shall replace. tries: times it was begun. told: whether its
-    owner was told. death: what killed its worker, if that is still to be recorded.
+    retry: the failed record to replace. tries: times it was submitted. told: whether `waiting` was
+    called for it. death: why its worker died, if no record says so yet.
     """
 
     job: Job
@@ -87,7 +88,7 @@ class _Grid:
                 timeout = LOOK_SECONDS if self.held else None
                 for future in wait(self.running, timeout, FIRST_COMPLETED).done:
                     self.take(future)
-                    # Only now: one whose telling is interrupted is told again.
+                    # Not before: an interrupted notification is repeated.
                     del self.running[future]
             else:
                 time.sleep(LOOK_SECONDS)
@@ -96,14 +97,14 @@ class _Grid:
                 looked = time.monotonic()
 
     def take(self, future: "Future[Outcome]") -> None:
-        """The outcome of a cell that was begun."""
+        """Handle the end of a submitted cell."""
         cell = self.running[future]
         try:
             outcome = future.result()
         except Died as died:
             self.bury(cell, str(died))
         except Exception as error:
-            self.bury(cell, work.told(error))
+            self.bury(cell, work.reason(error))
         else:
             self.sort(cell, outcome)
 
@@ -111,7 +112,7 @@ class _Grid:
         if isinstance(outcome, Record):
             self.notify(cell.job, outcome)
             return
-        # Stopped, and not by us: a node that is drained, say. It goes on from its checkpoint.
+        # A halted cell was not stopped by us: its node is drained, say. It will be resumed.
         self.held.append(cell)
         if isinstance(outcome, Waiting) and not cell.told:
             cell.told = True
@@ -123,26 +124,27 @@ class _Grid:
         self.sort(cell, outcome)
 
     def look(self) -> None:
-        """Begin the cells that nobody has any more; one that is done by now ends at once."""
+        """Submit the cells whose lock is free; a cell that is done by now ends at once."""
         held, self.held = self.held, []
         for cell in held:
-            with contextlib.suppress(OSError):  # what is wrong shows when the cell is begun
+            with contextlib.suppress(OSError):  # the worker meets the error again and records it
                 if lock_file.holder(cell.job.directory) is not None:
                     self.held.append(cell)
                     continue
             if cell.tries >= TRIES:
-                cell.death = f"begun {TRIES} times, and whoever had it was gone each time"
+                cell.death = f"begun {TRIES} times, and its owner was gone each time"
             if cell.death is not None:
                 self.bury(cell, cell.death)
             else:
                 self.submit(cell)
 
     def tell_ended(self) -> None:
-        """Tell the cells that ended while the executor was stopped."""
+        """Notify of the cells that ended while the executor was stopped."""
         for future, cell in self.running.items():
-            ended = future.done() and not future.cancelled() and future.exception() is None
-            if ended and isinstance(future.result(), Record):
-                self.notify(cell.job, future.result())
+            if future.done() and not future.cancelled() and future.exception() is None:
+                outcome = future.result()
+                if isinstance(outcome, Record):
+                    self.notify(cell.job, outcome)
 
 
 def _failed_before(job: Job) -> Record | None:

@@ -1,4 +1,4 @@
-"""Lock files: what they say, who wrote them, and which of them are free."""
+"""Lock files: what they say, who wrote them, and who holds the lock of a directory. No torch."""
 
 import errno
 import os
@@ -8,52 +8,45 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
+
+from jiant_sparse.schema.control import Progress
+from jiant_sparse.schema.document import Part
 
 STALE_SECONDS = 120.0
-# A file is written right after it is made. One that stays empty is of a process that was killed
-# between the two; one that was only slow looks again after writing, and finds whoever came.
+"""Age of the last heartbeat after which another process may take over."""
 EMPTY_SECONDS = 5.0
+"""The same for an empty file: its owner writes at once, or was killed before it could."""
 LARGEST_BYTES = 100_000
-"""Of a lock file; what is longer cannot be read."""
+"""Of a lock file; a longer one is unreadable."""
 _NAME = re.compile(r"lock-([0-9]{6,18})\.json")
-_Step = Annotated[int, Field(ge=0, lt=2**63)]
+_ENDED = -1
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class Owner(Part):
+    """A process that holds, or has held, a lock.
 
-
-class Owner(_Part):
-    """A process. space: where its pid means it; None if that cannot be told. token: of one lock."""
+    pid_namespace: boot id and PID namespace in which `pid` is valid; None = unknown. started:
+    clock ticks from boot to the start of the process. token: drawn anew for each lock.
+    """
 
     host: str
     pid: int = Field(gt=0, lt=2**31)
-    space: str | None
-    started: int | None = Field(description="clock ticks from the host's boot to its start")
+    pid_namespace: str | None = Field(validation_alias=AliasChoices("pid_namespace", "space"))
+    started: int | None
     token: str
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
 
 
-class Progress(_Part):
-    """Where the owner's run is, as it said with its last heartbeat."""
-
-    phase: str
-    step: _Step
-    steps: _Step | None
-    score: float | None
-
-
-class Content(_Part):
-    """What a lock file says. released: its owner let it go."""
+class Content(Part):
+    """What a lock file says. released: its owner has released the lock."""
 
     owner: Owner
     since: datetime
@@ -62,39 +55,34 @@ class Content(_Part):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A lock file. content: None if it cannot be read. modified: the last heartbeat.
-
-    patience: seconds from that on which it is respected.
-    """
+class Holder:
+    """Who holds a lock. content: None if the file is unreadable, or empty because it is new."""
 
     path: Path
     content: Content | None
-    modified: float
-    patience: float
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a lock. The file of one who is just creating it says nothing yet: `owner` is None.
-
-    age_seconds: of the last heartbeat.
-    """
-
-    path: Path
-    owner: Owner | None
-    since: datetime | None
-    progress: Progress | None
     age_seconds: float
 
+    @property
+    def owner(self) -> Owner | None:
+        return self.content.owner if self.content else None
+
+    @property
+    def progress(self) -> Progress | None:
+        """The progress of the owner's run at its last heartbeat."""
+        return self.content.progress if self.content else None
+
     def __str__(self) -> str:
-        who = str(self.owner) if self.owner else f"an owner whose {self.path.name} is unreadable"
-        since = f"since {self.since:%Y-%m-%d %H:%M:%S} UTC, " if self.since else ""
-        return f"{who} ({since}last heartbeat {self.age_seconds:.0f} s ago)"
+        beat = f"last heartbeat {self.age_seconds:.0f} s ago"
+        if self.content is None:
+            return f"an owner whose {self.path.name} is unreadable ({beat})"
+        return f"{self.owner} (since {self.content.since:%Y-%m-%d %H:%M:%S} UTC, {beat})"
 
 
 def holder(directory: Path) -> Holder | None:
-    """Who holds the lock of `directory`, or None. Where no file can be made, by the local clock."""
+    """Return who holds the lock of `directory`; None if it is free.
+
+    Ages are by the file system's clock, or by the local one where no file can be created.
+    """
 
     def clock() -> float:
         try:
@@ -107,7 +95,7 @@ def holder(directory: Path) -> Holder | None:
 
 
 def files(directory: Path) -> dict[int, Path]:
-    """The lock files of `directory` by generation."""
+    """Return the lock files of `directory` by generation."""
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
@@ -116,14 +104,45 @@ def files(directory: Path) -> dict[int, Path]:
     return {int(match[1]): directory / match[0] for match in matches}
 
 
+def holders(paths: Mapping[int, Path], clock: Callable[[], float]) -> list[Holder]:
+    """Return who holds the locks in these files, the highest generation first."""
+    seen = [read(paths[generation]) for generation in sorted(paths, reverse=True)]
+    held = [found for found in seen if found and not found.is_given_up()]
+    at = clock() if held else 0.0
+    return [
+        Holder(found.path, found.content, at - found.modified)
+        for found in held
+        if at - found.modified <= found.patience
+    ]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A lock file as it was read.
+
+    content: None if it is unreadable. modified: time of the last heartbeat. patience: seconds
+    after it for which the lock is respected.
+    """
+
+    path: Path
+    content: Content | None
+    modified: float
+    patience: float
+
+    def is_given_up(self) -> bool:
+        """Whether the lock is free, however young its heartbeat is."""
+        found = self.content
+        return found is not None and (found.released or _has_ended(found.owner))
+
+
 def read(path: Path) -> Seen | None:
-    """The file as it is, or None if there is none."""
+    """Read a lock file; None if there is none. Only a regular file is readable."""
     try:
-        # Opening, unlike asking by name, makes a network file system's client ask the server.
+        # Opening the file, unlike stat, makes a network file system's client ask the server.
         with open(path, "rb", opener=_without_waiting) as stream:
             about = os.fstat(stream.fileno())
-            regular, modified = stat.S_ISREG(about.st_mode), about.st_mtime
-            data = stream.read(LARGEST_BYTES) if regular else b"unknown"
+            modified = about.st_mtime
+            data = stream.read(LARGEST_BYTES) if stat.S_ISREG(about.st_mode) else b"unknown"
     except PermissionError:
         data, modified = b"unknown", path.stat().st_mtime
     except OSError as error:
@@ -137,33 +156,30 @@ def read(path: Path) -> Seen | None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    # A pipe would be waited for.
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would block
 
 
-def holders(paths: dict[int, Path], clock: Callable[[], float]) -> list[Holder]:
-    """Those of the files that are not free, the highest generation first."""
-    seen = [read(paths[generation]) for generation in sorted(paths, reverse=True)]
-    held = [found for found in seen if found and not _given_up(found.content)]
-    at = clock() if held else 0.0
-    return [_holder(found, at) for found in held if at - found.modified <= found.patience]
+def now(directory: Path) -> float:
+    """Return the time by the clock of the directory's file system: the clocks of hosts differ."""
+    with tempfile.TemporaryFile(dir=directory, prefix=".lock-clock.") as probe:
+        return os.fstat(probe.fileno()).st_mtime
 
 
-def _holder(found: Seen, at: float) -> Holder:
-    content, age = found.content, at - found.modified
-    if content is None:
-        return Holder(found.path, None, None, None, age)
-    return Holder(found.path, content.owner, content.since, content.progress, age)
+def this_process() -> Owner:
+    """Return this process as an owner, with a new token."""
+    started = _started(os.getpid())
+    return Owner(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        pid_namespace=None if started is None else _pid_namespace(),
+        started=started,
+        token=secrets.token_hex(8),
+    )
 
 
-def _given_up(content: Content | None) -> bool:
-    """Whether a lock is free however young its heartbeat is."""
-    return content is not None and (content.released or _gone(content.owner))
-
-
-def _gone(owner: Owner) -> bool:
-    """Whether the owner's process is known to have ended. Those of other spaces are not known."""
-    if owner.space is None or owner.space != _space():
+def _has_ended(owner: Owner) -> bool:
+    """Whether the owner's process is known to have ended; never in another PID namespace."""
+    if owner.pid_namespace is None or owner.pid_namespace != _pid_namespace():
         return False
     try:
         os.kill(owner.pid, 0)
@@ -171,46 +187,29 @@ def _gone(owner: Owner) -> bool:
         return True
     except PermissionError:
         pass  # another user's process
-    found = _process(owner.pid)
-    # Processes of other users may be hidden: then the heartbeat decides.
-    return found is not None and (found.ended or found.started != owner.started)
+    started = _started(owner.pid)
+    # /proc may hide processes of other users: then the heartbeat decides.
+    return started is not None and started != owner.started
 
 
-def this_process() -> Owner:
-    """This process as an owner, with a new token."""
-    found = _process(os.getpid())
-    return Owner(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        space=_space() if found else None,
-        started=found and found.started,
-        token=secrets.token_hex(8),
-    )
+def _started(pid: int) -> int | None:
+    """Clock ticks from boot to the start of a process; _ENDED if no thread of it runs any more.
 
-
-@dataclass(frozen=True)
-class _Process:
-    """ended: nothing of it runs any more, though nobody may have asked for its exit code yet."""
-
-    ended: bool
-    started: int
-
-
-def _process(pid: int) -> _Process | None:
-    """What Linux says of a process; None if it is not seen."""
+    None outside Linux, or if /proc does not show the process.
+    """
     try:
         # The name of the program, in brackets, can hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    # The main thread of a killed process can be a zombie while another still ends its last write.
-    return _Process(ended=fields[0] in "ZX" and int(fields[17]) <= 1, started=int(fields[19]))
+    # The main thread of a killed process can be a zombie while another one still ends its write.
+    return _ENDED if fields[0] in "ZX" and int(fields[17]) <= 1 else int(fields[19])
 
 
-def _space() -> str | None:
-    """Where this process's pid means it: this boot of this host, this namespace of pids.
+def _pid_namespace() -> str | None:
+    """This boot of this host and this PID namespace.
 
-    None where that cannot be told: outside Linux, or if /proc shows another namespace.
+    None where it is unknown: outside Linux, or if /proc shows another namespace.
     """
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
@@ -219,9 +218,3 @@ def _space() -> str | None:
         return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return None
-
-
-def now(directory: Path) -> float:
-    """The time by the clock of the directory's file system: the clocks of hosts differ."""
-    with tempfile.TemporaryFile(dir=directory, prefix=".lock-clock.") as probe:
-        return os.fstat(probe.fileno()).st_mtime

@@ -1,24 +1,25 @@
-"""What one cell is about to do, in lines for people, before it begins."""
+"""What one cell is about to do, described for people before it begins."""
 
 import math
 import sys
 
-from jiant_sparse.grid import status
+from jiant_sparse.grid.estimate import first_stop, total_steps
 from jiant_sparse.host import container, device, fit, model
 from jiant_sparse.host.job import Job
+from jiant_sparse.layout import checkpoint_step
 from jiant_sparse.schema.record import Record
 
 
 def outline(job: Job, found: Record | None) -> str:
-    """A line each for place, model, device, data, method, selection, weights, steps, rate, dev.
+    """Describe a cell: place, model, device, data, method, weights, steps, rate, dev; a line each.
 
     found: the cell's record. Raises InputError for a training too short for its method.
     """
     cell, setup, train = job.cell, job.cell.setup, job.cell.train
-    fit.check_scores(cell.method_name, cell.make_method(), train, steps(job))
+    fit.check_scores(cell.method_name, cell.make_method(), train, total_steps(job))
     fields = ", ".join(f"{name} {value}" for name, value in cell.method_fields.items())
-    warmup = container.warmup_steps(train, steps(job))
-    selection, weights = _chosen(job)
+    warmup = container.warmup_steps(train, total_steps(job))
+    selection, weights = _selection_and_weights(job)
     lines = {
         "cell": f"{job.directory}: {_state(job, found)}",
         "model": f"{setup.model}, pooling {setup.pooling}",
@@ -35,20 +36,10 @@ def outline(job: Job, found: Record | None) -> str:
     return "\n".join(f"{name}: {text}" for name, text in lines.items())
 
 
-def steps(job: Job) -> int:
-    """Optimiser steps of the whole run."""
-    return container.total_steps(job.cell.train, job.data.examples["train"])
-
-
-def first_stop(job: Job) -> int | None:
-    """The first step after which early stopping can end the run; None if it cannot."""
-    return container.first_stop(job.cell.train, steps(job), job.cell.make_method().scores_at)
-
-
 def _state(job: Job, found: Record | None) -> str:
     if found is not None and found.status == "ok":
         return "done before, nothing will run"
-    step = status.checkpoint_step(job.directory)
+    step = checkpoint_step(job.directory)
     if step is not None:
         return f"goes on from the checkpoint of step {step:,}"
     return "not run yet" if found is None else "failed before, runs again"
@@ -60,8 +51,8 @@ def _data(job: Job) -> str:
     return f"{setup.data_dir}, split {setup.split}: {job.cell.task.name} with {counts}"
 
 
-def _chosen(job: Job) -> tuple[str, str]:
-    """How the weights are chosen, and how many train."""
+def _selection_and_weights(job: Job) -> tuple[str, str]:
+    """How the method selects weights, and how many weights train."""
     cell, method = job.cell, job.cell.make_method()
     about = (sys.modules[type(method).__module__].__doc__ or "").splitlines()[0]
     head = "the task head is frozen" if cell.train.freeze_head else "the task head trains as well"
@@ -76,17 +67,17 @@ def _chosen(job: Job) -> tuple[str, str]:
             batches = min(batches or a_pass, a_pass)
         about += f" Before step 1 it takes the gradients of {batches:,} batches of {size}."
         if head_steps := counts.probed.get("head_steps"):
-            about += f" For these the task head trains {head_steps:,} steps."
+            about += f" For these gradients the task head trains {head_steps:,} steps."
     added = f" and {counts.added:,} added ones" if counts.added else ""
-    anew = ", other ones in each step" if method.moved_per_step is not None else ""
+    each = ", selected anew in each step" if method.moved_per_step is not None else ""
     return about, (
         f"tunes {counts.tuned:,} of the encoder's {counts.eligible:,}{added} "
-        f"({counts.percent:.4f} %){anew}; {head}"
+        f"({counts.percent:.4f} %){each}; {head}"
     )
 
 
 def _steps(job: Job) -> str:
-    train, total = job.cell.train, steps(job)
+    train, total = job.cell.train, total_steps(job)
     an_epoch = container.total_steps(
         train.model_copy(update={"max_steps": None, "max_epochs": 1}), job.data.examples["train"]
     )
@@ -103,7 +94,7 @@ def _dev(job: Job) -> str:
     text = f"scored every {train.eval_every:,} steps"
     counted = fit.first_score(job.cell.make_method())
     if counted > 1:
-        text += f", which counts from step {counted:,} on"
+        text += f", competing for the best checkpoint from step {counted:,}"
     if first is None:
         return f"{text}; no early stopping"
     return (

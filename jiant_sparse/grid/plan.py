@@ -1,10 +1,10 @@
-"""Which cells there are, whether their inputs are good, and which are done."""
+"""Plans a grid: its cells with checked inputs, and which of them are done."""
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jiant_sparse.config import evidence
 from jiant_sparse.config import load as config
@@ -16,15 +16,19 @@ from jiant_sparse.host.job import Job
 from jiant_sparse.schema import manifest, record
 from jiant_sparse.schema.cell import Benchmark, Cell
 from jiant_sparse.schema.manifest import Manifest, PlannedCell
-from jiant_sparse.schema.record import CellKey
+from jiant_sparse.schema.record import CellKey, Record
 
+State = Literal["ok", "failed", "missing"]
 _ONLY = ("task", "method", "seed")
 
 
 def parse_only(text: str | None) -> dict[str, list[str]]:
-    """`task=cb,task=rte,method=sam` as key -> values; none for None.
+    """Parse `task=cb,task=rte,method=sam` into values by key; None gives no keys.
 
-    Raises InputError for anything else, empty text included: it would stand for every cell.
+    Raises InputError for anything else, also for empty text, which would mean every cell.
+
+    >>> parse_only("task=cb,task=rte,method=sam")
+    {'task': ['cb', 'rte'], 'method': ['sam']}
     """
     only: dict[str, list[str]] = {}
     for part in () if text is None else text.split(","):
@@ -43,10 +47,10 @@ def plan(
     *,
     tensorboard: bool = False,
 ) -> list[Job]:
-    """The benchmark's cells, or those of `only`'s tasks, methods and seeds, their inputs checked.
+    """Return a job with checked inputs for each cell, or for those of `only`'s labels.
 
-    Writes nothing. Raises InputError with every problem of device, model and data, and of records
-    that choose values, before anything runs.
+    Writes nothing. Raises InputError with every problem of the device, the model, the data, and
+    the records from which hyper-parameters were selected.
     """
     compat.require_jiant()
     only = only or {}
@@ -75,9 +79,9 @@ def plan(
 
 
 def _prepare_all(
-    cells: Sequence[Cell], output_dir: Path
+    cells: Iterable[Cell], output_dir: Path
 ) -> tuple[dict[Any, TaskData], dict[str, None]]:
-    """Data by `_data_key`, and what is wrong with it, or with the device that is asked for."""
+    """Return the data by `_data_key`, and the problems of the data and of the devices."""
     prepared: dict[Any, TaskData] = {}
     problems: dict[str, None] = {}
     for cell in cells:
@@ -90,8 +94,8 @@ def _prepare_all(
     return prepared, problems
 
 
-def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None]:
-    """What keeps a method from being attached to the model, or the training from reaching it."""
+def _misfits(cells: Iterable[Cell], source: model.ModelSource) -> dict[str, None]:
+    """Return why methods cannot be attached to the model, or training would not reach them."""
     problems: dict[str, None] = {}
     attached = []
     for cell in cells:
@@ -103,7 +107,7 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
         try:
             if what not in attached:
                 attached.append(what)
-                # A method that needs the weights is attached to them in its cell, and fails there.
+                # A method that needs the weights is attached in its cell, and fails there.
                 with contextlib.suppress(fit.NeedsWeights):
                     encoder = model.empty_encoder(source.path)
                     counts = fit.count(cell.make_method(), encoder)
@@ -116,59 +120,73 @@ def _misfits(cells: Sequence[Cell], source: model.ModelSource) -> dict[str, None
     return problems
 
 
-def states(jobs: Sequence[Job]) -> list[str]:
-    """`missing`, `ok` or `failed` for each job: what its record says; raises as `records`."""
+def states(jobs: Iterable[Job]) -> list[State]:
+    """Return for each job what its record says; raises as `records`."""
     return ["missing" if found is None else found.status for found in records(jobs)]
 
 
-def records(jobs: Sequence[Job]) -> list[record.Record | None]:
-    """The record of each job, None if there is none.
+def records(jobs: Iterable[Job]) -> list[Record | None]:
+    """Return the record of each job; None if there is none.
 
-    Raises InputError naming every record that cannot be read, and for every record or checkpoint
-    made with other settings or from other data, what differs.
+    Raises InputError with every record that cannot be read, and with what differs for every record
+    or checkpoint that was made with other settings or from other data.
     """
-    found, problems = [], []
+    found: list[Record | None] = []
+    problems: list[str] = []
     for job in jobs:
-        path = job.directory / record.FILE_NAME
-        if path.exists():
-            try:
-                result = read_record(job)
-            except InputError as error:
-                problems += _advised(error, "remove it to run the cell again")
-                continue
-            if problem := record.lost_delta(job.directory, result):
-                problems.append(f"{problem}; put it back, or remove {path} to run the cell again")
-                continue
-            few = record.unscored(result, record.MOST_DROPPED)
-            if few and not job.cell.train.allow_dropped:
-                problems.append(
-                    f"{path}: {few} rows do not fit max_seq_length and were not scored; that "
-                    "counts only if train.allow_dropped is true"
-                )
-            found.append(result)
-            made_of = result.model_dump(include={"settings", "settings_hash", "inputs"})
-        else:
-            found.append(None)
-            path, made_of = job.directory / checkpoint.FOLDER, checkpoint.identity(job.directory)
-        difference = made_of and _difference(job, made_of)
-        if difference:
-            # A checkpoint is not to be removed while somebody goes on from it.
-            is_over = found[-1] is not None or lock_file.holder(job.directory) is None
-            remove = " or remove it" if is_over else ""
-            problems.append(f"{path}: {difference}; use another --output-dir{remove}")
+        try:
+            found.append(_own_record(job))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def _own_record(job: Job) -> Record | None:
+    path = job.directory / record.FILE_NAME
+    if not path.exists():
+        made_of = checkpoint.identity(job.directory)
+        if made_of and (difference := _difference(job, made_of)):
+            # A checkpoint is not to be removed while another process resumes it.
+            remove = " or remove it" if lock_file.holder(job.directory) is None else ""
+            raise InputError(
+                f"{job.directory / checkpoint.FOLDER}: {difference}; use another --output-dir"
+                f"{remove}"
+            )
+        return None
+    try:
+        found = read_record(job)
+    except InputError as error:
+        raise InputError(*_advised(error, "remove it to run the cell again")) from error
+    if problem := record.lost_delta(job.directory, found):
+        raise InputError(f"{problem}; put it back, or remove {path} to run the cell again")
+    problems = []
+    few = record.unscored(found, record.MOST_DROPPED)
+    if few and not job.cell.train.allow_dropped:
+        problems.append(
+            f"{path}: {few} rows do not fit max_seq_length and were not scored; that "
+            "counts only if train.allow_dropped is true"
+        )
+    made_of = found.model_dump(include={"settings", "settings_hash", "inputs"})
+    if difference := _difference(job, made_of):
+        problems.append(f"{path}: {difference}; use another --output-dir or remove it")
     if problems:
         raise InputError(*problems)
     return found
 
 
 def missing(jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
-    """The jobs that have no record yet, or a failed one with `retry_failed`; raises as `states`."""
+    """Return the jobs without a record, and with `retry_failed` the failed ones.
+
+    Raises as `records`.
+    """
     wanted = ("missing", "failed") if retry_failed else ("missing",)
     return [job for job, state in zip(jobs, states(jobs), strict=True) if state in wanted]
 
 
-def retriable(jobs: Sequence[Job]) -> int:
-    """How many of the jobs have failed by their own record, which `--retry-failed` replaces."""
+def retriable(jobs: Iterable[Job]) -> int:
+    """Count the jobs with a failed record of their own, which `--retry-failed` replaces."""
     count = 0
     for job in jobs:
         with contextlib.suppress(InputError):
@@ -176,20 +194,20 @@ def retriable(jobs: Sequence[Job]) -> int:
     return count
 
 
-def write_data(jobs: Sequence[Job], output_dir: Path) -> None:
-    """Write the data files that a split or a perturbation derives, those that are not there yet."""
+def write_data(jobs: Iterable[Job], output_dir: Path) -> None:
+    """Write the data files that a split or a perturbation derives, unless they exist."""
     for cell in {_data_key(job.cell): job.cell for job in jobs}.values():
         if cell.setup.split != "files" or cell.setup.drop_train:
             _prepare(cell, output_dir, write=True)
 
 
-def read_record(job: Job) -> record.Record:
-    """The job's record."""
+def read_record(job: Job) -> Record:
+    """Read the job's record."""
     return record.read(job.directory / record.FILE_NAME, job.cell.key)
 
 
 def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
-    """Write the plan of all cells, so that the report shows the missing ones; its directory.
+    """Write the plan of all cells, so that a report shows what is missing; its directory.
 
     Raises as `check_manifest`.
     """
@@ -205,10 +223,10 @@ def write_manifest(benchmark: Benchmark, output_dir: Path) -> Path:
 
 
 def check_manifest(benchmark: Benchmark, output_dir: Path) -> None:
-    """Raise InputError if the plan on disk has begun cells that the new one lacks.
+    """Raise InputError if cells of the plan on disk have begun and are not in the new plan.
 
-    Else they would be in no plan any more, and a report or a status could not say what is missing
-    beside them. Cells that were not begun come and go as the file is edited.
+    They would be in no plan any more, and neither a report nor `status` would mention them. Cells
+    that have not begun come and go as the file is edited.
     """
     directory = output_dir / benchmark.name
     path = directory / manifest.FILE_NAME
@@ -220,11 +238,8 @@ def check_manifest(benchmark: Benchmark, output_dir: Path) -> None:
         raise InputError(*_advised(error, "remove it, and it is written anew")) from error
     keys = (CellKey(benchmark=benchmark.name, **cell.model_dump()) for cell in listed)
     planned = set(benchmark.planned)
-    lost = [
-        key.directory(output_dir)
-        for key in keys
-        if key not in planned and _begun(key.directory(output_dir))
-    ]
+    gone = (key.directory(output_dir) for key in keys if key not in planned)
+    lost = [cell for cell in gone if _has_begun(cell)]
     if lost:
         raise InputError(
             f"{path}: lists {len(lost)} cells that were begun and are not in this plan, such as "
@@ -233,7 +248,7 @@ def check_manifest(benchmark: Benchmark, output_dir: Path) -> None:
         )
 
 
-def _begun(directory: Path) -> bool:
+def _has_begun(directory: Path) -> bool:
     return (
         (directory / record.FILE_NAME).exists()
         or checkpoint.exists(directory)
@@ -242,12 +257,13 @@ def _begun(directory: Path) -> bool:
 
 
 def _advised(error: InputError, advice: str) -> list[str]:
-    """The problems, of one file, with what to do about it at their end."""
+    """The problems of one file, with what to do about it at the end of the last."""
     *others, last = error.problems
     return [*others, f"{last}; {advice}"]
 
 
 def _prepare(cell: Cell, output_dir: Path, *, write: bool) -> TaskData:
+    assert cell.setup.split is not None, "binding gives each task its own"
     return prepare(
         cell.task,
         Path(cell.setup.data_dir),
@@ -261,15 +277,19 @@ def _prepare(cell: Cell, output_dir: Path, *, write: bool) -> TaskData:
 
 
 def _data_key(cell: Cell) -> tuple[Any, ...]:
-    """Cells of equal keys read the same files: a perturbation is drawn anew for each seed."""
+    """Cells of equal keys read the same files: each seed draws its own perturbation."""
     return (cell.task, cell.seed if cell.setup.drop_train else None)
 
 
 def _difference(job: Job, made_of: Mapping[str, Any]) -> str:
-    """What keeps a record or a checkpoint from being the job's own, or the empty string."""
+    """Why a record or a checkpoint is not the job's own; empty if it is."""
     if made_of["settings_hash"] != job.cell.settings_hash:
-        old, new = _flat(made_of["settings"]), _flat(job.cell.settings)
-        keys = sorted((old.keys() | new.keys()) - {"model"})  # its content counts, below
+        # As JSON, of which the hash is made: 1 is not 1.0, and null is not absent.
+        old, new = (
+            {key: json.dumps(value) for key, value in record.flatten(settings).items()}
+            for settings in (made_of["settings"], job.cell.settings)
+        )
+        keys = sorted((old.keys() | new.keys()) - {"model"})  # the model's content is an input
         pairs = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in keys}
         changes = [f"{key} was {was}, is {now}" for key, (was, now) in pairs.items() if was != now]
         return f"was made with other settings: {'; '.join(changes)}"
@@ -277,14 +297,3 @@ def _difference(job: Job, made_of: Mapping[str, Any]) -> str:
     if changed:
         return f"input changed since the cell ran: {', '.join(str(job.places[n]) for n in changed)}"
     return ""
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Dotted keys, and the JSON that the hash is of: 1 is not 1.0, and null is not absent."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value)
-    return flat

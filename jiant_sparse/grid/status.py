@@ -1,20 +1,15 @@
-"""Where the cells of a benchmark stand, by the files that they leave. Needs no torch.
+"""The state of a benchmark's cells, by the files that they leave. Changes none. No torch.
 
-Changes none of them. Beside a lock a temporary file is made for a moment, to read the file system's
-clock by which heartbeats age; where none can be made, the local clock counts.
-
-A cell with a good record is done. Else it is running if somebody holds its lock, whatever an
-earlier record says; else it has failed if its record says so, and waits if it has none.
+A cell with a good record is done. Otherwise it is running if its lock is held, whatever an earlier
+record says; otherwise it has failed if its record says so, and is waiting if it has no record.
+To read the file system's clock, by which heartbeats age, a temporary file is made for a moment.
 """
 
 import contextlib
 import logging
 import math
 import os
-import re
-import statistics
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,26 +18,22 @@ from pydantic import BaseModel, Field, ValidationError
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import lock_file
 from jiant_sparse.grid.lock_file import Holder
-from jiant_sparse.grid.times import counted, together
+from jiant_sparse.grid.time_left import TimeLeft, time_left
+from jiant_sparse.layout import LOG, checkpoint_step
 from jiant_sparse.schema import manifest, record
 from jiant_sparse.schema.manifest import Manifest, PlannedCell
 from jiant_sparse.schema.record import CellKey, Record
 
-NEAR = ("the same task and method", "the same method", "the same task", "other tasks and methods")
-"""How near a done cell is to one that is not, in words; the nearest ones count."""
-# As host.checkpoint and host.log write them, which cannot be imported here.
-CHECKPOINTS, LOG = "checkpoint", "log.jsonl"
-_CHECKPOINT = re.compile(r"step-([0-9]{1,18})\.[0-9a-f]+\.safetensors")
 _TAIL_BYTES = 4096
 _log = logging.getLogger("jiant_sparse")
 
 
 @dataclass(frozen=True)
 class Running:
-    """A cell that somebody holds; what the holder has not said yet is None.
+    """A cell whose lock is held. None = its owner has not said it yet.
 
-    step: of the run, or of the checkpoint that it is about to go on from. score: the best on dev,
-    a fraction. heartbeat_seconds: age of the last one.
+    step: of the run, or of the checkpoint that it resumes. score: the best on dev, a fraction.
+    heartbeat_seconds: age of the last heartbeat.
     """
 
     cell: str
@@ -56,7 +47,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failed:
-    """error: its first line."""
+    """A cell with a failed record. error: its first line."""
 
     cell: str
     error: str
@@ -64,31 +55,15 @@ class Failed:
 
 @dataclass(frozen=True)
 class Broken:
-    """A record, or a cell's directory, that is of no use; `path` is relative to the benchmark."""
+    """A record, or a cell's directory, that cannot be used; `path` is below the benchmark's."""
 
     path: str
     problem: str
 
 
 @dataclass(frozen=True)
-class TimeLeft:
-    """seconds: for the cells that wait or run and are measured; None = none is.
-
-    basis: how many of these by `NEAR`.
-    bounded: how many of them are counted with all their steps, though patience may end them.
-    unmeasured: how many have no done cell that says anything of them.
-    """
-
-    seconds: float | None
-    at_a_time: int
-    basis: dict[str, int]
-    bounded: int
-    unmeasured: int
-
-
-@dataclass(frozen=True)
 class Status:
-    """One benchmark. with_checkpoint: of those waiting. time_left: None = all cells have ended."""
+    """One benchmark. with_checkpoint: waiting cells that have one. time_left: None = all ended."""
 
     benchmark: str
     directory: str
@@ -104,19 +79,18 @@ class Status:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """step: of its checkpoint; None without one."""
+    """A cell that nobody runs. step: of its checkpoint; None without one."""
 
     step: int | None
 
 
-_Key = tuple[str | None, str | None]
 _State = Record | Running | Failed | Broken | _Waiting
 
 
 def look(directory: Path) -> list[Status]:
-    """The benchmark in `directory`, and all below it, by their manifests.
+    """Return the status of the benchmark in `directory`, or of all benchmarks below it.
 
-    Raises InputError if there is none, or if a manifest is broken.
+    Raises InputError if there is no manifest, or if one is broken.
     """
     if not os.path.isdir(directory):
         raise InputError(f"{directory}: is not a directory; expected <output> or one benchmark's")
@@ -131,7 +105,7 @@ def look(directory: Path) -> list[Status]:
 
 def _benchmarks(directory: Path) -> Iterator[tuple[Path, Manifest]]:
     def skipped(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # a folder of a running grid that is gone
+        if not isinstance(error, FileNotFoundError):  # a running grid has removed the folder
             _log.warning("%s: cannot be searched: %s", error.filename, error.strerror)
 
     for name, folders, files in os.walk(directory, onerror=skipped):
@@ -139,33 +113,39 @@ def _benchmarks(directory: Path) -> Iterator[tuple[Path, Manifest]]:
         if manifest.FILE_NAME in files:
             plan = Manifest.read(Path(name))
             yield Path(name), plan
-            # Thousands of folders of cells.
-            hidden |= set(plan.tasks)
+            hidden |= set(plan.tasks)  # thousands of folders of cells
         folders[:] = sorted(set(folders) - hidden)
 
 
 def _status(directory: Path, plan: Manifest) -> Status:
     states = [_state(directory, plan.benchmark, cell) for cell in plan.cells]
+    done = [state for state in states if isinstance(state, Record)]
+    running = tuple(state for state in states if isinstance(state, Running))
     waiting = [state for state in states if isinstance(state, _Waiting)]
+    unfinished = [
+        (cell, state.step or 0, state.steps if isinstance(state, Running) else None)
+        for cell, state in zip(plan.cells, states, strict=True)
+        if isinstance(state, Running | _Waiting)
+    ]
     return Status(
         benchmark=plan.benchmark,
         directory=str(directory),
         cells=len(states),
-        done=sum(isinstance(state, Record) for state in states),
+        done=len(done),
         waiting=len(waiting),
         with_checkpoint=sum(state.step is not None for state in waiting),
-        running=tuple(state for state in states if isinstance(state, Running)),
+        running=running,
         failed=tuple(state for state in states if isinstance(state, Failed)),
         broken=tuple(state for state in states if isinstance(state, Broken)),
-        time_left=_time_left(plan.cells, states),
+        time_left=time_left(unfinished, done, max(1, len(running))) if unfinished else None,
     )
 
 
 def _state(directory: Path, benchmark: str, planned: PlannedCell) -> _State:
-    place = f"{planned.task}/{planned.method}/seed-{planned.seed}"
+    place = planned.place
     cell, path = directory / place, f"{place}/{record.FILE_NAME}"
     try:
-        # First: a cell that ends meanwhile has a record when that is looked for.
+        # Look for the lock first: a cell that ends meanwhile has its record by then.
         holder = lock_file.holder(cell)
         key = CellKey(benchmark=benchmark, **planned.model_dump())
         found = record.read(directory / path, key) if (directory / path).exists() else None
@@ -192,17 +172,10 @@ def _running(place: str, cell: Path, holder: Holder) -> Running:
         return Running(place, owner, None, checkpoint_step(cell) or 0, None, None, age)
     step = at.step or checkpoint_step(cell) or 0
     score = None if at.score is None or math.isnan(at.score) else at.score
-    # Before its first step the log may be an earlier run's.
+    # Before the first step the log may be an earlier run's.
     if at.phase == "training":
         step = max(step, _logged_step(cell))
     return Running(place, owner, at.phase, step, at.steps, score, age)
-
-
-def checkpoint_step(cell: Path) -> int | None:
-    """The step of the newest checkpoint, by the files' names; None if there is none."""
-    names = (path.name for path in (cell / CHECKPOINTS).glob("step-*"))
-    matches = filter(None, map(_CHECKPOINT.fullmatch, names))
-    return max((int(match[1]) for match in matches), default=None)
 
 
 class _Entry(BaseModel):
@@ -210,9 +183,9 @@ class _Entry(BaseModel):
 
 
 def _logged_step(cell: Path) -> int:
-    """The last step that the end of the log tells; 0 if it tells none."""
+    """Return the last step at the end of the log; 0 if there is none."""
     if not (cell / LOG).is_file():
-        return 0  # a pipe would be waited for
+        return 0  # a pipe would block
     try:
         with open(cell / LOG, "rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -220,67 +193,7 @@ def _logged_step(cell: Path) -> int:
     except FileNotFoundError:
         return 0
     for line in reversed(lines):
-        # The first line and the one that is being written can be parts.
+        # The first line, and the one that is being written, can be incomplete.
         with contextlib.suppress(ValidationError):
             return _Entry.model_validate_json(line).step
     return 0
-
-
-def _time_left(cells: Sequence[PlannedCell], states: Sequence[_State]) -> TimeLeft | None:
-    """By the median of the nearest done cells: a cell has as much left as they had at its step."""
-    todo = [
-        (cell, state.step or 0, state.steps if isinstance(state, Running) else None)
-        for cell, state in zip(cells, states, strict=True)
-        if isinstance(state, Running | _Waiting)
-    ]
-    if not todo:
-        return None
-    at_a_time = max(1, sum(isinstance(state, Running) for state in states))
-    past = _past(states)
-    if not past:
-        return TimeLeft(None, at_a_time, {}, 0, len(todo))
-    basis: Counter[str] = Counter()
-    left, bounded = [], 0
-    for cell, step, steps in todo:
-        keys = zip(NEAR, _keys(cell.task, cell.method), strict=True)
-        words, near = next((words, past[key]) for words, key in keys if key in past)
-        seconds, bound = _rest(near, step, steps)
-        if seconds is not None:
-            left.append(seconds)
-            basis[words] += 1
-            bounded += bound
-    ordered = {words: basis[words] for words in NEAR if words in basis}
-    seconds = together(left, at_a_time) if left else None
-    return TimeLeft(seconds, at_a_time, ordered, bounded, len(todo) - len(left))
-
-
-def _past(states: Sequence[_State]) -> dict[_Key, list[tuple[int, float]]]:
-    """(steps, seconds) of the done cells, by all that a cell may look for them by."""
-    past: dict[_Key, list[tuple[int, float]]] = {}
-    for state in states:
-        seconds = counted(state.cost) if isinstance(state, Record) else None
-        if isinstance(state, Record) and state.steps and seconds is not None:
-            for key in _keys(state.cell.task, state.cell.method):
-                past.setdefault(key, []).append((state.steps, seconds))
-    return past
-
-
-def _keys(task: str, method: str) -> list[_Key]:
-    """As in `NEAR`."""
-    return [(task, method), (None, method), (task, None), (None, None)]
-
-
-def _rest(
-    near: Sequence[tuple[int, float]], step: int, steps: int | None
-) -> tuple[float | None, bool]:
-    """Seconds after `step`, by the (steps, seconds) of those that went further.
-
-    Where none did, whether the seconds are those of all `steps`; None if these are not known.
-    """
-    further = [seconds * (1 - step / total) for total, seconds in near if total > step]
-    if further:
-        return statistics.median(further), False
-    if steps is None:
-        return None, False
-    rate = statistics.median(seconds / total for total, seconds in near)
-    return rate * (steps - step), steps > step

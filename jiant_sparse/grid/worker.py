@@ -1,4 +1,4 @@
-"""What a worker does with one cell: lock it, look whether it is done, train, record, release."""
+"""What a worker does with a cell: lock it, check for a record, train, write one, release."""
 
 import contextlib
 import signal
@@ -19,14 +19,14 @@ from jiant_sparse.schema.record import Provenance, Record
 
 @dataclass(frozen=True)
 class Waiting:
-    """Somebody else runs the cell; owner: who, and since when."""
+    """Another process runs the cell. owner: which one, and since when."""
 
     owner: str
 
 
 @dataclass(frozen=True)
 class Halted:
-    """The cell was stopped on request. It has not failed: it can go on."""
+    """The cell was stopped on request. It has not failed: it can be resumed."""
 
     reason: str
 
@@ -35,18 +35,18 @@ Outcome = Record | Waiting | Halted
 
 
 def work(job: Job, *, retry: Record | None = None) -> Outcome:
-    """Run the cell, or go on with it, unless it is done or somebody else has it.
+    """Run or resume the cell, unless it is done or another process runs it.
 
-    retry: the failed record to run again; one that is not equal to it is somebody's new result.
-    Every failure is a failed record, which says so if it could not be written. In the main thread
-    SIGTERM and SIGINT end the cell at its next step, with a checkpoint.
+    retry: the failed record to replace; any other record is a new result of another process. Every
+    failure gives a failed record, which says so if it could not be written. In the main thread,
+    SIGTERM and SIGINT end the cell after its current step, with a checkpoint.
     """
     attempt = _Attempt(job, retry)
     try:
         return attempt.run()
     except Exception as error:
-        # The cell is not ours, or its record is not the cell's: nothing may be written.
-        return attempt.failed(told(error))
+        # The lock is not ours, or the record is of other settings: nothing may be written.
+        return attempt.failed(reason(error))
 
 
 def work_here(
@@ -56,43 +56,43 @@ def work_here(
     retry: Record | None = None,
     verbose: bool = False,
 ) -> Outcome:
-    """As `work`, for a user who waits: bad input and a directory of no use are raised.
+    """Run the cell as `work` does, for a user who waits: bad input is raised instead of recorded.
 
-    control: through which the caller reads the progress.
+    So is a directory that cannot be used. control: gives the caller the progress.
     """
     control = control or Control()
     return _Attempt(job, retry, passing=(InputError,), verbose=verbose, control=control).run()
 
 
 def record_death(job: Job, error: str, *, retry: Record | None = None) -> Outcome:
-    """The failed record of a cell whose worker is gone, unless it is done or somebody has it."""
+    """Write a failed record for a cell whose worker died, unless it is done or run elsewhere."""
     attempt = _Attempt(job, retry)
     try:
         return attempt.locked(lambda held: attempt.recorded(error, held))
     except Exception as problem:
-        return attempt.failed(_beside(error, told(problem)))
+        return attempt.failed(_beside(error, reason(problem)))
 
 
 def tidy(job: Job) -> None:
-    """Remove what is left beside the record of a good cell whose process was killed just then.
+    """Remove the checkpoints and lock files of a good cell whose process was killed at its end.
 
-    Nothing happens if somebody holds the cell, or if files cannot be removed: they do no harm.
+    Does nothing if the lock is held. Files that cannot be removed do no harm.
     """
     with contextlib.suppress(OSError):
         left = lock_file.files(job.directory) or (job.directory / checkpoint.FOLDER).exists()
-        # A failed cell keeps them: it may be run again.
+        # A failed cell keeps its files: it may be run again.
         if left and plan.states([job]) == ["ok"]:
             _Attempt(job).locked(lambda held: Halted("there is nothing to run"))
 
 
-def told(error: BaseException) -> str:
-    """One line for what is expected to happen, with advice; the traceback for what is not."""
+def reason(error: BaseException) -> str:
+    """Describe an error: in one line, with advice, if it is expected; else with its traceback."""
     import torch
 
     line = f"{type(error).__name__}: {error}"
     if isinstance(error, InputError):
         return str(error)
-    # The CPU's allocator has no error of its own.
+    # The CPU's allocator raises a plain RuntimeError.
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in line:
         return (
             f"out of memory: {' '.join(line.split())}; run fewer cells at once (--workers, "
@@ -105,10 +105,7 @@ def told(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One try to bring a cell to its end.
-
-    passing: errors that are raised instead of recorded.
-    """
+    """One attempt to run a cell. passing: errors that are raised instead of recorded."""
 
     job: Job
     retry: Record | None = None
@@ -122,14 +119,14 @@ class _Attempt:
             return self.locked(self.train)
 
     def locked(self, make: Callable[[lock.Lock], Outcome]) -> Outcome:
-        """What `make` gives, under the cell's lock, unless the cell has a record by now."""
+        """Under the lock, return the cell's record if it has one by now, else call `make`."""
         job = self.job
         try:
             with lock.acquire(job.directory, self.control) as held:
                 outcome = self.ended() or make(held)
                 done = isinstance(outcome, Record) and outcome.status == "ok"
                 if done:
-                    held.check()  # another's checkpoints are not ours to remove
+                    held.check()  # checkpoints of a new owner must stay
                     checkpoint.clear(job.directory)
                 held.release(done=done)
                 return outcome
@@ -137,7 +134,7 @@ class _Attempt:
             return Waiting(str(other))
 
     def ended(self) -> Record | None:
-        """Its record, but not the one to be retried. Raises InputError if that is another's."""
+        """Return the record, unless it is the one to replace; raises as `plan.records`."""
         (found,) = plan.records([self.job])
         return None if found == self.retry else found
 
@@ -153,12 +150,13 @@ class _Attempt:
         except self.passing:
             raise
         except Exception as error:
-            return self.recorded(told(error), held)
+            return self.recorded(reason(error), held)
 
     def recorded(self, error: str, held: lock.Lock) -> Record:
-        """A failed record, written, or saying why not. Raises Lost if the cell is not ours.
+        """Write a failed record and return it; it says so if it cannot be written.
 
-        A good one that an earlier owner has finished after all is kept.
+        A good record that an earlier owner has finished after all is kept. Raises Lost if another
+        process has taken over.
         """
         failed = self.failed(error)
         held.check()
@@ -192,7 +190,7 @@ class _Attempt:
 
 @contextlib.contextmanager
 def _signals(control: Control) -> Iterator[None]:
-    """SIGTERM and SIGINT ask the run to stop; a second SIGINT ends it at once."""
+    """Let SIGTERM and SIGINT ask the run to stop; a second SIGINT ends it at once."""
     interrupts = 0
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -204,9 +202,9 @@ def _signals(control: Control) -> Iterator[None]:
 
     numbers = [signal.SIGTERM, signal.SIGINT]
     if threading.current_thread() is not threading.main_thread():
-        numbers = []  # only the main thread may take signals
+        numbers = []  # only the main thread can handle signals
     former = {number: signal.getsignal(number) for number in numbers}
-    # What is ignored stays so: a worker's parent decides what Ctrl-C means to it.
+    # An ignored signal stays ignored: the parent of a worker handles Ctrl-C.
     former = {number: old for number, old in former.items() if old != signal.SIG_IGN}
     for number in former:
         signal.signal(number, ask)
@@ -218,6 +216,6 @@ def _signals(control: Control) -> Iterator[None]:
 
 
 def _beside(error: str, more: str) -> str:
-    """`more` at the end of the first line, which is the one that a summary shows."""
+    """Append `more` to the first line, which a summary shows."""
     first, *rest = error.split("\n")
     return "\n".join([f"{first}; {more}", *rest])

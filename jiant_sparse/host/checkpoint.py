@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jiant_sparse import layout
 from jiant_sparse.host import sealed
 from jiant_sparse.sparse import index_codes
 
-FOLDER = "checkpoint"
+FOLDER = layout.CHECKPOINTS
 # Raise it when the same state is written otherwise.
 FORMAT_VERSION = 1
 _TENSOR, _INDEX = "$tensor", "$index"

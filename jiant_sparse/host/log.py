@@ -10,10 +10,11 @@ from typing import Any
 
 from jiant.utils.zlog import BaseZLogger
 
+from jiant_sparse import layout
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import replacing
 
-FILE_NAME = "log.jsonl"
+FILE_NAME = layout.LOG
 Position = dict[str, Any]
 """Where a log is: its `bytes`, and the `sha256` over them, in hex."""
 

@@ -1,24 +1,30 @@
-"""JSON documents with one schema: read strictly, every problem named."""
+"""JSON documents with a schema: read strictly, with every problem named."""
 
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import read_input
 
-# A record with an evaluation at each of a million steps has as many, and so has a plan of 100,000
-# cells with long names.
+# Enough for a record with a million evaluations, or a plan of 100,000 cells with long names.
 LARGEST_BYTES = 50_000_000
+
+
+class Part(BaseModel):
+    """A part of a document: no value is converted, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_document(kind: type[Model], path: Path) -> Model:
-    """The document in the file `path`.
+    """Read the document in the file `path`.
 
-    Raises InputError naming the file, and what is missing, unknown or of a wrong type.
+    Raises InputError that names the file and every missing, unknown or mistyped key.
     """
     try:
         return kind.model_validate_json(read_input(path, LARGEST_BYTES), strict=True)

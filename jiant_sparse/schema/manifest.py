@@ -1,16 +1,16 @@
-"""Which cells a benchmark consists of: written before the first run, so that a gap can be seen."""
+"""The plan of a benchmark: its cells, written before the first run so that gaps can be seen."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from jiant_sparse import seeds
 from jiant_sparse.errors import shown
 from jiant_sparse.files import NAME_RULE, is_folder_name, write_text
-from jiant_sparse.schema.document import read_document
+from jiant_sparse.schema.document import Part, read_document
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Literal[1] = 1
 FILE_NAME = "benchmark.json"
 
 
@@ -23,20 +23,21 @@ def _checked(label: str) -> str:
 _Label = Annotated[str, AfterValidator(_checked)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class PlannedCell(_Part):
-    """A cell that is to be run; its labels are those of the record's `cell`."""
+class PlannedCell(Part):
+    """A cell of the plan; its labels are those of the record's `cell`."""
 
     task: _Label
     method: _Label
     seed: int = Field(ge=0, lt=seeds.LIMIT)
 
+    @property
+    def place(self) -> str:
+        """The cell's directory below that of its benchmark."""
+        return f"{self.task}/{self.method}/seed-{self.seed}"
 
-class Manifest(_Part):
-    """The plan of one benchmark. The order of tasks and methods is the order of a report."""
+
+class Manifest(Part):
+    """The plan of one benchmark. A report keeps the order of `tasks` and `methods`."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     benchmark: str
@@ -51,13 +52,11 @@ class Manifest(_Part):
                 raise ValueError(f"{name} names a label twice; each must be named once")
         tasks, methods, seen = set(self.tasks), set(self.methods), set()
         for cell in self.cells:
-            key = (cell.task, cell.method, cell.seed)
-            where = f"cell {cell.task}/{cell.method}/seed-{cell.seed}"
             if cell.task not in tasks or cell.method not in methods:
-                raise ValueError(f"{where} names a task or method that is not listed")
-            if key in seen:
-                raise ValueError(f"{where} is listed twice; each cell must be listed once")
-            seen.add(key)
+                raise ValueError(f"cell {cell.place} names a task or method that is not listed")
+            if cell.place in seen:
+                raise ValueError(f"cell {cell.place} is listed twice; each must be listed once")
+            seen.add(cell.place)
         return self
 
     def write(self, directory: Path) -> None:
@@ -66,9 +65,8 @@ class Manifest(_Part):
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":
-        """The manifest in `directory`.
+        """Read the manifest in `directory`.
 
-        Raises InputError naming the file and everything that is wrong with it, or that it is
-        missing.
+        Raises InputError that names the file and every problem, also if there is no file.
         """
         return read_document(cls, directory / FILE_NAME)

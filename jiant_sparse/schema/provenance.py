@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, versions, time."""
+"""Commit, package versions and time of a run."""
 
 import datetime
 import importlib.metadata
@@ -11,13 +11,13 @@ PACKAGES = ("torch", "transformers", "jiant", "adapters", "loralib", "numpy", "s
 
 
 def now() -> str:
-    """The time in UTC, to the second, as ISO 8601."""
+    """Return the time in UTC, to the second, as ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the packages that decide the numbers."""
+    """Return the versions of Python, this package and the packages that affect the numbers."""
     found = {"python": platform.python_version()}
     for package in ("jiant-sparse", *PACKAGES):
         try:
@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> tuple[str | None, bool | None]:
-    """(commit of this checkout, whether it has uncommitted changes); None outside of one."""
+    """Return this checkout's commit and whether it has uncommitted changes; None without git."""
     head = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain")
     return head, None if head is None or status is None else bool(status)

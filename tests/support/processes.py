@@ -24,7 +24,10 @@ def write_config(path: Path, raw: dict[str, Any]) -> Path:
     return path
 
 
-def raw_config(bert_dir: Path, data_dir: Path, train: dict, methods: dict) -> dict[str, Any]:
+def raw_config(
+    bert_dir: Path, data_dir: Path, train: dict, methods: dict, **changes: Any
+) -> dict[str, Any]:
+    """A benchmark of cb and one seed, unless `changes` replace its keys."""
     return {
         "benchmark": "small",
         "model": str(bert_dir),
@@ -34,6 +37,7 @@ def raw_config(bert_dir: Path, data_dir: Path, train: dict, methods: dict) -> di
         "train": train,
         "tasks": {"cb": {}},
         "methods": methods,
+        **changes,
     }
 
 

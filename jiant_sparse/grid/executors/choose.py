@@ -1,4 +1,4 @@
-"""From the options of the command line to an executor, and to the jobs as it runs them."""
+"""Makes an executor from the options of the command line, and gives the jobs their threads."""
 
 import dataclasses
 import math
@@ -15,9 +15,9 @@ from jiant_sparse.host.job import Job
 class Choice:
     """Where and how the cells of a grid run.
 
-    executor: `local` or `ray`. address: of a Ray cluster that is there; None = one is started here.
+    executor: `local` or `ray`. address: of a running Ray cluster; None = one is started here.
     workers: cells at a time; None = as many as the cores, or the GPUs, hold. gpus_per_cell: None =
-    a whole one where there are any.
+    one GPU, if there are any.
     """
 
     executor: str = "local"
@@ -26,7 +26,7 @@ class Choice:
     gpus_per_cell: float | None = None
 
     def check(self) -> None:
-        """Raise InputError for options that do not go together."""
+        """Raise InputError for options that contradict each other."""
         problems = []
         if self.executor not in ("local", "ray"):
             problems.append(f"--executor is {self.executor}; allowed are local, ray")
@@ -40,9 +40,9 @@ class Choice:
             raise InputError(*problems)
 
     def make(self, jobs: Sequence[Job]) -> tuple[list[Job], Executor]:
-        """The jobs with the threads they have there, and the executor, started.
+        """Return the jobs with their number of threads, and the executor, started.
 
-        Raises InputError as `check` does, and for what this machine or the cluster does not have.
+        Raises InputError as `check`, and if the machine or the cluster lacks CPUs or GPUs.
         """
         self.check()
         setup = jobs[0].cell.setup  # every cell of a benchmark has the same
@@ -65,7 +65,7 @@ class Choice:
         return jobs, Local(devices)
 
     def count(self, jobs: Sequence[Job]) -> int:
-        """Cells at a time on this machine. Raises InputError if it cannot hold that many."""
+        """Count the cells at a time on this machine; raises InputError if it lacks room."""
         gpus = self._gpus(jobs)
         if gpus:
             most = gpus * cells_per_gpu(self.gpus_per_cell or 1.0)
@@ -90,7 +90,7 @@ class Choice:
         )
 
     def _gpus(self, jobs: Sequence[Job]) -> int:
-        """GPUs of this machine that cells use."""
+        """Count the GPUs of this machine that cells use."""
         import torch
 
         cuda = jobs[0].cell.setup.device != "cpu" and torch.cuda.is_available()
@@ -102,12 +102,12 @@ class Choice:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_threads(jobs: Sequence[Job], workers: int) -> list[Job]:
-    """The jobs of one benchmark, with `threads: null` with their share of the cores."""
+    """Return the jobs of one benchmark; `threads: null` becomes an equal share of the cores."""
     if jobs[0].cell.setup.threads is not None:
         return list(jobs)
     share = max(1, available_cores() // workers)
@@ -115,14 +115,17 @@ def with_threads(jobs: Sequence[Job], workers: int) -> list[Job]:
 
 
 def cells_per_gpu(gpus_per_cell: float) -> int:
-    """Whole cells that one GPU holds: no cell lies on two, and no GPU has more than its share."""
+    """Count the cells that one GPU holds; no cell is split between two GPUs."""
     return math.floor(1 / gpus_per_cell)
 
 
 def assign(workers: int, gpus: int, visible: str | None) -> list[str | None]:
-    """CUDA_VISIBLE_DEVICES of each worker: one device, given out in turn; None without devices.
+    """Return CUDA_VISIBLE_DEVICES of each worker: one device each, in turn; None without GPUs.
 
-    visible: CUDA_VISIBLE_DEVICES as it is set here, None = not set; it names the `gpus` devices.
+    visible: this process's own CUDA_VISIBLE_DEVICES, which names the `gpus` devices; None = unset.
+
+    >>> assign(3, gpus=2, visible=None)
+    ['0', '1', '0']
     """
     if not gpus:
         return [None] * workers

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, each reused from cell to cell."""
+"""Runs cells in worker processes of this machine; each worker is reused for the next cell."""
 
 import queue
 import signal
@@ -15,35 +15,35 @@ from jiant_sparse.schema.record import Record
 
 
 class Local:
-    """One worker process for each of `devices`: what it sees of CUDA, None = what we see."""
+    """One worker for each of `devices`: its CUDA_VISIBLE_DEVICES; None = that of this process."""
 
     def __init__(self, devices: Sequence[str | None]) -> None:
         self._slots = [_Slot(device) for device in devices]
-        # Last in, first out: a worker that has loaded everything goes first.
+        # Last in, first out: a worker that has imported everything is used first.
         self._free: queue.LifoQueue[_Slot] = queue.LifoQueue()
         for slot in reversed(self._slots):
             self._free.put(slot)
         self._threads = ThreadPoolExecutor(len(self._slots))
         self._futures: set[Future[Outcome]] = set()
-        # Held to start or signal a worker: none is started behind a signal's back.
+        # Held to start or signal a worker: no worker is started after the signals were sent.
         self._mutex = threading.Lock()
         self._stopping = False
 
     def submit(self, job: Job, retry: Record | None) -> "Future[Outcome]":
-        """The cell's outcome, once it has one; Died if its worker is gone."""
+        """Return a future of the cell's outcome; its exception is Died if the worker has died."""
         future = self._threads.submit(self._run, job, retry)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future
 
     def stop(self) -> None:
-        """Start nothing more and let running cells write checkpoints; kill them after GRACE."""
+        """Start no more cells; running cells write a checkpoint, or are killed after GRACE."""
         self._send(signal.SIGTERM)
         wait([*self._futures], GRACE)
         self.close()
 
     def close(self) -> None:
-        """End all workers, at once."""
+        """Kill all workers."""
         self._send(signal.SIGKILL)
         self._threads.shutdown()
         for slot in self._slots:
@@ -80,7 +80,7 @@ class Local:
                     return Halted("its worker was ended")
                 if gone.begun or fresh:
                     raise Died("the worker process died (killed, or out of memory)") from None
-                continue  # it has ended since its last cell, which is no fault of this one
+                continue  # it died after its last cell: not the fault of this one
             if isinstance(outcome, Record) and outcome.status == "failed":
                 with self._mutex:
                     slot.drop()
@@ -88,7 +88,7 @@ class Local:
 
 
 class _Slot:
-    """Room for one worker, started when needed and replaced after a failure."""
+    """A place for one worker, which is started when needed and replaced after a failure."""
 
     def __init__(self, device: str | None) -> None:
         self.device = device

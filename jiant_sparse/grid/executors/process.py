@@ -1,6 +1,6 @@
-"""A worker process on this machine, and this one's end of it.
+"""A worker process on this machine.
 
-Nothing heavy is imported here: until a worker has loaded torch, Ctrl-C must not reach it either.
+Nothing slow is imported here: a worker must ignore Ctrl-C before it imports torch.
 """
 
 import contextlib
@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 
 class Gone(Exception):
-    """The worker process has ended. begun: whether it may have begun the call."""
+    """The worker process has ended. begun: whether it may have started the call."""
 
     def __init__(self, *, begun: bool) -> None:
         super().__init__(begun)
@@ -23,9 +24,9 @@ class Gone(Exception):
 
 
 class Worker:
-    """A process that makes one call after another; it ends with this one, whatever ends this one.
+    """A process that makes one call after another; it ends with this process, however that ends.
 
-    device: what it sees of CUDA, None = what we see.
+    device: its CUDA_VISIBLE_DEVICES; None = that of this process.
     """
 
     def __init__(self, device: str | None) -> None:
@@ -36,34 +37,35 @@ class Worker:
             _start(self.process)
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """What the function gives there. Raises Gone if the worker has ended before it did."""
+        """Call the function there and return its result; raises Gone if the worker ends before."""
         try:
             self._connection.send(function)
             return self._connection.recv()
-        except ConnectionError:  # on reading too: it has left something unread
+        except ConnectionError:  # also on reading, if the worker left data unread
             raise Gone(begun=False) from None
         except EOFError:
             raise Gone(begun=True) from None
 
     def send(self, number: int) -> None:
-        """Send a signal. One that has ended gets none: its pid may be another's by now."""
-        # Found to have ended, it is no zombie any more; that it has not keeps its pid its own.
-        if self.process.is_alive():
-            os.kill(self.process.pid, number)
+        """Send a signal, unless the process has ended: its pid may be another process's by now."""
+        # is_alive reaps a zombie; a pid that was not reaped is not given to another process.
+        pid = self.process.pid
+        if pid is not None and self.process.is_alive():
+            os.kill(pid, number)
 
     def end(self) -> None:
-        """End it at once, and wait for that."""
+        """Kill the process and wait for its end."""
         self._connection.close()
         self.send(signal.SIGKILL)
         self.process.join()
 
 
-def _start(process: multiprocessing.Process) -> None:
-    """Start a process that never hears of Ctrl-C, which reaches the whole process group.
+def _start(process: BaseProcess) -> None:
+    """Start a process that never gets the SIGINT of Ctrl-C, which goes to the process group.
 
-    What the starting thread blocks is blocked there from the first moment on.
+    A child inherits the signals that the starting thread blocks.
     """
-    # multiprocessing starts it with the first process, and then unblocks SIGINT.
+    # Otherwise process.start() starts the tracker, and unblocks SIGINT after it.
     resource_tracker.ensure_running()
     former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -73,8 +75,8 @@ def _start(process: multiprocessing.Process) -> None:
 
 
 def _serve(connection: Connection, device: str | None) -> None:
-    """The worker: answers calls until nobody can make any."""
-    # What it starts itself does not inherit a blocked signal.
+    """Run in the worker: answer calls until the connection closes."""
+    # Ignore SIGINT and unblock it: processes started here must not inherit a blocked signal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -87,6 +89,8 @@ def _serve(connection: Connection, device: str | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process once its parent is gone: nobody would read its result."""
-    multiprocessing.parent_process().join()
+    """End this process when its parent ends: nobody would read the result."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)

@@ -1,7 +1,8 @@
-"""The same cells as tasks of Ray, on a cluster or on this machine; nothing else imports Ray."""
+"""Runs cells as tasks of Ray, on a cluster or on this machine. No other module imports Ray."""
 
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import socket
@@ -18,11 +19,11 @@ from jiant_sparse.host.job import Job
 from jiant_sparse.schema.record import Record
 
 RETRIES = 3
-"""Times that Ray runs a cell again whose worker or node died; it goes on from its checkpoint."""
+"""Times that Ray runs a cell again whose worker or node died; it resumes from its checkpoint."""
 
 # Ray reads these when it is imported.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-# Tasks that Ray kills for want of memory are counted by themselves, without end by default.
+# Retries of tasks that Ray kills for lack of memory; unlimited by default.
 os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))
 try:
     import ray
@@ -42,10 +43,10 @@ _DEATHS = (
 
 
 class Ray:
-    """A cluster that is there already (`address`), or one of `cpus` started here.
+    """A running cluster (`address`), or one of `cpus` that is started here.
 
-    gpus_per_cell: None = a whole one where the cluster has any, else none. Raises InputError if
-    the cluster cannot be reached, or if none of its nodes can hold a cell of `threads` CPUs.
+    gpus_per_cell: None = one GPU if the cluster has any, else none. Raises InputError if the
+    cluster cannot be reached, or if no node has room for a cell of `threads` CPUs.
     """
 
     def __init__(
@@ -53,14 +54,15 @@ class Ray:
     ) -> None:
         if address is not None:
             _check_address(address)
-        options = {"address": "local", "num_cpus": cpus} if address is None else {}
         with _sigterm_kept(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             try:
                 ray.init(
-                    **{"address": address, "include_dashboard": False} | options,
+                    address or "local",
+                    num_cpus=cpus if address is None else None,
+                    include_dashboard=False,
                     log_to_driver=False,
-                    logging_level="ERROR",
+                    logging_level=logging.ERROR,
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 where = "it cannot be started here" if address is None else f"--address {address}"
@@ -74,29 +76,29 @@ class Ray:
             raise
 
     def submit(self, job: Job, retry: Record | None) -> "Future[Outcome]":
-        """The cell's outcome, once it has one; Died if it went down with worker after worker."""
+        """Return a future of the cell's outcome; its exception is Died if each retry died too."""
         key = job.cell.key
         ref = self._task.options(
             name=f"{key.task}/{key.method}/seed-{key.seed}",
             num_cpus=job.threads,
             max_retries=RETRIES,
             num_gpus=self._gpus,
-        ).remote(_absolute(job), retry=retry)
+        ).remote(_absolute(job), retry=retry)  # type: ignore[call-arg]  # no keywords in its stub
         future: Future[Outcome] = Future()
         self._refs[future] = ref
         ref.future().add_done_callback(partial(self._pass_on, future))
         return future
 
     def stop(self) -> None:
-        """Start nothing more and let running cells write checkpoints; kill them after GRACE."""
-        # Ray interrupts the task's main thread as SIGINT does, which `work` takes.
+        """Start no more cells; running cells write a checkpoint, or are killed after GRACE."""
+        # Ray interrupts the task's main thread as SIGINT would, which `work` handles.
         for ref in [*self._refs.values()]:
             ray.cancel(ref)
         wait([*self._refs], GRACE)
         self._kill()
 
     def close(self) -> None:
-        """End all workers, at once; a cluster that was there before stays."""
+        """Kill all workers; a cluster that was not started here stays."""
         self._kill()
         ray.shutdown()
 
@@ -105,7 +107,7 @@ class Ray:
             ray.cancel(ref, force=True)
 
     def _pass_on(self, future: "Future[Outcome]", done: "Future[Outcome]") -> None:
-        """Ray's result or error, in our words."""
+        """Translate Ray's result or error."""
         self._refs.pop(future, None)
         error = done.exception()
         if error is None:
@@ -119,7 +121,7 @@ class Ray:
 
 
 def _check_address(address: str) -> None:
-    """Ray itself looks for a cluster that is not there for minutes."""
+    """Raise InputError if nothing listens at `address`; Ray itself would try for minutes."""
     host, colon, port = address.rpartition(":")
     if address == "auto":
         return
@@ -133,7 +135,7 @@ def _check_address(address: str) -> None:
 
 @contextlib.contextmanager
 def _sigterm_kept() -> Iterator[None]:
-    """Ray's own handler leaves the process without a word to the running cells."""
+    """Keep our handler of SIGTERM: Ray's own ends the process without stopping the cells."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,7 +147,7 @@ def _sigterm_kept() -> Iterator[None]:
 
 
 def _gpus(wanted: float | None, threads: int) -> float:
-    """GPUs of a cell. A task that no node can hold would wait for ever, so it is refused."""
+    """Return the GPUs of a cell; raises InputError if no node has room: it would wait for ever."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
     if wanted is None:
@@ -160,7 +162,7 @@ def _gpus(wanted: float | None, threads: int) -> float:
 
 
 def _absolute(job: Job) -> Job:
-    """The job with absolute paths: workers have working directories of their own."""
+    """Make the job's paths absolute: workers have their own working directories."""
     return dataclasses.replace(
         job,
         directory=job.directory.absolute(),
@@ -170,7 +172,7 @@ def _absolute(job: Job) -> Job:
 
 
 def _told(error: BaseException) -> str:
-    """What keeps Ray from running a cell."""
+    """Say why Ray could not run a cell."""
     line = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, _DEATHS):
         return f"its worker died again and again (Ray retries {RETRIES} times): {line}"
