@@ -514,8 +514,7 @@ def test_the_command_prints_the_comparison(cli) -> None:
     [
         (
             ["a/bench", "b/bench"],
-            ["got 2 directories: a/bench, b/bench; a report is of one; --compare puts several "
-             "side by side"],
+            ["expected one directory, got 2: a/bench, b/bench; use --compare for several"],
         ),
         (
             ["a/bench", "--baseline", "published"],
@@ -527,8 +526,8 @@ def test_the_command_prints_the_comparison(cli) -> None:
         ),
         (
             ["a/bench", "b/bench", "--baseline", "a/bench"],
-            ["got 2 directories: a/bench, b/bench; a report is of one; --compare puts several "
-             "side by side", "--baseline a/bench: belongs to a comparison; add --compare"],
+            ["expected one directory, got 2: a/bench, b/bench; use --compare for several",
+             "--baseline a/bench: belongs to a comparison; add --compare"],
         ),
         (
             ["a/bench", "--compare"],

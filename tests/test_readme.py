@@ -1,4 +1,4 @@
-"""The README's code: a method that is one file, and the loop without jiant."""
+"""The code in README and docs: a method that is one file, and the loop without jiant."""
 
 import re
 from collections.abc import Iterator
@@ -13,20 +13,24 @@ from jiant_sparse.config import load as config
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
 
-BLOCKS = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL
-)
+ROOT = Path(__file__).parent.parent
+
+
+def example(page: str, part: str) -> str:
+    """The one Python example of a page that contains `part`."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    (text,) = (block for block in blocks if part in block)
+    return text
 
 
 @pytest.fixture
 def snip(tmp_path) -> Iterator[type[base.Method]]:
-    """The README's method, in the folder of methods."""
-    (text,) = (block for block in BLOCKS if "class Snip" in block)
-    with method_file(tmp_path, "snip", text) as kind:
+    """The method of docs/library.md, in the folder of methods."""
+    with method_file(tmp_path, "snip", example("docs/library.md", "class Snip")) as kind:
         yield kind
 
 
-def test_the_methods_choice_is_that_of_its_rule(snip):
+def test_the_method_chooses_by_its_rule(snip):
     encoder = bert()
     before = state(encoder)
     trainer, method = Trainer(encoder), snip(density=0.01, burn_in=3)
@@ -52,8 +56,7 @@ def test_the_method_runs_in_a_benchmark(snip, make_job):
         make_job("cb", "snip", {"burn_in": 0})
 
 
-def test_the_loop_without_jiant_runs():
-    (text,) = (block for block in BLOCKS if "surgery.fold(model.roberta)" in block)
+def test_the_loop_runs():
     model = torch.nn.ModuleDict({"roberta": bert(), "head": torch.nn.Linear(16, 2)})
     model.roberta = model["roberta"]
     scope = {
@@ -62,7 +65,7 @@ def test_the_loop_without_jiant_runs():
         "loss": lambda model, batch: model.roberta(batch).pooler_output.sum(),
     }
     before = state(model.roberta)
-    exec(compile(text, "README.md", "exec"), scope)
+    exec(example("README.md", "surgery.fold(model.roberta)"), scope)
     after = state(model.roberta)
     assert before.keys() == after.keys()
     assert 0 < sum(int((after[n] != before[n]).sum()) for n in before) <= 38

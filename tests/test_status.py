@@ -297,7 +297,7 @@ def test_a_cell_beyond_all_done_ones_has_its_steps_left_at_most_or_is_not_measur
     # 0.1 and 0.3 seconds a step
     assert (left.seconds, left.bounded, left.unmeasured) == (6000 * 0.2, 1, 0)
     told = "20 min with one at a time (medians of done cells: 1 by the same task and method"
-    bound = "1 with all their steps, though patience may end them"
+    bound = "1 to the last step, early stopping may end sooner"
     assert f"time left: at most {told}; {bound})" in " ".join(shown(folder.path).split())
     folder.lock("cb/sam/seed-3", "training", 1, 2, None, released=True)
     (folder.path / "cb/sam/seed-3/record.json").unlink()
@@ -306,7 +306,7 @@ def test_a_cell_beyond_all_done_ones_has_its_steps_left_at_most_or_is_not_measur
     assert (left.seconds, left.bounded, left.unmeasured) == (6000 * 0.2, 1, 1)
     assert left.basis == {NEAR[0]: 1}
     text = " ".join(shown(folder.path).split())
-    assert f"time left: about {told}; {bound}; 1 more not measured, for no done cell" in text
+    assert f"time left: about {told}; {bound}; 1 more not measured: no done cell" in text
     folder.failed("cb/sam/seed-2")
     (folder.path / "cb/sam/seed-2/lock-000000.json").unlink()
     left = folder.look().time_left

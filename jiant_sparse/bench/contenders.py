@@ -1,25 +1,25 @@
 """Ways to train the same model on the same batch, one `Trainer` each on a model of its own.
 
 bound: every weight of the encoder frozen, the gradient flowing to the output of the embeddings'
-    LayerNorm: the least that a method that reaches all layers can cost.
+    LayerNorm: a lower bound for any method that reaches all layers.
 full: full tuning.
-full_and_mu: full tuning that collects what connections carry, as Stochastic Tuning does in its
-    forward passes, and makes nothing of it.
-masked_gradient: sparse tuning as published: the whole gradient is computed and clipped, then
+full_and_mu: full tuning that also collects Stochastic Tuning's statistics of the forward pass,
+    without using them.
+masked_gradient: sparse tuning as published: the dense gradient is computed and clipped, then
     multiplied by a dense mask, and AdamW keeps moments of every weight.
-ours/...: this package's methods as the host trains them; `child_pruning` after its cut, which is
-    made at the first step, before the clock starts. On random weights the choices of
-    `mag_pruning` and `sam` are not those on pretrained ones: LayerNorm's weights are the largest,
-    and the embeddings of tokens outside of the one batch have no gradient. Those that choose at
-    each step take as many weights as the encoder has biases, whatever the density.
+ours/...: this package's methods as the host trains them. `child_pruning` has made its cut before
+    the clock starts, at the first step. On random weights `mag_pruning` and `sam` choose other
+    weights than on pretrained ones: LayerNorm's weights are the largest, and embeddings of tokens
+    outside the one batch have no gradient. Methods that choose at every step take as many weights
+    as the encoder has biases, whatever the density.
 lora: loralib's layers on query and value, rank 8.
 peft/...: the sparse tuners of Hugging Face PEFT, where it is installed.
 
-The head trains in all of them.
+The head trains in every contender.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,7 @@ from jiant_sparse.sparse.importance import Importance
 from jiant_sparse.sparse.optimizer import AdamW
 from jiant_sparse.sparse.step import optimizer_step
 
-# What all others are compared with.
+# Every other contender is compared with these.
 REFERENCES = ("bound", "full")
 PEFT = "peft>=0.21"  # the first with Super-Tuning
 LEARNING_RATE = 1e-4
@@ -61,10 +61,15 @@ class Trainer:
         self.optimizer = AdamW(groups, lr=LEARNING_RATE)
         self.steps = 0
 
+    def counts(self) -> dict[str, int]:
+        """The fields of a row that count weights."""
+        return {"trained_weights": self.trained, "eligible_weights": self.eligible}
+
     @property
     def trained(self) -> int:
-        """Weights of the encoder that train at present, added ones included; or, if they are
-        others at every step, that move in one.
+        """Weights of the encoder that train now, added ones included.
+
+        For a method that chooses at every step: weights that one step updates.
         """
         if self.method.moved_per_step is not None:
             return round(self.method.moved_per_step)
@@ -96,7 +101,7 @@ class MaskedGradient(Trainer):
 
     @property
     def trained(self) -> int:
-        """Weights that the masks leave their gradients."""
+        """Weights that the masks select."""
         return sum(int(mask.sum()) for mask in self.masks.values())
 
     def _mask(self, *_: Any) -> None:
@@ -115,11 +120,11 @@ def absent() -> tuple[str, ...]:
     return () if importlib.util.find_spec("peft") else _under("peft")
 
 
-def chosen(only: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
-    """The contenders to run: `always`, and those that `only` names, or all if it names none.
+def chosen(only: Iterable[str]) -> tuple[str, ...]:
+    """The contenders to run: `REFERENCES`, and those that `only` names, or all if it names none.
 
-    A name before the slash stands for all of its kind. Raises InputError for an unknown contender
-    or one whose library is not installed.
+    A name before the slash, such as `ours`, stands for every name that begins with it. Raises
+    InputError for an unknown contender and for one whose library is not installed.
     """
     wanted: set[str] = set()
     for name in only:
@@ -130,41 +135,39 @@ def chosen(only: Sequence[str], always: Sequence[str]) -> tuple[str, ...]:
             raise InputError(f"contender {min(missing)} is not installed: pip install '{PEFT}'")
         wanted |= set(found)
     wanted = wanted or set(names()) - set(absent())
-    return tuple(name for name in names() if name in wanted or name in always)
+    return tuple(name for name in names() if name in wanted or name in REFERENCES)
 
 
 def train(name: str, model: Classifier) -> Trainer:
-    """The trainer of a contender, which takes `model` over."""
+    """The trainer of a contender; it changes `model`."""
     return _MAKERS[name](model)
 
 
 def attempt(name: str, call: Callable[[], Any]) -> tuple[Any, dict[str, str]]:
-    """What `call` returns for a contender; or None, and the `error` for its row, if it fails.
+    """What `call` returns for a contender; if it fails, None and the `error` for its row.
 
-    Raises InputError, which the setting is to blame for, and whatever a reference fails with.
+    Raises InputError, for the setting is wrong then, and any error of a reference.
     """
     try:
         return call(), {}
     except InputError:
         raise
-    except Exception as error:  # whatever a library makes of a model that it does not know
+    except Exception as error:  # a library can raise anything for a model that it does not know
         if name in REFERENCES:
             raise
         return None, {"error": f"{type(error).__name__}: {error}"}
 
 
 def probe_of(model: Classifier) -> base.Probe:
-    """A probe, as methods take it, whose batches are all the model's one batch."""
+    """A `methods.base.Probe` whose batches are all the model's one batch."""
 
-    def probe(
-        batches: int | None, *, dropout: bool = False, max_grad_norm: float | None = None, **_: Any
-    ) -> Iterator[float]:
-        model.train(dropout)
+    def probe(batches: int | None, **options: Any) -> Iterator[float]:
+        model.train(options.get("dropout", False))
         for _ in range(batches or 1):
             model.zero_grad()
             model.loss().backward()
-            if max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            if (norm := options.get("max_grad_norm")) is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), norm)
             yield 1.0
         model.zero_grad()
         model.train()
@@ -173,7 +176,7 @@ def probe_of(model: Classifier) -> base.Probe:
 
 
 def _full(model: Classifier) -> None:
-    """Every weight trains already."""
+    """Leave every weight trainable."""
 
 
 def _bound(model: Classifier) -> None:
@@ -192,8 +195,7 @@ def _begin_gradient(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
 
 
 def _drawn_mask(name: str, weight: Tensor, density: float) -> Tensor:
-    """In the weight's dtype: ten times as fast to multiply with as a bool mask, if four times as
-    large."""
+    """1 for selected entries, else 0, in the weight's dtype: a product with a bool mask is slow."""
     drawn = torch.rand(weight.shape, generator=rng(name)) < density
     return drawn.to(weight.device, weight.dtype)
 
@@ -207,18 +209,14 @@ def _attach(method: str, fields: dict[str, Any], model: Classifier) -> Method:
     return made
 
 
-def _trainer(attach: Callable[[Classifier], Method | None], model: Classifier) -> Trainer:
-    return Trainer(model, attach)
-
-
 def _ours(method: str, **fields: Any) -> Callable[[Classifier], Trainer]:
-    return partial(_trainer, partial(_attach, method, fields))
+    return partial(Trainer, attach=partial(_attach, method, fields))
 
 
 _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {
-    "bound": partial(_trainer, _bound),
-    "full": partial(_trainer, _full),
-    "full_and_mu": partial(_trainer, _full_and_mu),
+    "bound": partial(Trainer, attach=_bound),
+    "full": partial(Trainer, attach=_full),
+    "full_and_mu": partial(Trainer, attach=_full_and_mu),
     "masked_gradient": MaskedGradient,
     "ours/random": _ours("random"),
     "ours/mag_pruning": _ours("mag_pruning"),
@@ -229,8 +227,8 @@ _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {
     "ours/top_tuning": _ours("top_tuning", density=None),
     "ours/random_per_step": _ours("random_per_step", density=None),
     "lora": _ours("lora"),
-    "peft/super_tuning": partial(_trainer, peft_tuners.super_tuning),
-    "peft/shira": partial(_trainer, peft_tuners.shira),
+    "peft/super_tuning": partial(Trainer, attach=peft_tuners.super_tuning),
+    "peft/shira": partial(Trainer, attach=peft_tuners.shira),
 }
 
 

@@ -1,7 +1,7 @@
-"""A delta on disk: how many bytes it takes, and how long it takes to write, read and apply.
+"""A delta on disk: how many bytes it takes, and how long it takes to write, read and apply it.
 
-Beside it the full checkpoint, a safetensors file. Both are written all or nothing and synced, and
-read into memory of their own; files just written come from the system's cache, not from the disk.
+Beside it the full checkpoint, a safetensors file. Both are written atomically and synced, and read
+into memory of their own; files just written come from the system's cache, not from the disk.
 """
 
 import tempfile
@@ -23,20 +23,20 @@ from jiant_sparse.sparse.rounding import ROUNDINGS
 
 
 def run(shape: Path, *, density: float, repeats: int) -> Iterator[dict[str, Any]]:
-    """One row per contender: its milliseconds, the bytes of its file, and their ratio to the full
-    checkpoint's bytes.
+    """One row per contender: milliseconds, bytes of its file, their ratio to the checkpoint's.
 
     shape: a model's directory or config file; the weights are random float32. density: fraction of
-    them that changed, drawn by chance; there are no new tensors. Base and delta are in memory when
-    a clock starts, and as many threads are used as torch may use.
+    them that changed, drawn uniformly; there are no new tensors. Base and delta are in memory when
+    a clock starts, and torch uses all threads it may.
     Raises InputError for a density outside (0, 1] and a shape that transformers cannot build.
     """
     base = _weights(shape)
     found = _delta(base, density)
     with tempfile.TemporaryDirectory() as directory:
-        files, calls = _contenders(base, found, Path(directory))
-        times = measure.alternate(calls, repeats)
-        sizes = {name: files[name].stat().st_size for name in calls}
+        contenders = _contenders(base, found, Path(directory))
+        calls = {name: call for name, (_, call) in contenders.items()}
+        numbers = measure.numbers(measure.alternate(calls, repeats))
+        sizes = {name: file.stat().st_size for name, (file, _) in contenders.items()}
     shared = {
         "tensors": len(base),
         "weights": sum(map(torch.numel, base.values())),
@@ -44,15 +44,14 @@ def run(shape: Path, *, density: float, repeats: int) -> Iterator[dict[str, Any]
         "changed": delta.changed(found),
         "index_bytes_per_entry": round(_index_bytes(found) / delta.changed(found), 3),
     }
-    for name in calls:
+    for name, size in sizes.items():
         yield {
             "bench": "delta",
             "contender": name,
             **shared,
-            **measure.summary(times[name]),
-            "bytes": sizes[name],
-            "ratio_to_checkpoint": round(sizes[name] / sizes["checkpoint_save"], 6),
-            "repeats": repeats,
+            **numbers[name],
+            "bytes": size,
+            "ratio_to_checkpoint": round(size / sizes["checkpoint_save"], 6),
         }
 
 
@@ -74,27 +73,31 @@ def _delta(base: Mapping[str, Tensor], density: float) -> Delta:
 
 def _contenders(
     base: Mapping[str, Tensor], found: Delta, directory: Path
-) -> tuple[dict[str, Path], dict[str, Callable[[], object]]]:
-    """By contender: the file, and what writes, reads or applies it. Writers come first."""
+) -> dict[str, tuple[Path, Callable[[], object]]]:
+    """Contender -> its file, and what writes, reads or applies it. Writers come first."""
     file, checkpoint = directory / "delta.safetensors", directory / "model.safetensors"
-    lossy = {name: delta.rounded(found, name) for name in ROUNDINGS}
-    files = {f"save_{name}": directory / f"{name}.safetensors" for name in lossy}
+    lossy = {name: directory / f"{name}.safetensors" for name in ROUNDINGS}
 
     def save_checkpoint() -> None:
         with replacing(checkpoint) as temporary:
             save_file(dict(base), temporary)
 
-    calls: dict[str, Callable[[], object]] = {"save": lambda: delta.save(found, file)}
-    for name in lossy:
-        calls[f"save_{name}"] = lambda name=name: delta.save(lossy[name], files[f"save_{name}"])
-    calls["checkpoint_save"] = save_checkpoint
-    calls["load"] = lambda: delta.load(file)
-    calls["apply"] = lambda: delta.apply(found, base)
-    calls["load_and_apply"] = lambda: delta.apply(delta.load(file), base)
-    # Clones: what is only mapped has not been read.
-    calls["checkpoint_load"] = lambda: {k: t.clone() for k, t in load_file(checkpoint).items()}
-    files |= dict.fromkeys(("save", "load", "apply", "load_and_apply"), file)
-    return files | dict.fromkeys(("checkpoint_save", "checkpoint_load"), checkpoint), calls
+    def saver(saved: Delta, path: Path) -> Callable[[], object]:
+        return lambda: delta.save(saved, path)
+
+    return {
+        "save": (file, saver(found, file)),
+        **{f"save_{n}": (path, saver(delta.rounded(found, n), path)) for n, path in lossy.items()},
+        "checkpoint_save": (checkpoint, save_checkpoint),
+        "load": (file, lambda: delta.load(file)),
+        "apply": (file, lambda: delta.apply(found, base)),
+        "load_and_apply": (file, lambda: delta.apply(delta.load(file), base)),
+        # Clones: a tensor that is only mapped has not been read.
+        "checkpoint_load": (
+            checkpoint,
+            lambda: {name: tensor.clone() for name, tensor in load_file(checkpoint).items()},
+        ),
+    }
 
 
 def _index_bytes(found: Delta) -> int:

@@ -1,7 +1,7 @@
-"""Contenders take turns, and what is reported is medians, spread, and ratios within a turn.
+"""Time contenders in turns, and name the machine that the times are of.
 
-A shared machine drifts by more than most differences that matter, over seconds; two calls made
-right after each other see the same machine.
+A shared machine drifts over seconds by more than most differences that matter. Two calls of the
+same round see the same machine, so ratios are taken within a round.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,63 +18,69 @@ import torch
 from jiant_sparse.schema import provenance
 
 PACKAGES = ("jiant-sparse", "torch", "transformers", "numpy", "loralib", "peft")
+CPU = torch.device("cpu")
 
 
 def alternate(
-    contenders: Mapping[str, Callable[[], object]],
+    calls: Mapping[str, Callable[[], object]],
     repeats: int,
+    device: torch.device = CPU,
     *,
     warmup: int = 1,
-    synchronize: Callable[[], None] | None = None,
 ) -> dict[str, list[float]]:
-    """Milliseconds of every call: contender -> one number per round, rounds going A B C A B C.
+    """Milliseconds of every call: name -> one number per round, rounds going A B C A B C.
 
-    warmup: rounds before these that are not counted. synchronize: called before and after every
-    timed call, for a device that works on after a call has returned; see `synchronizer`.
+    device: what the calls run on; on CUDA a call ends when the device has done its work.
+    warmup: rounds before these, not counted.
     """
-    wait = synchronize or (lambda: None)
-    milliseconds: dict[str, list[float]] = {name: [] for name in contenders}
+    milliseconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(warmup + repeats):
-        for name, call in contenders.items():
-            wait()
+        for name, call in calls.items():
+            _wait(device)
             started = time.perf_counter()
             call()
-            wait()
+            _wait(device)
             elapsed = time.perf_counter() - started
             if turn >= warmup:
                 milliseconds[name].append(1000 * elapsed)
     return milliseconds
 
 
-def synchronizer(device: torch.device) -> Callable[[], None] | None:
-    """What `alternate` has to wait for on a device; None on the CPU."""
-    return partial(torch.cuda.synchronize, device) if device.type == "cuda" else None
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
-def summary(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Median, least and largest, to a microsecond."""
+def numbers(
+    milliseconds: Mapping[str, Sequence[float]], *references: str
+) -> dict[str, dict[str, float]]:
+    """Fields of each contender's row: its times, their ratios to each reference's, and `repeats`.
+
+    Times and ratios have median, least and largest, to 3 decimals.
+
+    >>> numbers({"full": [2.0, 4.0], "ours": [1.0, 3.0]}, "full")["ours"]["ratio_to_full"]
+    0.625
+    """
+    rows = {}
+    for name, times in milliseconds.items():
+        row = _spread("milliseconds", "_median", times)
+        for reference in references:
+            pairs = zip(times, milliseconds[reference], strict=True)
+            row |= _spread(f"ratio_to_{reference}", "", [own / other for own, other in pairs])
+        rows[name] = row | {"repeats": len(times)}
+    return rows
+
+
+def _spread(name: str, median: str, values: Sequence[float]) -> dict[str, float]:
     return {
-        "milliseconds_median": round(statistics.median(milliseconds), 3),
-        "milliseconds_min": round(min(milliseconds), 3),
-        "milliseconds_max": round(max(milliseconds), 3),
-    }
-
-
-def ratio(to: str, milliseconds: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
-    """`ratio_to_<to>`: the median of the ratios of calls of the same round; with its spread."""
-    ratios = [own / other for own, other in zip(milliseconds, reference, strict=True)]
-    return {
-        f"ratio_to_{to}": round(statistics.median(ratios), 3),
-        f"ratio_to_{to}_min": round(min(ratios), 3),
-        f"ratio_to_{to}_max": round(max(ratios), 3),
+        f"{name}{median}": round(statistics.median(values), 3),
+        f"{name}_min": round(min(values), 3),
+        f"{name}_max": round(max(values), 3),
     }
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What the numbers hang on: threads, device and processor by name, commit, versions.
-
-    Unknown is None, as is the version of a package that is not installed.
-    """
+    """Threads, names of device and processor, commit and versions; unknown is None."""
     commit, changed = provenance.commit()
     is_cuda = device.type == "cuda"
     return {

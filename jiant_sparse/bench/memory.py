@@ -1,48 +1,44 @@
 """The peak of memory during training steps, every contender in processes of its own.
 
-What counts is the peak beyond `bound`'s, which has the same process, weights and forward pass:
-gradients, optimiser state, inputs that layers keep for their gradients, and whatever a method keeps
-for itself. Full tuning adds at least a gradient and two moments to every weight, 12 bytes. Choosing
-the weights comes before and is told apart.
+A contender's memory is its peak beyond that of `bound`, which has the same process, weights and
+forward pass: gradients, optimizer state, layer inputs kept for gradients, and the method's own
+state. Full tuning adds at least a gradient and two moments to every weight, 12 bytes. The choice of
+weights comes before the steps and is measured apart.
 
-On the CPU it is the peak of the resident set, as the kernel counts it, with a C library that is
-made to give freed tensors back at once (`process`): the peak of what is in use, the same in all
-processes to some 0.1 MB. As the library is by itself, at MiniLM's shapes, the peak moves by 6 MB
-and full tuning holds 80 MB more than it uses. Imports and small objects of a contender count as
-well, so a few MB mean little. On CUDA it is what torch has allocated.
+On the CPU the peak is that of the resident set, as the kernel counts it, with a C library that is
+made to return freed tensors at once (`process`). Peaks of equal processes then differ by about
+0.1 MB; by default, at MiniLM's shapes, they differ by 6 MB and full tuning holds 80 MB more than it
+uses. Imports and small objects count as well, so a few MB mean little. On CUDA the peak is that of
+torch's allocator.
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from jiant_sparse.bench import contenders, models, process
 from jiant_sparse.bench.contenders import REFERENCES
-from jiant_sparse.bench.models import Setting
+from jiant_sparse.bench.models import Notify, Setting, silent
 
-# The optimiser's state exists from the first on, and the second is the first with all of it.
+# The first step makes the optimizer's state; the second is the first with all memory in use.
 STEPS = 3
 # A gradient and AdamW's two moments, in float32.
 FULL_BYTES_PER_WEIGHT = 3 * 4
 
 
 def run(
-    setting: Setting,
-    *,
-    repeats: int,
-    only: Sequence[str] = (),
-    notify: Callable[[str], None] = lambda line: None,
+    setting: Setting, *, repeats: int, only: Sequence[str] = (), notify: Notify = silent
 ) -> Iterator[dict[str, Any]]:
     """One row per contender: bytes, median over `repeats` processes, and shares of full tuning.
 
-    share_of_full: of the 12 bytes per weight; share_of_full_measured: of what `full` needs beyond
-    `bound` here. attach_extra_bytes: at the peak of choosing, beyond the model.
-    Other arguments, errors and Raises as `step.run`.
+    share_of_full: of the 12 bytes per weight. share_of_full_measured: of what `full` needs beyond
+    `bound` here. attach_extra_bytes: peak of the choice of weights, beyond the model.
+    Errors, `only` and `notify` as in `step.run`.
     """
     found: dict[str, list[dict[str, int]]] = {}
     errors: dict[str, dict[str, str]] = {}
-    for name in contenders.chosen(only, REFERENCES):
+    for name in contenders.chosen(only):
         notify(f"memory: {name}")
         runs, error = contenders.attempt(name, partial(_runs, name, setting, repeats))
         if error:
@@ -71,28 +67,26 @@ def measure(name: str, setting: Setting) -> dict[str, int]:
         "start_bytes": start,
         "peak_bytes": process.peak(setting.place),
         "attach_extra_bytes": attach_extra,
-        "trained_weights": trainer.trained,
-        "eligible_weights": trainer.eligible,
-    }
+    } | trainer.counts()
 
 
 def _numbers(name: str, found: Mapping[str, Sequence[Mapping[str, int]]]) -> dict[str, Any]:
     runs = found[name]
-    peaks = {key: [run["peak_bytes"] for run in found[key]] for key in (name, *REFERENCES)}
-    medians = {key: int(statistics.median(values)) for key, values in peaks.items()}
-    above = medians[name] - medians["bound"]
-    of_full = FULL_BYTES_PER_WEIGHT * runs[0]["eligible_weights"]
+    peaks = [run["peak_bytes"] for run in runs]
+    bound, full = (_median(found[reference], "peak_bytes") for reference in REFERENCES)
+    above = _median(runs, "peak_bytes") - bound
+    eligible = runs[0]["eligible_weights"]
     return {
-        "peak_bytes_median": medians[name],
-        "peak_bytes_min": min(peaks[name]),
-        "peak_bytes_max": max(peaks[name]),
+        "peak_bytes_median": bound + above,
+        "peak_bytes_min": min(peaks),
+        "peak_bytes_max": max(peaks),
         "above_bound_bytes": above,
-        "share_of_full": round(above / of_full, 4),
-        "share_of_full_measured": round(above / (medians["full"] - medians["bound"]), 4),
+        "share_of_full": round(above / (FULL_BYTES_PER_WEIGHT * eligible), 4),
+        "share_of_full_measured": round(above / (full - bound), 4),
         "start_bytes": _median(runs, "start_bytes"),
         "attach_extra_bytes": _median(runs, "attach_extra_bytes"),
         "trained_weights": runs[0]["trained_weights"],
-        "eligible_weights": runs[0]["eligible_weights"],
+        "eligible_weights": eligible,
         "repeats": len(runs),
     }
 

@@ -1,10 +1,11 @@
-"""What is trained under measure: an encoder of a real shape with random weights, and one batch.
+"""The model under measurement: an encoder of a real shape with random weights, and one batch.
 
-Neither weights nor a tokenizer nor the network is needed: how long a step takes and what memory it
-needs hang on the shapes, and for methods that look at values on which entries they choose.
+Neither weights nor a tokenizer nor the network is needed. Time and memory of a step depend on the
+shapes, and for methods that look at values on which entries they choose.
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,20 @@ CLASSES = 2
 _SHAPES = Path(jiant_sparse.host.__path__[0]) / "shapes"
 _SUFFIX = "-config.json"
 
+Notify = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Print no progress."""
+
 
 @dataclass(frozen=True)
 class Setting:
     """What all contenders share.
 
-    model: a name or path that `shape` takes. batch_size: rows. sequence_length: tokens of each row,
-    none of them padding. density: tuned fraction, in (0, 1]. device: as `host.device.pick`.
-    precision: `fp32`, or `bf16` for a forward pass under autocast.
+    model: see `shape`. batch_size: examples. sequence_length: tokens of each example, without
+    padding. density: trained fraction, in (0, 1]. device: see `host.device.pick`. precision:
+    `fp32`, or `bf16` for a forward pass under autocast.
     Raises InputError for a value that is not allowed, and for a device that is missing.
     """
 
@@ -61,11 +68,11 @@ class Setting:
 
     @property
     def place(self) -> torch.device:
-        """The device itself."""
+        """The device as torch names it."""
         return devices.pick(self.device)
 
     def fields(self) -> dict[str, Any]:
-        """For a row of results: the setting, with the model's sizes as `shapes`."""
+        """The setting for a row of results, with the model's sizes as `shapes`."""
         config = configuration(self.model)
         shapes = {
             "layers": config.num_hidden_layers,
@@ -84,7 +91,7 @@ def shipped() -> tuple[str, ...]:
 def shape(name: str) -> Path:
     """Where a configuration lies: a shipped one, a model directory, or a config file.
 
-    Raises InputError if it is none of these. Weights are not looked for.
+    Raises InputError for anything else. Weights are not looked for.
     """
     if name in shipped():
         return _SHAPES / f"{name}{_SUFFIX}"
@@ -98,10 +105,7 @@ def shape(name: str) -> Path:
 
 
 def configuration(name: str) -> Any:
-    """The configuration that `shape` finds.
-
-    Raises InputError as `shape`, and for a configuration that `run` would not take.
-    """
+    """The configuration that `shape` finds; InputError for one that `run` would refuse."""
     return encoder_config.load(shape(name))
 
 
@@ -111,7 +115,10 @@ class Classifier(nn.Module):
     ids: (batch_size, sequence_length) int64 without the padding id. labels: (batch_size,) int64.
     """
 
-    def __init__(self, encoder: nn.Module, setting: Setting) -> None:
+    ids: Tensor
+    labels: Tensor
+
+    def __init__(self, encoder: Any, setting: Setting) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(encoder.config.hidden_size, CLASSES)
@@ -138,7 +145,7 @@ class Classifier(nn.Module):
 
 
 def build(setting: Setting) -> Classifier:
-    """A model in train mode on the setting's device, its random weights the same at every call."""
+    """A model in train mode on the setting's device, with the same random weights at every call."""
     with torch.random.fork_rng([]):
         torch.manual_seed(derive(0, "bench", "weights"))
         encoder = transformers.AutoModel.from_config(configuration(setting.model))
@@ -147,5 +154,5 @@ def build(setting: Setting) -> Classifier:
 
 
 def rng(name: str) -> torch.Generator:
-    """The stream that a method draws from under measure."""
+    """The random stream `name` of a measurement."""
     return torch.Generator().manual_seed(derive(0, "bench", name))

@@ -1,7 +1,7 @@
-"""Tokens computed for each real token of training: jiant's padding and ours.
+"""Tokens computed for each real token of training: jiant's padding and this package's.
 
-Counted on the batches that training gets, from the real rows and the model's tokenizer; its weights
-are not loaded. The counts are exact and the same on every machine.
+Counted on the batches that training gets, from the real rows and the model's tokenizer; no weights
+are loaded. The counts are exact and the same on every machine.
 """
 
 import math
@@ -33,16 +33,16 @@ def run(
     window: int = WINDOW,
     epochs: int = 1,
 ) -> Iterator[dict[str, object]]:
-    """One dict per task and contender: `jiant`, `trimmed`, `grouped`.
+    """One row per task and contender: `jiant`, `trimmed`, `grouped`.
 
-    jiant: every row as wide as the longest of the training set, which is what its smart_truncate
-    leaves. trimmed: every batch as wide as its own longest row. grouped: the same with
-    `train.length_grouping` = window, in batches. model: as `host.model.resolve` takes it.
-    examples: rows that training uses; WSC's that lose a span are not among them. real_tokens and
+    jiant: every example as wide as the longest of the training set, as its smart_truncate leaves
+    them. trimmed: every batch as wide as its own longest example. grouped: trimmed, with
+    `train.length_grouping` = window, in batches. model: see `host.model.resolve`.
+    examples: those that training uses, without WSC's that lose a span. real_tokens and
     computed_tokens: over all `epochs`; ratio: computed to real, at least 1.
 
     Raises InputError with every problem of arguments, model and training files at once, before
-    anything is counted; only what `features.load_phase` refuses comes when its task's turn does.
+    anything is counted; what `features.load_phase` refuses is raised at its task's turn.
     """
     compat.require_jiant()
     source = resolve(model)
@@ -67,10 +67,10 @@ def run(
     if problems:
         raise InputError(*problems)
     sizes = {"batch_size": batch_size, "max_seq_length": max_seq_length, "window": window}
-    return _measured(data_dir, source, found, sizes, epochs)
+    return _rows(data_dir, source, found, sizes, epochs)
 
 
-def _measured(
+def _rows(
     data_dir: Path,
     source: ModelSource,
     tasks: Sequence[Task],
@@ -81,7 +81,7 @@ def _measured(
     tokenizer = load(source.path, encoder.config.model_type)
     for task in tasks:
         path = phase_path(data_dir, task, "train").absolute()
-        # Closed before the yield: what the caller does meanwhile must not run under the shims.
+        # Closed before the yield: the caller's code must not run under the shims.
         with compat.shims():
             jiant_task = features.make_task(task.reader, {"train": path})
             rows = features.load_phase(

@@ -1,6 +1,6 @@
 """The sparse tuners of Hugging Face PEFT on every linear layer of the encoder.
 
-Their budget is counted on these layers alone: embeddings, biases and LayerNorm stay frozen.
+Their density counts these layers alone: embeddings, biases and LayerNorm stay frozen.
 """
 
 from collections.abc import Iterable
@@ -20,20 +20,21 @@ def super_tuning(model: Classifier) -> None:
 
 
 def shira(model: Classifier) -> None:
-    """SHiRA: r (rows + columns) random entries of each layer, r making about `density` of all."""
+    """SHiRA: r (rows + columns) random entries of each layer, r chosen to come near `density`."""
     from peft import ShiraConfig, get_peft_model
 
     layers = _linear(model.encoder)
-    config = ShiraConfig(
-        target_modules=[*layers], r=shira_rank(layers.values(), model.setting.density)
-    )
-    model.encoder = get_peft_model(model.encoder, config)
+    rank = shira_rank(layers.values(), model.setting.density)
+    model.encoder = get_peft_model(model.encoder, ShiraConfig(target_modules=[*layers], r=rank))
 
 
 def shira_rank(layers: Iterable[nn.Linear], density: float) -> int:
     """The r, at least 1, that comes closest to `density` of the layers' weights.
 
-    It cannot be such that a layer would train more entries than it has.
+    No layer trains more entries than it has.
+
+    >>> shira_rank([nn.Linear(768, 768)], 0.005)
+    2
     """
     sizes = [layer.weight.shape for layer in layers]
     wanted = density * sum(rows * columns for rows, columns in sizes)

@@ -1,4 +1,4 @@
-"""A measurement in a process of its own: memory that one contender leaves behind is no other's."""
+"""A measurement in a process of its own, so that no contender's memory counts for another."""
 
 import contextlib
 import ctypes
@@ -13,13 +13,13 @@ import torch
 from jiant_sparse.host import device as devices
 
 _M_MMAP_THRESHOLD = -3  # of malloc.h
-_GIVEN_BACK_BYTES = 1 << 16
+_RETURNED_BYTES = 1 << 16
 
 
 def fresh(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of some module returns, called in a new process with as many threads as here.
+    """What a module's function returns in a new process, with as many threads as here.
 
-    Raises what it raises; BrokenProcessPool if the process dies, such as for want of memory.
+    Raises what it raises; BrokenProcessPool if the process dies, as for want of memory.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, _start, (torch.get_num_threads(),)) as pool:
@@ -29,19 +29,19 @@ def fresh(function: Callable[..., Any], *arguments: Any) -> Any:
 def _start(threads: int) -> None:
     torch.set_num_threads(threads)
     with contextlib.suppress(AttributeError, OSError):
-        # The C library would keep freed tensors of up to 32 MB, and which of them hangs on chance.
-        # With a threshold of our own it gives all from there on back.
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK_BYTES)
+        # By default the C library keeps some freed tensors of up to 32 MB. With a threshold of ours
+        # it returns all larger ones to the system.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _RETURNED_BYTES)
 
 
 def restart_peak(device: torch.device) -> int:
-    """Start a new peak of memory, and tell the bytes that are in use, where it starts.
+    """Start a new peak of memory at the bytes that are in use, and return these.
 
     Raises OSError where the system does not tell.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):
-        # The C library keeps what is freed. Later allocations would fill it up again unseen.
+        # Later allocations would fill memory that the C library keeps, and not count.
         ctypes.CDLL(None).malloc_trim(0)
     devices.reset_peak(device)
     return peak(device)

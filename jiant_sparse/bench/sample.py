@@ -1,11 +1,12 @@
 """Weighted draws without replacement, as Stochastic Tuning makes them at every step.
 
-k entries of all weights of the encoder, with probabilities proportional to the squared gradient of
-one batch: ours; the exponential race, torch's top-k of weight / Exp(1), which draws by the same law
-but for the rounding of float32; and NumPy's choice, which the paper used.
+k entries of all weights of the encoder are drawn with probabilities proportional to the squared
+gradient of one batch. Contenders: this package's draw; the exponential race, torch's top-k of
+weight / Exp(1), which has the same law up to the rounding of float32; and NumPy's choice, which the
+paper used.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,17 @@ import torch
 from torch import Tensor
 
 from jiant_sparse.bench import measure, models
-from jiant_sparse.bench.models import Setting, rng
+from jiant_sparse.bench.models import Notify, Setting, rng, silent
 from jiant_sparse.sparse import sampling, surgery
 
 
 def run(
-    setting: Setting,
-    *,
-    k: int,
-    repeats: int,
-    peers: bool = False,
-    notify: Callable[[str], None] = lambda line: None,
+    setting: Setting, *, k: int, repeats: int, peers: bool = False, notify: Notify = silent
 ) -> Iterator[dict[str, Any]]:
-    """One row per contender: milliseconds of a draw, and their ratio to ours.
+    """One row per contender: milliseconds of a draw, and their ratio to `ours`.
 
-    k: entries to draw. peers: whether to time NumPy's choice as well, once. notify: is given a line
-    of progress at a time. Raises InputError for a k that is more than the positive weights.
+    k: entries to draw. peers: whether to time NumPy's choice too, once. notify: called with lines
+    of progress. Raises InputError if fewer than k weights are positive.
     """
     notify("sample: weights")
     weights = _importance(setting)
@@ -37,36 +33,20 @@ def run(
         "exponential_race": lambda: exponential_race(weights, k),
     }
     notify(f"sample: {repeats} rounds")
-    wait = measure.synchronizer(setting.place)
-    times = measure.alternate(calls, repeats, synchronize=wait)
-    shared = setting.fields() | {
-        "k": k,
-        "eligible_weights": sum(map(torch.numel, weights.values())),
-    }
-    for name in calls:
-        yield _row(name, times, shared)
+    times = measure.alternate(calls, repeats, setting.place)
+    rows = measure.numbers(times, "ours")
     if peers:
         notify("sample: numpy_choice")
         calls = {"ours": calls["ours"], "numpy_choice": lambda: numpy_choice(weights, k)}
-        times = measure.alternate(calls, 1, warmup=0, synchronize=wait)
-        yield _row("numpy_choice", times, shared)
-
-
-def _row(
-    name: str, times: Mapping[str, Sequence[float]], shared: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "bench": "sample",
-        "contender": name,
-        **shared,
-        **measure.summary(times[name]),
-        **measure.ratio("ours", times[name], times["ours"]),
-        "repeats": len(times[name]),
-    }
+        once = measure.alternate(calls, 1, setting.place, warmup=0)
+        rows["numpy_choice"] = measure.numbers(once, "ours")["numpy_choice"]
+    shared = {"k": k, "eligible_weights": sum(map(torch.numel, weights.values()))}
+    for name, numbers in rows.items():
+        yield {"bench": "sample", "contender": name} | setting.fields() | shared | numbers
 
 
 def exponential_race(weights: Mapping[str, Tensor], k: int) -> Tensor:
-    """(k,) int64, unordered: entries number i of all tensors laid end to end."""
+    """(k,) int64, unordered: positions in all tensors laid end to end."""
     squares = torch.cat([weight.flatten() for weight in weights.values()]).square_()
     generator = torch.Generator(squares.device).manual_seed(0)
     waits = torch.empty_like(squares).exponential_(generator=generator)
@@ -74,7 +54,7 @@ def exponential_race(weights: Mapping[str, Tensor], k: int) -> Tensor:
 
 
 def numpy_choice(weights: Mapping[str, Tensor], k: int) -> np.ndarray:
-    """(k,) int64, in the order drawn: entries number i of all tensors laid end to end."""
+    """(k,) int64, in the order drawn: positions in all tensors laid end to end."""
     flat = torch.cat([weight.flatten().double() for weight in weights.values()]).square_()
     chances = (flat / flat.sum()).cpu().numpy()
     return np.random.default_rng(0).choice(chances.size, k, replace=False, p=chances)

@@ -1,9 +1,9 @@
 """What choosing weights costs: SAM's burn-in per batch, the top-k of all scores, uniform draws.
 
-Burn-in: `full` is the forward and backward pass of full tuning, without its optimiser;
-`full_without_dropout` the same with dropout off, as SAM has it; ours/... sum up the gradients as
-well. Top-k and uniform draws: ours against torch on one long vector, which it does not take apart
-into tensors again.
+Burn-in: `full` is the forward and backward pass of full tuning, without its optimizer;
+`full_without_dropout` the same with dropout off, as in SAM; ours/... also sum up the gradients.
+Top-k and uniform draws: ours against torch on one long vector, which is not split into tensors
+again.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,46 +14,37 @@ import torch
 from torch import Tensor
 
 from jiant_sparse.bench import contenders, measure, models, process
-from jiant_sparse.bench.models import Classifier, Setting
+from jiant_sparse.bench.models import Classifier, Notify, Setting, silent
 from jiant_sparse.sparse import selection, surgery
 
-# Scores begin as zeros; over a few batches that weighs little, and over SAM's hundreds nothing.
+# Making the zeros that gradients are added to costs little in 4 batches, nothing in SAM's hundreds.
 BATCHES = 4
 _PLAIN = "full_without_dropout"
 
 Choices = dict[str, dict[str, Callable[[], object]]]
 
 
-def run(
-    setting: Setting, *, repeats: int, notify: Callable[[str], None] = lambda line: None
-) -> Iterator[dict[str, Any]]:
+def run(setting: Setting, *, repeats: int, notify: Notify = silent) -> Iterator[dict[str, Any]]:
     """One row per part and contender: milliseconds of a batch or of a choice, and ratios.
 
-    extra_bytes: the peak of memory of a choice in a fresh process, beyond scores and process.
-    notify: is given a line of progress at a time.
+    extra_bytes: peak memory of a choice in a fresh process, beyond scores and process. notify:
+    called with lines of progress.
     """
     notify("select: burn_in")
     model = models.build(setting)
     yield from _burn_in(model, repeats)
     scores = _scores(model)
     del model
-    for part, contended in _choices(scores, setting.density).items():
+    for part, calls in _choices(scores, setting.density).items():
         notify(f"select: {part}")
-        times = measure.alternate(
-            contended, repeats, synchronize=measure.synchronizer(setting.place)
-        )
-        for name in contended:
-            yield {
-                **_row(part, name, setting),
-                **measure.summary(times[name]),
-                **measure.ratio("ours", times[name], times["ours"]),
-                "extra_bytes": process.fresh(extra_bytes, part, name, setting),
-                "repeats": repeats,
-            }
+        times = measure.alternate(calls, repeats, setting.place)
+        for name, numbers in measure.numbers(times, "ours").items():
+            extra = process.fresh(extra_bytes, part, name, setting)
+            yield _row(part, name, setting) | numbers | {"extra_bytes": extra}
 
 
 def extra_bytes(part: str, name: str, setting: Setting) -> int:
-    """Bytes at the peak of one choice beyond those before it, in this process."""
+    """Peak bytes of one choice beyond those in use before it, in this process."""
     generator = torch.Generator().manual_seed(0)
     scores = {
         tensor: torch.rand(weight.shape, generator=generator).to(setting.place)
@@ -78,20 +69,10 @@ def _burn_in(model: Classifier, repeats: int) -> Iterator[dict[str, Any]]:
     }
     for score, add in selection.SUMS.items():
         calls[f"ours/{score}"] = partial(_accumulate, weights, probe, add)
-    wait = measure.synchronizer(model.setting.place)
-    times = {
-        name: [time / BATCHES for time in whole]
-        for name, whole in measure.alternate(calls, repeats, synchronize=wait).items()
-    }
-    for name in calls:
-        yield {
-            **_row("burn_in", name, model.setting),
-            "per": "batch",
-            **measure.summary(times[name]),
-            **measure.ratio(_PLAIN, times[name], times[_PLAIN]),
-            **measure.ratio("full", times[name], times["full"]),
-            "repeats": repeats,
-        }
+    whole = measure.alternate(calls, repeats, model.setting.place)
+    times = {name: [time / BATCHES for time in each] for name, each in whole.items()}
+    for name, numbers in measure.numbers(times, _PLAIN, "full").items():
+        yield _row("burn_in", name, model.setting) | {"per": "batch"} | numbers
 
 
 def _accumulate(
@@ -101,7 +82,7 @@ def _accumulate(
 
 
 def _scores(model: Classifier) -> dict[str, Tensor]:
-    """SAM's, of one batch."""
+    """SAM's scores, of one batch."""
     probe = contenders.probe_of(model)
     weights = surgery.eligible(model.encoder)
     totals = selection.accumulate(weights, probe(1), selection.SUMS["signed_sum"])
@@ -113,19 +94,18 @@ def _choices(scores: Mapping[str, Tensor], density: float) -> Choices:
     sizes = {name: tensor.numel() for name, tensor in scores.items()}
     count = sum(sizes.values())
     k = selection.budget(count, density)
+
+    def top_k() -> object:
+        flat = torch.cat([tensor.flatten() for tensor in scores.values()])
+        return flat.topk(k, sorted=False).indices.sort()
+
+    def permutation() -> object:
+        return torch.randperm(count, generator=models.rng("permutation"))[:k].sort()
+
     return {
-        "top_k": {
-            "ours": lambda: selection.top_k(scores, density),
-            "torch.topk": lambda: _flat(scores).topk(k, sorted=False).indices.sort(),
-        },
+        "top_k": {"ours": lambda: selection.top_k(scores, density), "torch.topk": top_k},
         "uniform": {
             "ours": lambda: selection.uniform(sizes, density, models.rng),
-            "torch.randperm": lambda: torch.randperm(count, generator=models.rng("permutation"))[
-                :k
-            ].sort(),
+            "torch.randperm": permutation,
         },
     }
-
-
-def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors.values()])

@@ -1,4 +1,4 @@
-"""The command line: reads arguments, calls one function, prints. No logic of its own.
+"""The command line: each command reads its arguments, calls one function and prints.
 
 Results go to stdout, progress to stderr. Exit codes: 0 done, 1 something failed, 2 bad input.
 Imports stand inside the commands, because torch and jiant take seconds to load.
@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Plain text: an error is one line, and a narrow terminal shows whole names of options.
+    # Without rich an error is one line, and a narrow terminal shows option names whole.
     rich_markup_mode=None,
 )
 app.add_typer(bench.app, name="bench")
@@ -45,12 +45,14 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Sparse fine-tuning of pretrained encoders: run, compare, report."""
+    """Train pretrained encoders by sparse fine-tuning methods, and compare the methods."""
 
 
 @app.command()
-def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) -> None:
-    """Check configurations without running anything."""
+def check(
+    configs: Annotated[list[Path], typer.Argument(help="Benchmarks, as YAML files.")],
+) -> None:
+    """Check YAML files without running anything; print every error of all files."""
     from jiant_sparse.config import load as config
 
     problems: list[str] = []
@@ -64,7 +66,7 @@ def check(configs: Annotated[list[Path], typer.Argument(help="YAML files.")]) ->
 
 
 def main() -> None:
-    """Entry point of `jiant-sparse`."""
+    """Run the command line, as `jiant-sparse` does."""
     open_streams()
     app()
 

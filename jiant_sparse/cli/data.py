@@ -8,7 +8,6 @@ import typer
 
 from jiant_sparse import files, seeds
 from jiant_sparse.cli import options
-from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,16 +15,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Get, make, split and check the task data.", no_args_is_help=True)
 
-Split = Annotated[str, typer.Option(help="published (the authors' dev set) or random.")]
+DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory to write to.")]
+SourceDir = Annotated[Path, typer.Argument(help="Directory of task data, a folder for each task.")]
+Split = Annotated[
+    str, typer.Option("--split", help="published: the authors' train and dev rows; random: drawn.")
+]
 TaskNames = Annotated[
     str | None,
-    typer.Option("--tasks", help="Comma-separated; default: all there."),
+    typer.Option("--tasks", help="Separated by commas. Default: all there are."),
 ]
 
 
 @app.command()
 def fetch(
-    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/tasks"),
+    data_dir: DataDir = Path("data/tasks"),
     tasks: TaskNames = None,
     split: Split = "published",
     seed: options.Seed = "0",
@@ -33,69 +36,65 @@ def fetch(
     """Download GLUE and SuperGLUE tasks from the hub into jiant's layout."""
     from jiant_sparse.data import fetch as module
 
-    with input_errors():
-        number = seeds.parse(seed)
-        files.check_directory(data_dir)
-        module.fetch(data_dir, _tasks(tasks), split=split, seed=number)
+    number = seeds.parse(seed)
+    files.check_directory(data_dir)
+    module.fetch(data_dir, _tasks(tasks), split=split, seed=number)
     typer.echo(f"written to {data_dir}")
 
 
 @app.command()
 def synthesize(
-    data_dir: Annotated[Path, typer.Option("--data-dir")] = Path("data/synthetic"),
+    data_dir: DataDir = Path("data/synthetic"),
     tasks: TaskNames = None,
     seed: options.Seed = "0",
 ) -> None:
-    """Write small learnable versions of the seven tasks: the embedded data of the quickstart."""
+    """Write small synthetic versions of the seven tasks, the data of the quickstart."""
     from jiant_sparse.data import synthetic
 
-    with input_errors():
-        number = seeds.parse(seed)
-        files.check_directory(data_dir)
-        synthetic.synthesize(data_dir, _tasks(tasks), seed=number)
+    number = seeds.parse(seed)
+    files.check_directory(data_dir)
+    synthetic.synthesize(data_dir, _tasks(tasks), seed=number)
     typer.echo(f"written to {data_dir}")
 
 
 @app.command()
 def split(
-    source_dir: Annotated[Path, typer.Argument(help="Data in jiant's layout.")],
+    source_dir: SourceDir,
     data_dir: Annotated[Path, typer.Argument(help="New directory for the split data.")],
     tasks: TaskNames = None,
-    kind: Annotated[str, typer.Option("--split", help="published or random.")] = "published",
+    kind: Split = "published",
     seed: options.Seed = "0",
 ) -> None:
-    """Divide train and val of existing data anew; test stays as it is."""
+    """Divide the train and val rows of existing data anew; test stays as it is."""
     from jiant_sparse.data.resplit import resplit
 
-    with input_errors():
-        number = seeds.parse(seed)
-        files.check_directory(data_dir)
-        resplit(source_dir, data_dir, _tasks(tasks, source_dir), split=kind, seed=number)
+    number = seeds.parse(seed)
+    files.check_directory(data_dir)
+    resplit(source_dir, data_dir, _tasks(tasks, source_dir), split=kind, seed=number)
     typer.echo(f"written to {data_dir}")
 
 
 @app.command()
-def verify(
-    data_dir: Annotated[Path, typer.Argument(help="Data in jiant's layout.")],
-    tasks: TaskNames = None,
-) -> None:
-    """Check files, labels, counts, duplicates and checksums; exit 2 on an error."""
+def verify(data_dir: SourceDir, tasks: TaskNames = None) -> None:
+    """Check files, labels, counts, duplicates and checksums; exit code 2 if one is wrong."""
     from jiant_sparse.data import verify as module
 
-    with input_errors():
-        wanted = _tasks(tasks, data_dir)
-        findings = module.verify(data_dir, wanted)
-        for note in findings.notes:
-            typer.echo(f"note: {note}")
-        if findings.errors:
-            raise InputError(*findings.errors)
-        for phase in module.summary(data_dir, wanted):
-            labels = ", ".join(f"{label}: {count}" for label, count in phase.labels.items())
-            typer.echo(f"{phase.task}/{phase.phase}: {phase.rows} rows ({labels}) {phase.sha256}")
+    wanted = _tasks(tasks, data_dir)
+    findings = module.verify(data_dir, wanted)
+    for note in findings.notes:
+        typer.echo(f"note: {note}")
+    if findings.errors:
+        raise InputError(*findings.errors)
+    for phase in module.summary(data_dir, wanted):
+        labels = ", ".join(f"{label}: {count}" for label, count in phase.labels.items())
+        typer.echo(f"{phase.task}/{phase.phase}: {phase.rows} rows ({labels}) {phase.sha256}")
 
 
 def _tasks(names: str | None, data_dir: Path | None = None) -> "list[Task]":
-    """The tasks of a comma-separated list; or those in `data_dir`; or the paper's seven."""
+    """The tasks of a comma-separated list; without one, those in `data_dir` or the paper's seven.
+
+    Raises InputError for an unknown task, and for a directory without a task.
+    """
     from jiant_sparse.data import tasks
     from jiant_sparse.data.split import published_dev_split
 

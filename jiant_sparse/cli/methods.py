@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tabulate import tabulate
 
-from jiant_sparse.cli.shared import input_errors
 from jiant_sparse.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ def methods(
 ) -> None:
     """List the methods: title, paper, fields with defaults and ranges. --model counts weights."""
     if model is not None:
-        with input_errors():
-            typer.echo("\n".join(_counted(model, _asked(config))))
+        typer.echo("\n".join(_counted(model, _asked(config))))
     elif config is not None:
         raise typer.BadParameter("needs --model", param_hint="--config")
     else:

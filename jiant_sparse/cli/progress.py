@@ -1,6 +1,6 @@
-"""How far a run or a grid is, on stderr: a bar on a terminal, elsewhere a line a minute.
+"""Progress of a run or a grid on stderr: a bar on a terminal, elsewhere a line a minute.
 
-Who trains is only looked at, from a thread that sleeps in between.
+A thread reads it from outside; training never waits for it.
 """
 
 import contextlib
@@ -17,28 +17,27 @@ from jiant_sparse.grid import lock_file
 from jiant_sparse.units import duration
 
 if TYPE_CHECKING:
-    from jiant_sparse.grid.lock_file import Progress as Told
     from jiant_sparse.schema.control import Control, Progress
 
 LINE_SECONDS = 60.0
 """Between two lines."""
 LOOK_SECONDS = 5.0
-"""Between two looks at the running cells for a grid's bar."""
+"""Between two looks at a grid's running cells, for its bar."""
 POLL_SECONDS = 1.0
 """Between two looks at the run of this process."""
 FIRST_SECONDS = 10.0
-"""Of training, after which the time left is told for the first time."""
+"""Of a phase, before its rate is printed."""
 SHOWN = 8
 """Running cells that a line names."""
 
 
 @contextlib.contextmanager
 def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Make the call every so many seconds until the block's end; a closed stderr ends the calls."""
+    """Make the call every so many seconds until the block ends, or until the call meets OSError."""
     ended = threading.Event()
 
     def repeat() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # stderr is closed
             while not ended.wait(seconds):
                 call()
 
@@ -53,7 +52,7 @@ def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told(control: "Control", *, bounded: bool, bar: bool) -> Iterator[None]:
-    """Print the lines of one run. bar: jiant shows one while it trains, so there are none then."""
+    """Print the lines of one run. bar: none while it trains, for jiant then shows a bar."""
     lines = RunLines(time.monotonic(), bounded=bounded)
 
     def look() -> None:
@@ -66,23 +65,23 @@ def told(control: "Control", *, bounded: bool, bar: bool) -> Iterator[None]:
 
 
 class RunLines:
-    """What to print of one run, and when: see `due`.
+    """Words the progress of one run, and says when to print it.
 
-    begun: when it began, in seconds of a clock that never goes back. bounded: whether early
-    stopping may end it before its last step.
+    begun: when the run began, in seconds of a monotonic clock. bounded: whether early stopping may
+    end it before its last step.
     """
 
     def __init__(self, begun: float, *, bounded: bool) -> None:
         self._begun = self._printed = begun
         self._bound = "at most" if bounded else "about"
-        # Of the phase: its name, when it was first seen, and how many steps or batches were done.
+        # The phase, when it was first seen, and how many steps or batches were done then.
         self._phase, self._since, self._from = "", begun, 0
         self._measured = False
 
     def due(self, now: float, progress: "Progress") -> str | None:
-        """The line to print at `now`: one a minute, and one with the first time left of training.
+        """The line to print at `now`: one a minute, and one when training's rate is first known.
 
-        A rate is that of the phase so far; evaluations and checkpoints are in it.
+        A rate is the mean over the phase so far, evaluations and checkpoints included.
         """
         unit, done, total = "step", progress.step, progress.steps
         if progress.batches:
@@ -100,7 +99,7 @@ class RunLines:
             parts.append(f"{unit} {done:,} of {total:,}")
         if progress.score is not None:
             parts.append(f"best dev {100 * progress.score:.1f} %")
-        if rate is not None:
+        if rate is not None and total is not None:
             left = duration(rate * (total - done))
             left = f"{self._bound} {left} left" if unit == "step" else f"about {left} to training"
             parts.append(f"{rate:.3g} s a {unit}, at this rate {left}")
@@ -108,11 +107,11 @@ class RunLines:
 
 
 class Bar:
-    """Counts ended cells: a bar on a terminal, elsewhere a line a minute; plain lines on both.
+    """Counts ended cells: a bar on a terminal, elsewhere a line a minute.
 
-    open_cells: directories of the cells that have not ended, in their order; it may shrink.
-    at_once: how many of them run at a time, and so are looked for. left: the time left in words,
-    by the steps that running cells have done.
+    open_cells: directories of the cells that have not ended, in order; the caller may remove some.
+    at_once: how many of them run at a time. left: the time left in words, from the steps that each
+    running cell has done.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class Bar:
         self._open_cells = open_cells
         self._at_once = at_once
         self._left = left
-        # None: only on a terminal.
+        # disable=None shows the bar on a terminal alone.
         self._bar = tqdm(total=len(open_cells), unit="cell", disable=None, dynamic_ncols=True)
         self._ended = 0
         plain = self._bar.disable
@@ -145,13 +144,12 @@ class Bar:
         self._bar.write(text, file=sys.stderr)
 
     def show(self, ended: int) -> None:
-        """So many cells have ended."""
+        """Show that so many cells have ended."""
         self._ended = ended
         self._bar.update(ended - self._bar.n)
 
     def _show_running(self) -> None:
-        running = _running(self._open_cells, self._at_once)
-        self._bar.set_postfix_str(_listed(running))
+        self._bar.set_postfix_str(_listed(_running(self._open_cells, self._at_once)))
 
     def _print(self) -> None:
         running = _running(self._open_cells, self._at_once)
@@ -163,22 +161,22 @@ class Bar:
         )
 
 
-def _running(directories: Collection[Path], most: int) -> "dict[Path, Told | None]":
-    """The first cells that somebody runs, with what their last heartbeats told."""
-    running: dict[Path, Told | None] = {}
+def _running(directories: Collection[Path], most: int) -> "dict[Path, Progress | None]":
+    """The first `most` cells that a process runs, with the progress of their last heartbeat."""
+    running: dict[Path, Progress | None] = {}
     for directory in [*directories]:
         if len(running) == most:
-            break  # to look at hundreds of directories of a network file system takes its time
+            break  # hundreds of directories of a network file system take long to read
         try:
             holder = lock_file.holder(directory)
         except OSError:
-            continue  # a bar is no place to complain
+            continue  # the grid itself reports a directory that cannot be read
         if holder is not None:
             running[directory] = holder.progress
     return running
 
 
-def _listed(running: "Mapping[Path, Told | None]") -> str:
+def _listed(running: "Mapping[Path, Progress | None]") -> str:
     """The first SHOWN cells with their steps or phases."""
     texts = []
     for directory, told in [*running.items()][:SHOWN]:

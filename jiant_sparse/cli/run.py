@@ -1,4 +1,4 @@
-"""`jiant-sparse run`: one cell, here in this process."""
+"""`jiant-sparse run`: one cell, in this process."""
 
 import sys
 from pathlib import Path
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 
 def run(
-    task: Annotated[str, typer.Option(help="Label of the task.")],
-    method: Annotated[str, typer.Option(help="Label of the method.")],
+    task: Annotated[str, typer.Option(help="Task, by its label.")],
+    method: Annotated[str, typer.Option(help="Method, by its label.")],
     seed: options.Seed = "0",
     model: options.Model = None,
     data_dir: options.DataDir = None,
     output_dir: options.Output = Path("results"),
-    config: options.File = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file to take settings from; a benchmark's will do.")
+    ] = None,
     dry_run: options.DryRun = False,
     log: options.Log = None,
     set_: options.Set = None,
 ) -> None:
-    """Run one cell here and print its result; Ctrl-C leaves a checkpoint."""
+    """Train and score one cell here, and print its result. Ctrl-C leaves a checkpoint."""
     from jiant_sparse.config import load as config_module
     from jiant_sparse.grid import estimate, plan
     from jiant_sparse.grid.executors.choose import with_threads
@@ -58,28 +60,29 @@ def run(
         typer.echo("\n".join(lines), err=not dry_run)
     if dry_run:
         return
-    outcome = found if done else _run_here(job, output_dir, found)
+    outcome = found if found and done else _run_here(job, output_dir, found)
     if not isinstance(outcome, Record):
-        typer.echo(_why(outcome), err=True)
+        typer.echo(_reason(outcome), err=True)
         raise typer.Exit(1)
     typer.echo(f"{describe(outcome)}\n{job.directory}")
     raise typer.Exit(0 if outcome.status == "ok" else 1)
 
 
 def _run_here(job: "Job", output_dir: Path, retry: "Record | None") -> "Outcome":
-    """What comes of the cell, with its progress on stderr."""
+    """Run the cell, with its progress on stderr."""
     from jiant_sparse.cli.progress import told
-    from jiant_sparse.grid import outline, plan
+    from jiant_sparse.grid import estimate, plan
     from jiant_sparse.grid import worker as work
     from jiant_sparse.schema.control import Control
 
     plan.write_data([job], output_dir)
     control, terminal = Control(), sys.stderr.isatty()
-    with told(control, bounded=outline.first_stop(job) is not None, bar=terminal):
+    with told(control, bounded=estimate.first_stop(job) is not None, bar=terminal):
         return work.work_here(job, control, retry=retry, verbose=terminal)
 
 
-def _why(outcome: "Outcome") -> str:
+def _reason(outcome: "Outcome") -> str:
+    """Why there is no record."""
     from jiant_sparse.grid.worker import Waiting
 
     if isinstance(outcome, Waiting):

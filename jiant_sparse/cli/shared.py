@@ -1,9 +1,8 @@
-"""What all commands share: how bad input ends, and the streams they print to."""
+"""What all commands share: exit codes for errors, and safe output streams."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +16,35 @@ PRINTED_PROBLEMS = 200
 
 
 class Commands(TyperGroup):
-    """Commands that end on errors as `input_errors` says."""
+    """Ends every command, those of sub-groups too, with the exit code of its error.
+
+    InputError: a line for each problem, exit code 2. OSError, as of a full disk: a line, exit code
+    1. A closed pipe, as of `| head`: exit code 1 without a line, by typer.
+    """
 
     def invoke(self, ctx: Any) -> Any:
-        with input_errors():
+        """Run the command that the arguments name."""
+        try:
             return super().invoke(ctx)
-
-
-@contextlib.contextmanager
-def input_errors() -> Iterator[None]:
-    """Bad input: one line for each problem, exit code 2. A full disk or the like: one line, 1.
-
-    A closed pipe, as of `| head`, passes: typer ends on it with 1, without a word.
-    """
-    try:
-        yield
-    except InputError as error:
-        for problem in error.problems[:PRINTED_PROBLEMS]:
-            typer.echo(printable(f"error: {problem}"), err=True)
-        more = len(error.problems) - PRINTED_PROBLEMS
-        if more > 0:
-            typer.echo(f"error: and {more:,} more", err=True)
-        raise typer.Exit(2) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        typer.echo(printable(f"error: {error}"), err=True)
-        raise typer.Exit(1) from None
+        except InputError as error:
+            for problem in error.problems[:PRINTED_PROBLEMS]:
+                typer.echo(printable(f"error: {problem}"), err=True)
+            more = len(error.problems) - PRINTED_PROBLEMS
+            if more > 0:
+                typer.echo(f"error: and {more:,} more", err=True)
+            raise typer.Exit(2) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            typer.echo(printable(f"error: {error}"), err=True)
+            raise typer.Exit(1) from None
 
 
 def open_streams() -> None:
-    """Give a standard stream that is closed the null device; what cannot be encoded is escaped.
+    """Open closed standard streams on the null device; escape what a stream cannot encode.
 
-    The number of a closed stream would go to the first file that is opened, and what anything
-    prints to that number with it.
+    Otherwise the first file that is opened would get the number of a closed stream, and with it
+    everything that is printed there.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -61,9 +55,9 @@ def open_streams() -> None:
 
 
 def check_output(output_dir: Path, cells: Iterable[Path] = ()) -> None:
-    """Raise InputError if results cannot be written; cells: directories of those that are to run.
+    """Raise InputError if results cannot be written. cells: directories of the cells to run.
 
-    A directory that others share may be closed, as long as what is below it is not.
+    An existing `output_dir` may be read-only, as a shared one can be, if the cells' are not.
     """
     if not os.path.isdir(output_dir):
         check_directory(output_dir)

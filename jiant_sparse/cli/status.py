@@ -1,4 +1,4 @@
-"""`jiant-sparse status`: what is done, what is running and where it is, what has failed."""
+"""`jiant-sparse status`: which cells are done, running and waiting, and which failed."""
 
 import dataclasses
 import json
@@ -11,50 +11,49 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jiant_sparse.cli.shared import input_errors
-
 if TYPE_CHECKING:
     from jiant_sparse.grid.status import Running, Status, TimeLeft
 
 WIDTH = 100
 LISTED = 20
-"""Failed cells, and broken records, that are named; the others are counted."""
+"""Failed cells, and broken records, that are named; further ones are counted."""
 LATE_SECONDS = 30.0
-"""Age of a heartbeat that is worth a word: one comes every 10 s."""
+"""Age from which a heartbeat is shown: one comes every 10 s."""
 _CLEAR = "\x1b[H\x1b[2J"
 
 
 def status(
-    directory: Annotated[Path, typer.Argument(help="<output> or <output>/<benchmark>")],
+    directory: Annotated[
+        Path, typer.Argument(help="<output> for all benchmarks in it, or <output>/<benchmark>.")
+    ],
     watch: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Show it again every so many seconds, until all has ended."),
+        typer.Option(min=0.1, help="Repeat every so many seconds until all cells have ended."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show how far the cells of a benchmark are, or of all below a directory; changes no file."""
+    """Show which cells are done, running, waiting or failed, and the time left; changes no file."""
     from jiant_sparse.grid.status import look
 
     if as_json and watch is not None:
         raise typer.BadParameter("prints one document; leave out --watch", param_hint="--json")
-    with input_errors():
-        try:
-            while True:
-                found = look(directory)
-                if as_json:
-                    benchmarks = [dataclasses.asdict(status) for status in found]
-                    typer.echo(json.dumps({"benchmarks": benchmarks}, indent=1))
-                else:
-                    _show("\n\n".join(map(describe, found)), again=watch is not None)
-                if watch is None or not any(status.time_left for status in found):
-                    return
-                time.sleep(watch)
-        except KeyboardInterrupt:
-            return  # how watching ends
+    try:
+        while True:
+            found = look(directory)
+            if as_json:
+                benchmarks = [dataclasses.asdict(status) for status in found]
+                typer.echo(json.dumps({"benchmarks": benchmarks}, indent=1))
+            else:
+                _show("\n\n".join(map(describe, found)), again=watch is not None)
+            if watch is None or not any(status.time_left for status in found):
+                return
+            time.sleep(watch)
+    except KeyboardInterrupt:
+        return  # how watching ends
 
 
 def describe(status: "Status") -> str:
-    """One benchmark, in lines of at most WIDTH columns."""
+    """Word the state of one benchmark, in lines of at most WIDTH columns."""
     counts = [f"{status.done} done", f"{len(status.running)} running"]
     counts += [f"{len(status.failed)} failed"]
     counts += [f"{len(status.broken)} broken"] if status.broken else []
@@ -69,7 +68,7 @@ def describe(status: "Status") -> str:
 
 
 def _show(text: str, *, again: bool) -> None:
-    """again: it is one of a row of pictures; a file or a pipe gets one after the other."""
+    """Print `text`. again: on a terminal in place of the one before, with --watch."""
     if again:
         text = _CLEAR + text if sys.stdout.isatty() else text + "\n"
     typer.echo(text)
@@ -96,7 +95,7 @@ def _running(cells: "Sequence[Running]") -> list[str]:
 
 
 def _table(rows: list[list[str]]) -> list[str]:
-    """Aligned rows; the first two columns share what room the others leave."""
+    """Align rows of texts; the first two columns are cut to share the room that is left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     room = WIDTH - sum(widths[2:]) - 2 * (len(widths) - 1)
     widths[1] = min(widths[1], max(room - widths[0], 2 * room // 5))
@@ -106,7 +105,7 @@ def _table(rows: list[list[str]]) -> list[str]:
 
 
 def _fitted(text: str, width: int) -> str:
-    """`width` columns; a longer text loses its middle, for a pid or a seed is at the end."""
+    """Pad `text` to `width`; cut the middle of a longer one, for a pid or seed ends it."""
     end = (width - 3) // 2
     return text.ljust(width) if len(text) <= width else f"{text[: width - 3 - end]}...{text[-end:]}"
 
@@ -127,15 +126,15 @@ def _left(left: "TimeLeft", done: int) -> str:
     basis = ", ".join(f"{cells} by {near}" for near, cells in left.basis.items())
     notes = [f"medians of done cells: {basis}"]
     if left.bounded:
-        notes.append(f"{left.bounded} with all their steps, though patience may end them")
+        notes.append(f"{left.bounded} to the last step, early stopping may end sooner")
     if left.unmeasured:
-        notes.append(f"{left.unmeasured} more not measured, for no done cell went as far")
+        notes.append(f"{left.unmeasured} more not measured: no done cell went as far")
     about = "at most" if left.bounded and not left.unmeasured else "about"
     return f"time left: {about} {duration(left.seconds)} {how} ({'; '.join(notes)})"
 
 
 def _wrapped(text: str) -> list[str]:
-    """At most three lines: a first line of an error can be long."""
+    """Wrap to at most three lines: the first line of an error can be long."""
     return textwrap.wrap(
         text,
         WIDTH,

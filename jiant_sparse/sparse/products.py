@@ -12,7 +12,7 @@ from jiant_sparse.sparse.parametrizations import SparseWeight
 
 # The share of a matrix from which on the whole product takes less time than its chosen entries.
 # On the CPU as measured by `bench product`: between 0.21 and 0.24 for all shapes from 384 x 384 to
-# 3072 x 768 at 512 tokens and more, later for fewer (docs/measurements.md).
+# 3072 x 768 at 512 tokens and more, later for fewer (docs/benchmarks.md).
 DENSE_FROM = 0.22
 # On CUDA by an estimate for an H200, nothing has been measured there: a chosen entry costs memory
 # traffic, two columns of halves from the L2 cache; one of the whole product a few operations.
