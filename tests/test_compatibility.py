@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,110 +10,110 @@ import pytest
 from scipy import stats
 from support.records import failure, published_data, record, write
 
-from jiant_sparse.report import compatibility, published, words
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.compatibility import Compatibility
+from jiant_sparse.report import beside, notes, published
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.statistics import Sample
-from jiant_sparse.report.summary import Row
 from jiant_sparse.schema.record import Data
 
 SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
-# RTE, SAM: 76.79 +- 1.72. Population std 1, mean 0, ten values.
+# Population std 1, mean 0, ten values.
 SHAPE = tuple(np.linspace(-1, 1, 10) / np.std(np.linspace(-1, 1, 10)))
 
 
-def row(directory: Path, scores: dict[str, Sequence[float]], **setting: Any) -> Row:
-    """SAM's row of a benchmark with these values, in percent, by task and seed."""
-    records = [
-        record(task, "sam", seed, value / 100, setting=setting)
-        for task, values in scores.items()
-        for seed, value in enumerate(values)
-    ]
-    (found,) = summarise(collect(write(directory, *records))).rows
-    return found
+def measured(directory: Path, scores: dict[str, Sequence[float]], **setting: Any) -> Frame:
+    """SAM with these values, in percent, by task and seed."""
+    return load(
+        write(
+            directory,
+            *(
+                record(task, "sam", seed, value / 100, setting=setting)
+                for task, values in scores.items()
+                for seed, value in enumerate(values)
+            ),
+        )
+    )
 
 
-def judged(directory: Path, values: Sequence[float], **setting: Any) -> Compatibility | None:
-    return compatibility.of(row(directory, {"rte": values}, **setting).groups[0])
+def judged(found: Frame, *, average: bool = False) -> SimpleNamespace:
+    """The word, test and reasons of the first result, or of the first AVG."""
+    row = next((found.averages if average else found.results).itertuples())
+    return SimpleNamespace(word=row.word, t=row.t, p=row.p, reasons=notes.reasons(found, row))
+
+
+def rte(directory: Path, values: Sequence[float], **setting: Any) -> SimpleNamespace:
+    return judged(measured(directory, {"rte": values}, **setting))
 
 
 def around(mean: float, std: float) -> list[float]:
     return [mean + std * shape for shape in SHAPE]
 
 
-def test_the_published_values_are_compatible_with_themselves(tmp_path: Path) -> None:
-    found = judged(tmp_path, around(76.79, 1.72))
-    assert found.word == "compatible"
-    assert found.test.t == pytest.approx(0, abs=1e-9)
-    assert found.test.p == pytest.approx(1)
-    assert found.reasons == ()
+def test_published_values_are_compatible_with_themselves(tmp_path: Path) -> None:
+    for name, mean, std, drop in (("1", 76.79, 1.72, 0.0), ("2", 75.74, 1.27, 0.1)):
+        found = rte(tmp_path / name, around(mean, std), drop_train=drop)
+        assert (found.word, found.reasons) == ("compatible", [])
+        assert (found.t, found.p) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
 
 
 @pytest.mark.parametrize(
     ("mean", "word"),
     [(79.0, "higher"), (74.0, "lower"), (77.5, "compatible"), (76.0, "compatible")],
 )
-def test_welch_from_published_mean_std_and_10_runs(tmp_path: Path, mean: float, word: str) -> None:
+def test_welch_from_mean_std_and_10_runs(tmp_path: Path, mean: float, word: str) -> None:
     values = around(mean, 1.1)[:7]
-    found = judged(tmp_path, values)
+    found = rte(tmp_path, values)
     spread = 1.72 * (10 / 9) ** 0.5
     expected = stats.ttest_ind_from_stats(
         np.mean(values), np.std(values, ddof=1), 7, 76.79, spread, 10, equal_var=False
     )
-    assert found.test.t == pytest.approx(expected.statistic)
-    assert found.test.p == pytest.approx(expected.pvalue)
-    assert found.word == word
-    assert (found.test.p < 0.05) == (word != "compatible")
+    assert (found.t, found.p) == pytest.approx((expected.statistic, expected.pvalue))
+    assert found.word == word and (found.p < 0.05) == (word != "compatible")
 
 
-@pytest.mark.parametrize(("runs", "said"), [(1, "1 run; "), (2, "2 runs; ")])
-def test_too_few_runs_are_not_tested(tmp_path: Path, runs: int, said: str) -> None:
-    found = judged(tmp_path, [50.0 + i for i in range(runs)])
-    assert found == Compatibility("too few runs", None, (f"{said}a test needs 3",))
-
-
-def test_three_runs_are_enough(tmp_path: Path) -> None:
-    assert judged(tmp_path, [76.0, 77.0, 78.0]).word == "compatible"
-
-
-def test_measured_values_without_spread_are_tested_against_the_published_one(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("values", "word", "reasons"),
+    [
+        ([50.0], "too few runs", ["1 run; a test needs 3"]),
+        ([50.0, 51.0], "too few runs", ["2 runs; a test needs 3"]),
+        ([76.0, 77.0, 78.0], "compatible", []),
+        # Only the published side varies.
+        ([52.71] * 4, "lower", []),
+    ],
+)
+def test_few_or_equal_runs(
+    tmp_path: Path, values: list[float], word: str, reasons: list[str]
 ) -> None:
-    found = judged(tmp_path, [52.71] * 4)
-    assert found.word == "lower"
-    assert found.test.df == pytest.approx(9)
+    found = rte(tmp_path, values)
+    assert (found.word, found.reasons) == (word, reasons)
 
 
 def test_no_spread_on_either_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "_published", lambda value: Sample(10, value.mean, 0.0))
-    found = judged(tmp_path, [52.71] * 4)
-    assert found == Compatibility("no spread", None, ("neither side varies from run to run",))
+    still = staticmethod(lambda mean, std, n: Sample(n, mean, 0.0))
+    monkeypatch.setattr(beside.Sample, "published", still)
+    found = rte(tmp_path, [52.71] * 4)
+    assert found.word == "no spread"
+    assert found.reasons == ["neither side varies from run to run"]
 
 
-def test_another_experiment_is_not_comparable_whatever_its_numbers(tmp_path: Path) -> None:
-    found = judged(tmp_path, around(76.79, 1.72), model="tiny", split="files")
-    assert found == Compatibility("not comparable", None, ("model is tiny", "split is files"))
-    # Also with too few runs: more of them would not help.
-    assert judged(tmp_path / "one", [70.0], model="tiny").word == "not comparable"
+@pytest.mark.parametrize(
+    ("setting", "reasons"),
+    [
+        ({"model": "tiny", "split": "files"}, ["model is tiny", "split is files"]),
+        ({"method": None}, ["density is unknown"]),
+        ({"drop_train": None}, ["drop_train is unknown"]),
+    ],
+)
+def test_another_experiment(tmp_path: Path, setting: dict[str, Any], reasons: list[str]) -> None:
+    # With too few runs, too: more of them would not help.
+    for values in (around(76.79, 1.72), [70.0]):
+        found = rte(tmp_path / str(len(values)), values, **setting)
+        assert (found.word, found.reasons) == ("not comparable", reasons) and np.isnan(found.p)
 
 
 def test_one_record_of_another_experiment_is_enough(tmp_path: Path) -> None:
     records = [record("rte", "sam", seed, 0.76) for seed in range(3)]
     odd = record("rte", "sam", 3, 0.77, setting={"model": "tiny"})
-    found = summarise(collect(write(tmp_path, *records, odd))).rows[0].groups[0]
-    assert compatibility.of(found) == Compatibility("not comparable", None, ("model is tiny",))
-
-
-@pytest.mark.parametrize(
-    ("setting", "reason"),
-    [({"method": None}, "density is unknown"), ({"drop_train": None}, "drop_train is unknown")],
-)
-def test_what_is_not_recorded_is_not_comparable(
-    tmp_path: Path, setting: dict[str, Any], reason: str
-) -> None:
-    found = judged(tmp_path, around(76.79, 1.72), **setting)
-    assert found == Compatibility("not comparable", None, (reason,))
+    assert judged(load(write(tmp_path, *records, odd))).reasons == ["model is tiny"]
 
 
 @pytest.mark.parametrize(
@@ -123,79 +124,65 @@ def test_what_is_not_recorded_is_not_comparable(
         (published_data(published_train_val=False), "data is not the authors'"),
     ],
 )
-def test_other_rows_than_the_authors_are_not_comparable(
-    tmp_path: Path, data: Data | None, reason: str
-) -> None:
+def test_other_rows(tmp_path: Path, data: Data | None, reason: str) -> None:
     records = [record("rte", "sam", seed, 0.76 + seed / 100, data=data) for seed in range(4)]
-    summary = summarise(collect(write(tmp_path, *records)))
-    found = compatibility.of(summary.rows[0].groups[0])
-    assert found == Compatibility("not comparable", None, (reason,))
-    assert words.comparability(summary) == (False, f"not comparable: {reason}")
+    found = load(write(tmp_path, *records))
+    assert judged(found).reasons == [reason]
+    assert notes.comparability(found) == (False, f"not comparable: {reason}")
 
 
-def test_a_variant_is_never_the_papers_task(tmp_path: Path) -> None:
-    """Whatever its rows: the authors' own, even."""
+def test_nothing_published_or_nothing_measured(tmp_path: Path) -> None:
     like = {"task": {"name": "mine", "like": "rte", "metric": "acc"}}
-    records = [record("mine", "sam", seed, 0.84 + seed / 100, setting=like) for seed in range(4)]
-    (found,) = summarise(collect(write(tmp_path, *records))).rows
-    assert found.groups[0].published is None
-    assert compatibility.of(found.groups[0]) is compatibility.of_average(found) is None
+    found = load(
+        write(
+            tmp_path,
+            record("rte", "fish", 0, 0.7),
+            record("sst", "sam", 0, 0.7),
+            # A variant is never the paper's task, whatever its rows.
+            record("mine", "sam", 0, 0.7, setting=like),
+            failure("rte", "sam", 0, "diverged"),
+        )
+    )
+    assert {*found.results["word"]} == {*found.averages["word"]} == {None}
+    assert found.results["published_mean"].count() == 1
 
 
-def test_the_table_is_that_of_the_data(tmp_path: Path) -> None:
-    # SAM on RTE: 76.79 in Table 1, 75.74 +- 1.27 in Table 2.
-    found = judged(tmp_path, around(75.74, 1.27), drop_train=0.1)
-    assert found.test.t == pytest.approx(0, abs=1e-9)
-
-
-def test_nothing_published_or_nothing_measured_is_nothing(tmp_path: Path) -> None:
-    records = [record("rte", "fish", 0, 0.7), record("sst", "sam", 0, 0.7)]
-    failed = failure("rte", "sam", 0, "diverged")
-    summary = summarise(collect(write(tmp_path, *records, failed)))
-    assert [compatibility.of(group) for group in summary.groups] == [None] * 4
-    assert [compatibility.of_average(row) for row in summary.rows] == [None] * 2
-
-
-def sevens(move: float = 0.0, runs: int = 10) -> dict[str, Sequence[float]]:
+def sevens(move: float = 0.0) -> dict[str, Sequence[float]]:
     """SAM's published values on all tasks, `move` points higher."""
-    found = {}
-    for task, title in zip(SEVEN, published.TASKS, strict=True):
-        value = published.value("sam", title)
-        found[task] = around(value.mean + move, value.std)[:runs]
-    return found
+    values = {
+        t: published.value("sam", title) for t, title in zip(SEVEN, published.TASKS, strict=True)
+    }
+    return {task: around(value.mean + move, value.std) for task, value in values.items()}
 
 
-def test_the_published_average_is_compatible_with_itself(tmp_path: Path) -> None:
-    found = compatibility.of_average(row(tmp_path, sevens()))
-    assert (found.word, found.reasons) == ("compatible", ())
-    assert found.test.t == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize(("move", "word"), [(2.0, "higher"), (-2.0, "lower"), (0.3, "compatible")])
-def test_the_variance_of_the_average_is_that_of_a_mean(
-    tmp_path: Path, move: float, word: str
-) -> None:
-    found = compatibility.of_average(row(tmp_path, sevens(move)))
+@pytest.mark.parametrize(
+    ("move", "word"),
+    [(0.0, "compatible"), (2.0, "higher"), (-2.0, "lower"), (0.3, "compatible")],
+)
+def test_the_variance_of_the_average(tmp_path: Path, move: float, word: str) -> None:
+    found = judged(measured(tmp_path, sevens(move)), average=True)
     stds = [published.value("sam", title).std for title in published.TASKS]
     # Each of 7 tasks twice, each with std^2 * 10 / 9 / 10.
     error = (2 * sum(std**2 / 9 for std in stds)) ** 0.5 / 7
-    assert found.test.t == pytest.approx(move / error)
-    assert found.word == word
+    assert found.t == pytest.approx(move / error, abs=1e-9)
+    assert (found.word, found.reasons) == (word, [])
 
 
-def test_an_average_needs_runs_on_every_task(tmp_path: Path) -> None:
-    scores = {**sevens(), "cb": [80.0, 90.0], "wsc": [60.0]}
-    found = compatibility.of_average(row(tmp_path, scores))
-    expected = ("CB: 2 runs; a test needs 3", "WSC: 1 run; a test needs 3")
-    assert found == Compatibility("too few runs", None, expected)
-
-
-def test_an_average_with_tasks_missing_is_nothing(tmp_path: Path) -> None:
-    scores = sevens()
-    del scores["wsc"]
-    assert compatibility.of_average(row(tmp_path, scores)) is None
-
-
-def test_an_average_of_another_experiment_says_each_reason_once(tmp_path: Path) -> None:
-    found = compatibility.of_average(row(tmp_path, sevens(), model="tiny"))
-    assert found == Compatibility("not comparable", None, ("model is tiny",))
+@pytest.mark.parametrize(
+    ("changes", "setting", "word", "reasons"),
+    [
+        (
+            {"cb": [80.0, 90.0], "wsc": [60.0]},
+            {},
+            "too few runs",
+            ["CB: 2 runs; a test needs 3", "WSC: 1 run; a test needs 3"],
+        ),
+        ({"wsc": []}, {}, None, []),
+        ({}, {"model": "tiny"}, "not comparable", ["model is tiny"]),
+    ],
+)
+def test_an_average_without_a_test(
+    tmp_path: Path, changes: Any, setting: Any, word: str | None, reasons: list[str]
+) -> None:
+    found = judged(measured(tmp_path, sevens() | changes, **setting), average=True)
+    assert (found.word, found.reasons) == (word, reasons)

@@ -1,9 +1,9 @@
 """Rows that differ in their density alone, out of a benchmark of all sorts."""
 
-from support.claims import summary_of
+from support.claims import frame_of
 from support.records import failure, record
 
-from jiant_sparse.report.densities import density_curves
+from jiant_sparse.report import densities
 
 
 def row(label, name="sam", tasks=("rte",), seeds=2, **fields):
@@ -12,8 +12,8 @@ def row(label, name="sam", tasks=("rte",), seeds=2, **fields):
 
 
 def curves(*rows):
-    found = density_curves(summary_of(*(item for line in rows for item in line)))
-    return {c.key: [(density, point.label) for density, point in c.points] for c in found}
+    found = densities.curves(frame_of(*(item for line in rows for item in line)))
+    return {key: [*points.items()] for key, points in found.items()}
 
 
 def test_a_curve_for_each_method_of_two_densities_ascending():

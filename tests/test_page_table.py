@@ -3,10 +3,13 @@
 import re
 from dataclasses import replace
 
+import pytest
 from support.pages import table_of
 
 from jiant_sparse.report import page
 from jiant_sparse.report.table import Cell, Column, Table
+
+LONG = "a text that is much too long for one line of a table"
 
 
 def drawn(table: Table, call: str = "table(item)") -> str:
@@ -15,46 +18,49 @@ def drawn(table: Table, call: str = "table(item)") -> str:
     return page._environment().from_string(source).render(item=table)
 
 
-def test_table_marks_ranks_for_eyes_and_ears() -> None:
-    rows = [
-        (Cell("a"), Cell("9", value=9.0, rank=1, spread="1.25", spread_rank=2)),
-        (Cell("b"), Cell("8", value=8.0, rank=4, spread="12.50", spread_rank=4)),
-    ]
-    text = drawn(table_of(*rows))
-    first, second = re.findall(r"<td.*?</td>", text, re.S)
-    assert first == (
-        '<td data-v="9.0">9<sup><span class="hear"> rank </span>1</sup>'
-        '<i class="std" style="min-width:6ch">±1.25</i>'
-        '<sup><span class="hear"> rank of the deviation </span>2</sup></td>'
-    )
-    # What has no mark keeps its room, so that digits stand below digits.
-    assert second == (
-        '<td data-v="8.0">8<sup></sup>'
-        '<i class="std" style="min-width:6ch">±12.50</i><sup></sup></td>'
-    )
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        # What has no mark keeps its room, so that digits stand below digits.
+        (
+            [
+                Cell("9", value=9.0, rank=1, spread="1.25", spread_rank=2),
+                Cell("8", value=8.0, rank=4, spread="12.50", spread_rank=4),
+            ],
+            [
+                '<td data-v="9.0">9<sup><span class="hear"> rank </span>1</sup>'
+                '<i class="std" style="min-width:6ch">±1.25</i>'
+                '<sup><span class="hear"> rank of the deviation </span>2</sup></td>',
+                '<td data-v="8.0">8<sup></sup>'
+                '<i class="std" style="min-width:6ch">±12.50</i><sup></sup></td>',
+            ],
+        ),
+        # There is no room for what a column never has.
+        ([Cell("9", value=9.0)], ['<td data-v="9.0">9</td>']),
+        ([Cell()], ['<td class="none">–</td>']),
+        ([Cell("low", tone="alarm")], ['<td class="alarm">low</td>']),
+        ([Cell(LONG)], [f'<td class="long">{LONG}</td>']),
+        (
+            [Cell("1", value=1.0, note=LONG)],
+            [f'<td class="wordy" data-v="1.0">1<small>{LONG}</small></td>'],
+        ),
+    ],
+)
+def test_cells(column: list[Cell], expected: list[str]) -> None:
+    text = drawn(table_of(*((Cell("head"), cell) for cell in column)))
+    assert re.findall(r"<td.*?</td>", text, re.S) == expected
 
 
-def test_table_leaves_no_room_for_what_a_column_never_has() -> None:
-    text = drawn(table_of((Cell("a"), Cell("9", value=9.0), Cell(), Cell("low", tone="alarm"))))
-    cells = re.findall(r"<td.*?</td>", text, re.S)
-    assert cells == [
-        *('<td data-v="9.0">9</td>', '<td class="none">–</td>', '<td class="alarm">low</td>')
-    ]
-
-
-def test_table_has_caption_notes_files_and_heads() -> None:
-    long = "a text that is much too long for one line of a table"
-    rows = ((Cell("x <y>", note="n"), Cell(long), Cell("1", value=1.0, note=long)),)
-    table = table_of(*rows, notes=("Note & note.",), title="Done?")
+def test_caption_notes_files_and_heads() -> None:
+    table = table_of((Cell("x <y>", note="n"), Cell()), notes=("Note & note.",), title="Done?")
     text = drawn(table)
     assert "<b>Done?</b> Caption.</p>" in text and "<li>Note &amp; note.</li>" in text
     assert '<th scope="row">x &lt;y&gt;<small>n</small></th>' in text
     assert '<th scope="col">c1<small>unit</small></th>' in text
-    assert '<td class="long">' in text and '<td class="wordy" data-v="1.0">' in text
     for ending in ("csv", "md", "tex"):
         assert f'<a href="tables/results.{ending}">' in text
     assert "<b>" not in drawn(table, "table(item, titled=false)")
-    assert "<b>Title.</b>" in drawn(table_of(*rows))
+    assert "<b>Title.</b>" in drawn(replace(table, title="Title"))
     assert "<tbody>" in drawn(replace(table, rows=()))
 
 

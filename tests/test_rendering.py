@@ -3,13 +3,14 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from jiant_sparse.report import rendering
-from jiant_sparse.report.rendering.text import fits
+from jiant_sparse.report.render import fits, to_csv, to_latex, to_markdown, to_text
 from jiant_sparse.report.table import Cell, Column, Table
 
 HOSTILE = [
@@ -38,7 +39,7 @@ def table(*rows: tuple[Cell, ...], columns: int | None = None, **changes: Any) -
     number = columns or (len(rows[0]) if rows else 2)
     heads = (Column("method"), *(Column(f"c{i}", "acc") for i in range(1, number)))
     fields = {"name": "results", "title": "Results", "caption": "In percent.", "notes": ()}
-    fields |= {"columns": heads, "rows": rows, "fields": ("task", "mean"), "lines": ()}
+    fields |= {"columns": heads, "rows": rows, "data": pd.DataFrame(columns=["task", "mean"])}
     return Table(**(fields | changes))
 
 
@@ -47,55 +48,55 @@ PAPER = table((Cell("sam"), SCORE), (Cell("lora"), Cell("9.5", 9.5, rank=4, spre
 
 
 def test_marks_and_spreads_stand_as_in_the_paper() -> None:
-    assert r"sam & 76.79$_{[1]}$ $\pm$ 1.72$_{[2]}$ \\" in rendering.latex(PAPER)
-    assert r"lora & 9.5 $\pm$ 12.00 \\" in rendering.latex(PAPER)
-    assert "| sam | 76.79 (1) ± 1.72 (2) |" in rendering.markdown(PAPER)
-    assert "| lora | 9.5 ± 12.00 |" in rendering.markdown(PAPER)
+    assert r"sam & 76.79$_{[1]}$ $\pm$ 1.72$_{[2]}$ \\" in to_latex(PAPER)
+    assert r"lora & 9.5 $\pm$ 12.00 \\" in to_latex(PAPER)
+    assert "| sam      | 76.79 (1) ± 1.72 (2) |" in to_markdown(PAPER)
+    assert "| lora     |          9.5 ± 12.00 |" in to_markdown(PAPER)
 
 
-def test_text_puts_like_below_like() -> None:
-    assert rendering.text(PAPER).splitlines()[2:] == [
+def test_text_stands_to_the_right() -> None:
+    assert to_text(PAPER).splitlines()[2:] == [
         "",
-        "method                    c1",
-        "                         acc",
-        "────────────────────────────",
-        "sam     76.79 (1)  ±1.72 (2)",
-        "lora      9.5     ±12.00",
+        "                         c1",
+        "method                  acc",
+        "───────────────────────────",
+        "sam     76.79 (1) ±1.72 (2)",
+        "lora             9.5 ±12.00",
     ]
 
 
 def test_words_in_a_column_of_numbers_are_not_pushed() -> None:
     rows = [(Cell("sam"), SCORE), (Cell("lora"), Cell("4 missing", rank=None, tone="alarm"))]
-    assert rendering.text(table(*rows)).splitlines()[-1] == "lora              4 missing"
+    assert to_text(table(*rows)).splitlines()[-1] == "lora              4 missing"
 
 
 @pytest.mark.parametrize(("tone", "bold"), [("good", True), ("quiet", False), ("alarm", False)])
 def test_what_stands_out_is_bold(tone: str, bold: bool) -> None:
     shown = table((Cell("sam"), Cell("76.79", 76.79, rank=1, tone=tone)))
-    assert ("**76.79** (1)" in rendering.markdown(shown)) == bold
-    assert (r"\textbf{76.79}$_{[1]}$" in rendering.latex(shown)) == bold
+    assert ("**76.79** (1)" in to_markdown(shown)) == bold
+    assert (r"\textbf{76.79}$_{[1]}$" in to_latex(shown)) == bold
 
 
 def test_notes_of_cells_are_second_lines() -> None:
     shown = table((Cell("sam", note="sam_key"), Cell("1.00", 1.0, note="n = 2, 1 failed")))
-    assert r"| sam<br>sam\_key | 1.00<br>n = 2, 1 failed |" in rendering.markdown(shown)
-    assert rendering.text(shown).splitlines()[-2:] == [
+    assert r"| sam<br>sam\_key | 1.00<br>n = 2, 1 failed |" in to_markdown(shown)
+    assert to_text(shown).splitlines()[-2:] == [
         "sam                 1.00",
         "sam_key  n = 2, 1 failed",
     ]
-    latex = rendering.latex(shown).splitlines()
+    latex = to_latex(shown).splitlines()
     row = latex.index(r"sam & 1.00 \\")
     assert latex[row + 1] == r"{\scriptsize sam\_key} & {\scriptsize n = 2, 1 failed} \\"
 
 
 def test_title_caption_notes_and_heads_are_in_every_form() -> None:
     shown = table((Cell("sam"), SCORE), notes=("First note.", "Second note."))
-    for render in (rendering.markdown, rendering.latex, rendering.text):
+    for render in (to_markdown, to_latex, to_text):
         said = render(shown)
         for part in ("Results", "In percent.", "First note.", "Second note.", "method", "c1"):
             assert part in said, render
         assert "acc" in said and said.endswith("\n") and not said.endswith("\n\n")
-    assert rendering.markdown(shown).endswith("- First note.\n- Second note.\n")
+    assert to_markdown(shown).endswith("- First note.\n- Second note.\n")
 
 
 # --- Markdown
@@ -109,7 +110,7 @@ def test_markdown_reads_back_as_it_was(text: str) -> None:
         (Cell(text), cell), (Cell("last"), Cell("1")), title=text, caption=text, notes=(text,)
     )
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    tokens = reader.parse(rendering.markdown(shown))
+    tokens = reader.parse(to_markdown(shown))
     kinds = [token.type for token in tokens if token.level == 0 and token.nesting == 1]
     caption = ["paragraph_open"] if plain(text) else []
     assert kinds == ["heading_open", *caption, "table_open", "bullet_list_open"]
@@ -140,14 +141,14 @@ def plain(text: str) -> str:
 
 
 def test_markdown_makes_no_links_and_no_formulas() -> None:
-    shown = rendering.markdown(table((Cell("HTTPS://x www.x a@x $y$"), Cell("1", 1.0))))
+    shown = to_markdown(table((Cell("HTTPS://x www.x a@x $y$"), Cell("1", 1.0))))
     assert "://" not in shown.replace("&#58;//", "") and "www." not in shown and "@" not in shown
     assert "<span>$</span>y<span>$</span>" in shown
 
 
 def test_markdown_puts_numbers_right_and_words_left() -> None:
     shown = table((Cell("a", 3.0), Cell("1", 1.0), Cell("word"), Cell("2", 2.0)))
-    assert "| --- | --: | :-- | --: |" in rendering.markdown(shown)
+    assert "|:---------|-----------:|:-----------|-----------:|" in to_markdown(shown)
 
 
 # --- LaTeX
@@ -159,21 +160,21 @@ def test_latex_is_whole_whatever_the_strings_are(text: str) -> None:
     rows = [(Cell(text), cell, cell), (Cell(text), Cell("1", 1.0, 1, "2", 3), Cell())]
     columns = tuple(Column(text, text) for _ in range(3))
     shown = table(*rows, columns=3, title=text, caption=text, notes=(text, text))
-    check_latex(rendering.latex(Table(**{**vars(shown), "columns": columns})), 3)
+    check_latex(to_latex(Table(**{**vars(shown), "columns": columns})), 3)
 
 
 def test_latex_wraps_words_and_scales_what_is_wide() -> None:
-    long = rendering.latex(table((Cell("a"), Cell("word " * 20), Cell("1", 1.0), Cell("b"))))
+    long = to_latex(table((Cell("a"), Cell("word " * 20), Cell("1", 1.0), Cell("b"))))
     check_latex(long, 4)
     assert r"\begin{tabular}{lp{0.3\linewidth}rl}" in long
     assert "resizebox" not in long and "% Needs \\usepackage{booktabs}.\n" in long
-    wide = rendering.latex(table(tuple(Cell("1", 1.0) for _ in range(7))))
+    wide = to_latex(table(tuple(Cell("1", 1.0) for _ in range(7))))
     check_latex(wide, 7)
     assert r"\resizebox{\linewidth}{!}{%" in wide and "graphicx" in wide.splitlines()[0]
 
 
 def test_latex_knows_its_letters() -> None:
-    shown = rendering.latex(table((Cell("é – −1 ± × ρ ≥ … “q” ¬ 中 \U0001f600 ą"), Cell("1"))))
+    shown = to_latex(table((Cell("é – −1 ± × ρ ≥ … “q” ¬ 中 \U0001f600 ą"), Cell("1"))))
     assert (
         r"é -- $-$1 $\pm$ $\times$ $\rho$ $\geq$ \ldots{} ``q'' "
         r"{[}U+00AC{]} {[}U+4E2D{]} {[}U+1F600{]} {[}U+0105{]} & 1 \\"
@@ -181,7 +182,7 @@ def test_latex_knows_its_letters() -> None:
 
 
 def test_latex_without_rows_and_notes_is_whole() -> None:
-    shown = rendering.latex(table(columns=2))
+    shown = to_latex(table(columns=2))
     check_latex(shown, 2)
     assert "minipage" not in shown
 
@@ -244,22 +245,26 @@ def test_csv_is_exact_and_unknown_is_empty() -> None:
         ("g", 2),
         ("h", 0.0),
     )
-    rows = read(table(lines=lines))
+    rows = read(numbers(lines))
     assert [row["mean"] for row in rows] == [
         *("0.333333", "", "90.0", "3.211e-08", "0.0", "-0.0001235", "2", "0.0")
     ]
-    assert rendering.plain_csv(table(lines=lines)).startswith("task,mean\na,0.333333\nb,\n")
+    assert to_csv(numbers(lines)).startswith("task,mean\na,0.333333\nb,\n")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_csv_keeps_strings_and_commands_no_spreadsheet(text: str) -> None:
-    (row,) = read(table(lines=((text, 1),)))
+    (row,) = read(numbers([(text, 1)]))
     guarded = f"'{plain(text)}" if text[:1] in ("=", "-", "+", "@") and text else plain(text)
     assert row == {"task": guarded, "mean": "1"}
 
 
+def numbers(lines: Sequence[tuple[str, Any]]) -> Table:
+    return table(data=pd.DataFrame(lines, columns=["task", "mean"], dtype=object))
+
+
 def read(shown: Table) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(rendering.plain_csv(shown))))
+    return list(csv.DictReader(io.StringIO(to_csv(shown))))
 
 
 # --- text
@@ -272,9 +277,7 @@ def test_text_keeps_to_its_width_and_loses_nothing(width: int) -> None:
         (Cell("method " + "m" * 20), SCORE, Cell(words, tone="good"), Cell("1", 1.0, note=words)),
         (Cell("sam"), Cell(), Cell("short"), Cell("x" * 70)),
     ]
-    lines = rendering.text(
-        table(*rows, caption=words, notes=(words, "y" * 130)), width
-    ).splitlines()
+    lines = to_text(table(*rows, caption=words, notes=(words, "y" * 130)), width).splitlines()
     assert max(map(len, lines)) <= width
     everything = " ".join(" ".join(lines).split())
     assert everything.count("76.79 (1) ±1.72 (2)") == 1
@@ -288,21 +291,21 @@ def test_a_table_that_just_fits_is_not_folded() -> None:
         words = [Cell("sam"), *(Cell("x" * width) for width in (24, last))]
         shown = table(tuple(words))
         assert fits(shown, 60) == (pieces == 1)
-        lines = rendering.text(shown, 60).splitlines()
+        lines = to_text(shown, 60).splitlines()
         assert sum(line.startswith("method") for line in lines) == pieces
         assert max(map(len, lines)) <= 60
 
 
 def test_the_first_column_stands_left_even_if_it_sorts_by_number() -> None:
     shown = table((Cell("0", 0.0), Cell("1", 1.0)))
-    assert rendering.text(shown).splitlines()[-1] == "0         1"
-    assert "| --- | --: |" in rendering.markdown(shown)
-    assert r"\begin{tabular}{lr}" in rendering.latex(shown)
+    assert to_text(shown).splitlines()[-1] == "0         1"
+    assert "|:---------|-----------:|" in to_markdown(shown)
+    assert r"\begin{tabular}{lr}" in to_latex(shown)
 
 
 def test_text_repeats_the_first_column_where_it_continues() -> None:
     rows = [(Cell(name), *(Cell("123.45", 1.0) for _ in range(12))) for name in ("sam", "lora")]
-    lines = rendering.text(table(*rows), 60).splitlines()
+    lines = to_text(table(*rows), 60).splitlines()
     assert [line.split()[0] for line in lines if line[:1] in "sl" and line].count("sam") == 2
     assert sum(line.startswith("method") for line in lines) == 2
     assert sum(line.count("123.45") for line in lines) == 24
@@ -311,5 +314,5 @@ def test_text_repeats_the_first_column_where_it_continues() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_commands_no_terminal(text: str) -> None:
     cell = Cell(text, spread=text, note=text)
-    shown = rendering.text(table((Cell(text), cell), title=text, caption=text, notes=(text,)))
+    shown = to_text(table((Cell(text), cell), title=text, caption=text, notes=(text,)))
     assert not [sign for sign in shown if not sign.isprintable() and sign != "\n"]

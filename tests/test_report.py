@@ -12,13 +12,7 @@ from support.records import failure, plan, record, write
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import build
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.summary import Spread, largest_first
 from jiant_sparse.schema.manifest import Manifest
-from jiant_sparse.schema.record import Params, Primary
-
-SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 
 
 def rows_of(report, table: str = "results") -> dict[tuple[str, str], dict[str, str]]:
@@ -96,47 +90,6 @@ def test_unknown_is_empty_in_the_csv_and_never_zero(tmp_path: Path) -> None:
     assert (row["n"], row["mean"], row["failed"]) == ("1", "90.0", "0")
 
 
-def test_tied_means_share_the_smaller_rank() -> None:
-    assert largest_first([70.0, 80.0, None, 70.0, 60.0]) == [2, 1, None, 2, 4]
-    # The same mean, summed in two ways that differ in the last bit.
-    assert largest_first([0.1 + 0.2, 0.3]) == [1, 1]
-    assert largest_first([None]) == [None]
-
-
-def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
-    assert Spread.of([70.0]) == Spread(1, 70.0, None)
-    assert Spread.of([]) == Spread(0, None, None)
-    report = build(write(tmp_path, record("rte", "sam", 0, 0.7), record("rte", "random", 0, 0.6)))
-    assert "mean over 1 seed" in report.text
-    assert "70.00 (1)" in report.text
-    assert "±" not in report.text.split("Published")[0]
-
-
-def test_average_is_the_mean_of_means_and_of_deviations(tmp_path: Path) -> None:
-    values = {task: [0.5 + 0.05 * i, 0.52 + 0.06 * i, 0.6] for i, task in enumerate(SEVEN)}
-    records = [record(t, "sam", k, v) for t, vs in values.items() for k, v in enumerate(vs)]
-    average = summarise(collect(write(tmp_path, *records))).rows[0].average
-    mean = statistics.mean(100 * statistics.mean(vs) for vs in values.values())
-    assert average.mean == pytest.approx(mean)
-    assert average.std == pytest.approx(
-        statistics.mean(100 * statistics.pstdev(vs) for vs in values.values())
-    )
-    assert (average.published.mean, average.published.std) == (77.12, 1.51)
-    assert average.difference == pytest.approx(mean - 77.12)
-
-
-def test_average_of_some_tasks_is_incomplete(tmp_path: Path) -> None:
-    directory = write(tmp_path, *(record("rte", m, k) for m in ("sam", "random") for k in (0, 1)))
-    record("cb", "sam", 0).write(directory / "cb" / "sam" / "seed-0")
-    plan(["rte", "cb"], ["sam", "random"], 2).write(directory)
-    report = build(directory)
-    averages = {row.label: row.average for row in summarise(collect(directory)).rows}
-    assert averages["random"].mean is None and averages["random"].rank is None
-    assert averages["sam"].mean is not None and averages["sam"].std is None
-    assert averages["sam"].published is None
-    assert "incomplete 1/2" in report.text and "incomplete 1/2" in report.page.read_text("utf-8")
-
-
 def test_missing_and_failed_cells_are_seen_everywhere(tmp_path: Path) -> None:
     directory = write(
         tmp_path, record("rte", "sam", 0), failure("rte", "sam", 1, "RuntimeError: diverged\nat 7")
@@ -158,23 +111,6 @@ def test_missing_and_failed_cells_are_seen_everywhere(tmp_path: Path) -> None:
     beside = rows_of(report, "published")["cb", "bitfit"]
     assert (beside["published_mean"], beside["word"], beside["difference"]) == ("86.96", "", "")
     assert re.search(r"bitfit +4 missing +4 missing +incomplete 0/2", report.text)
-    assert "| bitfit | 4 missing | 4 missing |" in (
-        report.page.parent / "tables" / "results.md"
-    ).read_text("utf-8")
-
-
-def test_the_manifest_gives_the_order(tmp_path: Path) -> None:
-    directory = write(tmp_path, *(record(t, m, 0) for t in ("rte", "cb") for m in ("sam", "lora")))
-    without = summarise(collect(directory))
-    assert [task.label for task in without.tasks] == ["rte", "cb"]
-    assert [row.label for row in without.rows] == ["lora", "sam"]
-    assert without.missing is None and "missing unknown" in build(directory).text
-    plan(["cb", "rte"], ["sam"], 1).write(directory)
-    ordered = summarise(collect(directory))
-    assert [task.label for task in ordered.tasks] == ["cb", "rte"]
-    assert [row.label for row in ordered.rows] == ["sam", "lora"]
-    assert (ordered.missing, ordered.unplanned) == (0, 2)
-    assert "2 recorded cells are not in benchmark.json" in build(directory).text
 
 
 def test_variants_of_a_method_are_known_by_their_settings(tmp_path: Path) -> None:
@@ -183,14 +119,6 @@ def test_variants_of_a_method_are_known_by_their_settings(tmp_path: Path) -> Non
     beside = rows_of(report, "published")["cb", "sam_twice"]
     assert beside["published_mean"] == "88.93"
     assert "sam_twice" in report.text
-
-
-def test_a_cell_without_test_value_is_named_and_not_counted(tmp_path: Path) -> None:
-    directory = write(tmp_path, record("rte", "sam", 0, 0.7), record("rte", "sam", 1, None))
-    report = build(directory)
-    assert rows_of(report)["rte", "sam"]["n"] == "1"
-    assert "rte / sam: no test value in seed 1; not counted." in report.text
-    assert "70.00 (1)" in report.text and "n = 1, 1 without value" in report.text
 
 
 def test_broken_and_foreign_records_are_named_and_skipped(tmp_path: Path) -> None:
@@ -224,26 +152,6 @@ def test_nothing_to_report_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         build(tmp_path)
     assert any("record.json: file: Input should be an object" in p for p in caught.value.problems)
-
-
-def test_doubtful_numbers_carry_a_warning(tmp_path: Path) -> None:
-    counts = Params(eligible=1000, selected=5, added=0, head=2, trainable=7, changed=999)
-    odd = Primary(name="f1", dev=0.5, test=0.5)
-    report = build(
-        write(
-            tmp_path,
-            record("rte", "child_pruning", 0, params=counts),
-            record("rte", "sam", 0),
-            record("rte", "sam", 1, setting={"device": "cuda"}),
-            record("cb", "sam", 0, primary=odd),
-        )
-    )
-    text = " ".join(report.text.split())
-    assert "child_pruning: 99.90 % of the weights changed, but 0.50 % were selected (rte)." in text
-    assert "rte / sam: the seeds were run with 2 different settings." in text
-    assert "cb: the metric is f1, that of cb is acc." in text
-    beside = rows_of(report, "published")["cb", "sam"]
-    assert (beside["word"], beside["reasons"]) == ("not comparable", "metric is f1")
 
 
 def test_manifest_is_strict_and_survives_a_round_trip(tmp_path: Path) -> None:
@@ -321,21 +229,3 @@ def test_the_reference_is_sam_or_the_one_that_is_asked_for(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"--reference is 'sma', .*did you mean sam\? known: "):
         build(directory, tmp_path / "none", reference="sma")
     assert not (tmp_path / "none").exists()
-
-
-def test_a_failed_record_does_not_choose_the_published_table(tmp_path: Path) -> None:
-    perturbed = {"drop_train": 0.1}
-    directory = write(
-        tmp_path,
-        failure("rte", "sam", 0, "x"),
-        *(record("rte", "sam", seed, 0.75, setting=perturbed) for seed in (1, 2, 3)),
-    )
-    (group,) = summarise(collect(directory)).groups
-    assert (group.published.table, group.published.mean, group.departures) == (2, 75.74, ())
-
-
-def test_seeds_of_two_tables_are_comparable_with_neither(tmp_path: Path) -> None:
-    whole = record("rte", "sam", 0, 0.75)
-    reduced = record("rte", "sam", 1, 0.75, setting={"drop_train": 0.1})
-    (group,) = summarise(collect(write(tmp_path, whole, reduced))).groups
-    assert group.departures == ("drop_train is 0.0 and 0.1",)

@@ -8,17 +8,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from support.pages import ATTACK, hostile_page, ordinary, page_of, parts_of, summary_of, table_of
+from support.pages import ATTACK, content_of, hostile_page, ordinary, page_of, table_of
 from support.records import failure, record, write
 
 from jiant_sparse.report import page, tables
 from jiant_sparse.report.figures import Figure
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.oddities import Oddity
-from jiant_sparse.report.page import Parts, render, render_template
-from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.page import Content, render_page, render_template
 from jiant_sparse.report.table import Cell, Table
 
-SVG = ' xmlns="http://www.w3.org/2000/svg"'
+# Names of the two languages of a figure; nothing is loaded from there.
+NAMESPACES = r' xmlns(:xlink)?="http://www.w3.org/(2000/svg|1999/xlink)"'
 
 
 class Tags(HTMLParser):
@@ -54,10 +55,10 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[Summary, Parts]:
+def whole(tmp_path_factory) -> tuple[Frame, Content]:
     """An ordinary benchmark and all that stands beside it; figures take their time."""
-    summary = summary_of(ordinary(tmp_path_factory.mktemp("ordinary")))
-    return summary, parts_of(summary)
+    frame = load(ordinary(tmp_path_factory.mktemp("ordinary")))
+    return frame, content_of(frame)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,8 @@ def attacked(tmp_path_factory) -> str:
 
 
 def bare(directory: Path) -> str:
-    """The page of nothing but the summary."""
-    return render(summary_of(directory))
+    """The page of nothing but the frames."""
+    return render_page(load(directory))
 
 
 def test_records_cannot_write_into_the_page(attacked: str) -> None:
@@ -83,12 +84,12 @@ def test_records_cannot_write_into_the_page(attacked: str) -> None:
 
 
 def test_page_loads_nothing_and_pins_its_script(whole) -> None:
-    text = render(*whole)
+    text = render_page(*whole)
     tags = Tags(text)
     assert not tags.open and not tags.values("src")
     outside = {a for a in tags.values("href") if not a.startswith("#")}
     assert outside and all(re.fullmatch(r"(tables|figures)/\w+\.\w+", a) for a in outside)
-    assert not re.search(r"https?://|@import|url\((?!#)", text.replace(SVG, ""))
+    assert not re.search(r"https?://|@import|url\((?!#)", re.sub(NAMESPACES, "", text))
     (script,) = tags.scripts
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
@@ -98,9 +99,9 @@ def test_page_loads_nothing_and_pins_its_script(whole) -> None:
 def test_every_address_inside_the_page_leads_somewhere_and_ids_are_unique(
     whole, attacked: str
 ) -> None:
-    for text in (render(*whole), attacked):
+    for text in (render_page(*whole), attacked):
         tags = Tags(text)
-        ids = [attrs["id"] for tag, attrs in tags.seen if "id" in attrs and tag != "path"]
+        ids = [attrs["id"] for tag, attrs in tags.seen if "id" in attrs]
         assert len(ids) == len(set(ids))
         inside = {a[1:] for tag, a in _links(tags) if a.startswith("#")}
         assert inside <= set(ids) and len(inside) > 10
@@ -111,7 +112,7 @@ def _links(tags: Tags) -> list[tuple[str, str]]:
 
 
 def test_page_is_the_same_twice(tmp_path: Path, whole) -> None:
-    assert page_of(ordinary(tmp_path)) == render(*whole)
+    assert page_of(ordinary(tmp_path)) == render_page(*whole)
 
 
 def test_page_of_700_records_stays_below_its_limits(tmp_path: Path) -> None:
@@ -143,41 +144,41 @@ def test_the_most_frequent_answer_is_drawn_and_said(tmp_path: Path) -> None:
 
 
 def test_oddities_are_numbered_and_linked_from_what_they_concern(whole) -> None:
-    summary, parts = whole
+    frame, content = whole
     odd = [Oddity(("text",), "First."), Oddity(("Fig. 4", "Table 1"), "Second <b>.")]
-    text = render(summary, replace(parts, oddities=odd))
+    text = render_page(frame, replace(content, oddities=odd))
     assert '<li id="note-2"><b>Fig. 4, Table 1.</b> Second &lt;b&gt;.</li>' in text
     assert text.count('<a href="#note-2">note 2</a>') == 2 and '"#note-1"' not in text
     assert '<a href="#notes">' in text
-    assert '<a href="#notes">' not in render(summary, Parts())
+    assert '<a href="#notes">' not in render_page(frame, Content())
 
 
 def test_oddities_are_linked_only_from_what_shows_published_values(whole) -> None:
-    summary, parts = whole
+    frame, content = whole
     odd = [Oddity((f"Table {number}",), f"{number}.") for number in (1, 3, 4, 5)]
 
     def links(reference: str, figure: Figure | None = None) -> dict[str, list[str]]:
-        made = tables.make(summary, summary.row(reference), ())
+        made = tables.make(frame, reference, ())
         kept = {table.name: table for table in made}
-        shown = Parts(tables=kept, oddities=odd, figures=[figure] if figure else [])
+        shown = Content(tables=kept, oddities=odd, figures=[figure] if figure else [])
         return page._notes_on(shown)
 
     plain = {"published": [1], "time_to_stop": [2], "parameters": [3]}
     assert links("sam") == {**plain, "significance_pooled": [4]}
     assert links("lora") == plain
-    figure = replace(parts.figures[0], name="time_memory", beside=("Table 3", "Table 1"))
+    figure = replace(content.figures[0], name="time_memory", beside=("Table 3", "Table 1"))
     assert links("lora", figure) == {**plain, "time_memory": [1, 2]}
-    text = render(summary, replace(parts, oddities=odd, figures=[figure]))
+    text = render_page(frame, replace(content, oddities=odd, figures=[figure]))
     drawn = re.search(r"<figure>.*?</figure>", text, re.S)[0]
     assert "note 1</a>" in drawn and "note 2</a>" in drawn and "note 3</a>" not in drawn
 
 
 def test_verdicts_show_their_numbers(whole) -> None:
-    summary, parts = whole
-    counted = replace(parts.verdicts[0], estimate=5.0, interval=(4.0, 6.0))
+    frame, content = whole
+    counted = replace(content.verdicts[0], estimate=5.0, interval=(4.0, 6.0))
     assert counted.claim.number == "1"
     known = replace(
-        parts.verdicts[2],
+        content.verdicts[2],
         state="not supported",
         reason="Because.",
         statistic="points",
@@ -188,7 +189,7 @@ def test_verdicts_show_their_numbers(whole) -> None:
         published="5 of 9",
     )
     unknown = replace(known, estimate=None, interval=None, share=None, state="not enough data")
-    text = render(summary, replace(parts, verdicts=[known, unknown, counted]))
+    text = render_page(frame, replace(content, verdicts=[known, unknown, counted]))
     one, two, three = re.findall(r"<li>\n<p class=\"claim\">.*?</li>", text, re.S)
     assert '<p class="state not-supported">not supported</p>' in one and "Because." in one
     assert "<dt>points</dt><dd>−1.23 <span" in one and "[−2.00, −0.50]" in one
@@ -199,23 +200,22 @@ def test_verdicts_show_their_numbers(whole) -> None:
 
 
 def test_figures_are_inlined_and_absent_ones_explained(whole) -> None:
-    summary, parts = whole
-    text = render(summary, replace(parts, absent_figures=[("learning_curves", "no history")]))
-    assert text.count("<figure>") == len(parts.figures) > 0
+    frame, content = whole
+    text = render_page(frame, replace(content, absent_figures=[("learning_curves", "no history")]))
+    assert text.count("<figure>") == len(content.figures) > 0
     assert '<b class="calm">learning curves</b> no history' in text
-    assert text.count('class="figure"') == len(parts.figures) and "<?xml" not in text
-    assert all(f"<title>{figure.title}</title>" in text for figure in parts.figures)
-    assert "--figure-0:" in text
-    assert "<figure>" not in render(summary, Parts())
+    assert text.count('class="figure"') == len(content.figures) and "<?xml" not in text
+    assert all(f"<title>{figure.title}</title>" in text for figure in content.figures)
+    assert "<figure>" not in render_page(frame, Content())
 
 
 def test_tables_stand_in_their_sections_and_none_is_lost(whole) -> None:
-    summary, _ = whole
+    frame, _ = whole
     rows = ((Cell("x"), Cell("1", value=1.0)),)
     # The table of several sets has a page of its own.
     names = [name for name in Table.NAMES if name != "comparison"]
     made = {name: table_of(*rows, name=name, title=f"T {name}") for name in names}
-    text = render(summary, Parts(tables=made))
+    text = render_page(frame, Content(tables=made))
     sections = dict(re.findall(r'<section id="(\w+)">(.*?)\n</section>', text, re.S))
     assert "caption-time_to_best" in sections["cost"] and "caption-parameters" in sections["cost"]
     assert "caption-significance_welch" in sections["significance"]

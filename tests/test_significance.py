@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from support.records import record, write
+from support.records import lines, record, write
 
 from jiant_sparse.report import published
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.rendering import markdown
-from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.frame import Frame, load
+from jiant_sparse.report.render import to_markdown
 from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables import make
 from jiant_sparse.report.tables.significance import significance
@@ -25,14 +23,14 @@ RANDOM = (72.0, 75.0, 71.0, 73.5, 74.5)
 
 def summary(
     directory: Path, scores: dict[tuple[str, str], Sequence[float]], **setting: Any
-) -> Summary:
+) -> Frame:
     """A benchmark with these values, in percent, by (task, method) and seed."""
     records = [
         record(task, method, seed, value / 100, setting=setting)
         for (task, method), values in scores.items()
         for seed, value in enumerate(values)
     ]
-    return summarise(collect(write(directory, *records)))
+    return load(write(directory, *records))
 
 
 def shape(runs: int) -> np.ndarray:
@@ -41,18 +39,14 @@ def shape(runs: int) -> np.ndarray:
     return values / np.std(values)
 
 
-def tables(found: Summary, reference: str = "sam") -> tuple[Table, Table]:
-    pooled, welch = significance(found, found.row(reference))
+def tables(found: Frame, reference: str = "sam") -> tuple[Table, Table]:
+    pooled, welch = significance(found, reference)
     return pooled, welch
 
 
 def cell(table: Table, method: str, column: int = 1) -> Cell:
     (row,) = [row for row in table.rows if row[0].text == method]
     return row[column]
-
-
-def lines(table: Table) -> list[dict[str, Any]]:
-    return [dict(zip(table.fields, line, strict=True)) for line in table.lines]
 
 
 def test_pooled_and_welch_are_those_of_scipy(tmp_path: Path) -> None:
@@ -120,8 +114,8 @@ def test_the_columns_that_follow_from_the_printed_scores(
         assert line["p"] == pytest.approx(p, abs=0.015)
         said = "paper t −" if t < 0 else "paper t "
         assert f"{said}{abs(t):.2f}, p " in cell(pooled, line["method"]).note
-    assert len(pooled.lines) == 9
-    assert "published_t" not in welch.fields
+    assert len(pooled.data) == 9
+    assert "published_t" not in welch.data
     assert all("paper" not in row[1].note for row in welch.rows)
 
 
@@ -166,7 +160,7 @@ def test_a_reference_that_is_worse_is_not_marked_as_good(tmp_path: Path) -> None
         assert (one.tone, one.note.partition(": ")[0]) == ("good", "better")
         assert (other.tone, other.note.partition(": ")[0]) == ("alarm", "worse")
         assert "better and worse are said of a p below 0.05 after it" in better.notes[0]
-        assert "**" in _row(markdown(better)) and "**" not in _row(markdown(worse))
+        assert "**" in _row(to_markdown(better)) and "**" not in _row(to_markdown(worse))
 
 
 def _row(text: str) -> str:
@@ -250,7 +244,7 @@ def test_the_papers_test_stands_even_where_ours_is_missing(tmp_path: Path) -> No
 def test_the_papers_test_needs_both_rows_of_one_table(tmp_path: Path) -> None:
     records = [record("rte", "sam", 0, 0.7)]
     records += [record("rte", "random", 0, 0.7, setting={"drop_train": 0.1})]
-    found = summarise(collect(write(tmp_path, *records)))
+    found = load(write(tmp_path, *records))
     assert cell(tables(found)[0], "random").note == ""
 
 
@@ -261,18 +255,18 @@ def test_a_variant_of_the_reference_is_compared_and_a_method_alone_is_not(tmp_pa
         record("rte", "denser", seed, v / 100, setting={"method": known})
         for seed, v in enumerate(RANDOM)
     ]
-    found = summarise(collect(write(tmp_path, *records)))
+    found = load(write(tmp_path, *records))
     assert [row[0].text for row in tables(found)[0].rows] == ["denser"]
     alone = summary(tmp_path / "alone", {("rte", "sam"): SAM})
-    assert significance(alone, alone.row("sam")) == ()
-    assert not [t for t in make(alone, alone.row("sam"), []) if "significance" in t.name]
+    assert significance(alone, "sam") == []
+    assert not [t for t in make(alone, "sam", []) if "significance" in t.name]
 
 
 def test_several_methods_that_could_be_the_reference_are_named(tmp_path: Path) -> None:
     dense = {"method": {"name": "sam", "density": 0.01}}
     records = [record("rte", label, 0, setting=dense) for label in ("first", "second")]
     records.append(record("rte", "lora", 0))
-    found = summarise(collect(write(tmp_path, *records)))
+    found = load(write(tmp_path, *records))
     said = (
         "No tests between methods: first, second are all sam and none is labelled so; --reference "
         "names the one to test."
@@ -280,7 +274,7 @@ def test_several_methods_that_could_be_the_reference_are_named(tmp_path: Path) -
     results, *others = make(found, None, [])
     assert results.name == "results" and said in results.notes
     assert not [table for table in others if "significance" in table.name]
-    assert said not in make(found, found.row("first"), [])[0].notes
+    assert said not in make(found, "first", [])[0].notes
     without = summary(tmp_path / "b", {("rte", "lora"): SAM, ("rte", "random"): RANDOM})
     assert not any("--reference" in note for note in make(without, None, [])[0].notes)
 

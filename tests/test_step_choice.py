@@ -98,7 +98,7 @@ def test_at_every_step_only_the_drawn_move_bit_for_bit(name, make, pooled, monke
     for n, mask in drawn.items():
         assert torch.equal(bits(after[n])[~mask], bits(first[n])[~mask])
     changed = sum(int((after[n] != first[n]).sum()) for n in first)
-    assert 0.8 * method.support_size < changed <= method.kept
+    assert 0.8 * method.support_size < changed <= method.support_size
 
 
 @every_one

@@ -5,12 +5,10 @@ from pathlib import Path
 
 from jiant_sparse.errors import InputError, suggest
 from jiant_sparse.report import figures, oddities, output, tables
-from jiant_sparse.report.arrange import summarise
 from jiant_sparse.report.claims import judge
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.page import Parts, render
-from jiant_sparse.report.rendering import as_text
-from jiant_sparse.report.summary import Row, Summary
+from jiant_sparse.report.frame import Frame, load
+from jiant_sparse.report.page import Content, render_page
+from jiant_sparse.report.terminal import as_text
 
 # The method that the paper tests against all others.
 REFERENCE = "sam"
@@ -42,37 +40,36 @@ def build(
     Raises InputError if `directory` is missing or holds no usable record, or if no method is
     labelled `reference`.
     """
-    summary = summarise(collect(directory))
-    chosen = _reference(summary, reference)
-    judged = judge(summary)
-    made = tables.make(summary, chosen, judged)
-    drawn = figures.draw(summary)
-    parts = Parts(
+    frame = load(directory)
+    chosen = _reference(frame, reference)
+    judged = judge(frame)
+    made = tables.make(frame, chosen, judged)
+    drawn = figures.draw(frame)
+    content = Content(
         tables={table.name: table for table in made},
         figures=drawn.figures,
         absent_figures=drawn.absent,
         verdicts=judged,
-        oddities=oddities.oddities(summary),
+        oddities=oddities.oddities(frame),
     )
     target = directory / "report" if output_dir is None else output_dir
-    page = output.write(target, made, parts.figures, render(summary, parts))
+    page = output.write(target, made, content.figures, render_page(frame, content))
     return Report(
-        text=as_text(summary, made),
+        text=as_text(frame, made),
         page=page,
-        ok=len(summary.records) - summary.failed,
-        failed=summary.failed,
-        missing=summary.missing,
-        unusable=len(summary.skipped),
+        ok=len(frame.ok),
+        failed=frame.failed,
+        missing=frame.missing,
+        unusable=len(frame.skipped),
     )
 
 
-def _reference(summary: Summary, label: str | None) -> Row | None:
+def _reference(frame: Frame, label: str | None) -> str | None:
     if label is None:
-        return summary.keyed(REFERENCE)
-    row = summary.row(label)
-    if row is None:
-        labels = [row.label for row in summary.rows]
+        return frame.keyed(REFERENCE)
+    labels = frame.methods["method"].tolist()
+    if label not in labels:
         raise InputError(
             f"--reference is {label!r}, which is no method here; {suggest(label, labels)}"
         )
-    return row
+    return label

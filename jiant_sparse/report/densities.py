@@ -1,11 +1,10 @@
 """The rows of a benchmark that differ in nothing but their density: what Fig. 5 is drawn from."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from jiant_sparse.report.summary import Row, Summary
+from jiant_sparse.report.frame import Frame
+from jiant_sparse.schema.record import Record
 
 # A curve needs at least two points.
 MINIMUM_DENSITIES = 2
@@ -13,72 +12,54 @@ MINIMUM_DENSITIES = 2
 SHARED = ("model", "pooling", "split", "drop_train", "train")
 
 
-@dataclass(frozen=True)
-class DensityCurve:
-    """One method's rows by density in (0, 1], ascending; each density once."""
+def curves(frame: Frame) -> dict[str, dict[float, str]]:
+    """For each method with rows of two densities or more: key -> density in (0, 1] -> label.
 
-    key: str
-    points: tuple[tuple[float, Row], ...]
-
-
-@dataclass
-class _Family:
-    """Rows of one method that agree in all else, task by task: its other fields, and SHARED."""
-
-    fields: dict[str, str]
-    points: dict[float, Row] = field(default_factory=dict)
-
-    def takes(self, density: float, fields: Mapping[str, str]) -> bool:
-        agrees = all(self.fields.get(task, text) == text for task, text in fields.items())
-        return agrees and density not in self.points
-
-
-def density_curves(summary: Summary) -> tuple[DensityCurve, ...]:
-    """A curve for each method that has rows of two densities or more, in the order of the rows.
-
-    A row counts if its records name one density and, on each task, agree in all else. Where a
-    method's rows differ in other settings too, its largest group of rows that do not is taken, the
-    first of several.
+    A row counts if its records name one density and, on each task, agree in all other settings.
+    Where a method's rows differ in other settings too, its largest set of rows that agree is
+    taken, the first of several. Densities ascend.
     """
-    families: dict[str, list[_Family]] = {}
-    for row in summary.rows:
-        found = _fields(row)
-        if row.key is None or found is None:
+    families: dict[str, list[tuple[dict[str, str], dict[float, str]]]] = {}
+    for label, key in zip(frame.methods["method"], frame.methods["key"], strict=True):
+        found = _of(record for its in frame.of(label)["records"] for record in its)
+        if key is None or found is None:
             continue
         density, fields = found
-        its = families.setdefault(row.key, [])
-        family = next((one for one in its if one.takes(density, fields)), None)
-        if family is None:
-            family = _Family({})
-            its.append(family)
-        family.fields.update(fields)
-        family.points[density] = row
-    best = {key: max(its, key=lambda one: len(one.points)) for key, its in families.items()}
-    return tuple(
-        DensityCurve(key, tuple(sorted(family.points.items(), key=lambda point: point[0])))
-        for key, family in best.items()
-        if len(family.points) >= MINIMUM_DENSITIES
-    )
+        its = families.setdefault(key, [])
+        for known, points in its:
+            same = all(known.get(task, text) == text for task, text in fields.items())
+            if same and density not in points:
+                break
+        else:
+            known, points = {}, {}
+            its.append((known, points))
+        known |= fields
+        points[density] = label
+    curves = {key: max((p for _, p in its), key=len) for key, its in families.items()}
+    return {
+        key: dict(sorted(points.items()))
+        for key, points in curves.items()
+        if len(points) >= MINIMUM_DENSITIES
+    }
 
 
-def _fields(row: Row) -> tuple[float, dict[str, str]] | None:
-    """A row's density, and by task its other settings as text; None if it has not one density, or
-    seeds of different settings."""
-    densities, fields = set(), {}
-    for group in row.groups:
-        for record in group.records:
-            method = record.settings.get("method")
-            if not isinstance(method, Mapping):
-                return None
-            densities.add(_density(method.get("density")))
-            others = {name: value for name, value in method.items() if name != "density"}
-            shared = [record.settings.get(name) for name in SHARED]
-            text = json.dumps([others, shared], sort_keys=True, default=str)
-            if fields.setdefault(group.task.label, text) != text:
-                return None
-    return (densities.pop(), fields) if len(densities) == 1 and None not in densities else None
-
-
-def _density(value: Any) -> float | None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if number and 0 < value <= 1 else None
+def _of(records: Iterable[Record]) -> tuple[float, dict[str, str]] | None:
+    """The density of a method's records, and by task their other settings as text; None if they
+    have several densities or none, or if the settings of a task differ."""
+    densities: set[float] = set()
+    fields: dict[str, str] = {}
+    for record in records:
+        method = record.settings.get("method")
+        if not isinstance(method, Mapping):
+            return None
+        density = method.get("density")
+        number = isinstance(density, (int, float)) and not isinstance(density, bool)
+        if not number or not 0 < density <= 1:
+            return None
+        densities.add(float(density))
+        others = {name: value for name, value in method.items() if name != "density"}
+        shared = [record.settings.get(name) for name in SHARED]
+        text = json.dumps([others, shared], sort_keys=True, default=str)
+        if fields.setdefault(record.cell.task, text) != text:
+            return None
+    return (densities.pop(), fields) if len(densities) == 1 else None

@@ -1,14 +1,24 @@
-"""Numbers and foreign strings as a reader meets them. Unknown is a dash, never 0."""
+"""Numbers and foreign strings as a reader meets them.
+
+An unknown number, None or NaN, is a dash and never 0.
+"""
 
 import unicodedata
+from typing import Any
 
+import pandas as pd
+
+from jiant_sparse import units
+
+# A float or an integer; None, NaN or NA where it is unknown.
+Number = Any
 DASH = "–"
 MINUS = "−"
 
 
-def fixed(value: float | None, digits: int) -> str:
+def fixed(value: Number, digits: int) -> str:
     """`value` with `digits` decimals and a true minus sign."""
-    if value is None:
+    if pd.isna(value):
         return DASH
     text = f"{value:.{digits}f}"
     # A small negative number would round to "-0.0".
@@ -17,23 +27,23 @@ def fixed(value: float | None, digits: int) -> str:
     return text.replace("-", MINUS)
 
 
-def signed(value: float | None, digits: int) -> str:
+def signed(value: Number, digits: int) -> str:
     """A difference: its sign is always shown, unless it rounds to nothing."""
     text = fixed(value, digits)
-    return text if value is None or value < 0 or float(text) == 0 else f"+{text}"
+    return text if pd.isna(value) or value < 0 or float(text) == 0 else f"+{text}"
 
 
-def probability(p: float | None, digits: int = 3) -> str:
+def probability(p: Number, digits: int = 3) -> str:
     """A p that never reads as 0; with two digits, as printed elsewhere, "<0.005"."""
     least = 10.0**-digits
-    if p is not None and p < least / 2:
+    if not pd.isna(p) and p < least / 2:
         return f"<{least:.{digits}f}" if digits > 2 else f"<{least / 2:.{digits + 1}f}"
     return fixed(p, digits)
 
 
-def percent(value: float | None) -> str:
+def percent(value: Number) -> str:
     """A share in percent, so that 99.998 never reads as all and 0.003 never as none."""
-    if value is None:
+    if pd.isna(value):
         return DASH
     if value in (0, 100):
         return f"{value:.0f}"
@@ -42,30 +52,23 @@ def percent(value: float | None) -> str:
     return f"{value:.2f}" if value < 99.995 or value > 100 else ">99.99"
 
 
-def count(value: float | None) -> str:
+def count(value: Number) -> str:
     """A count with thin spaces between thousands; a mean of counts is rounded."""
-    return DASH if value is None else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return DASH if pd.isna(value) else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def seconds(value: float | None) -> str:
+def seconds(value: Number) -> str:
     """A duration in the unit that keeps it short."""
-    if value is None:
+    if pd.isna(value):
         return DASH
     if value < 100:
         return f"{value:.1f} s"
     return f"{value / 60:.1f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
-def size(value: int | None) -> str:
+def size(value: Number) -> str:
     """A number of bytes in powers of 1000."""
-    if value is None:
-        return DASH
-    amount = float(value)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} GB"
+    return DASH if pd.isna(value) else units.size(value)
 
 
 def printable(text: str) -> str:

@@ -7,8 +7,8 @@ files of `published` allow.
 
 from dataclasses import dataclass
 
+from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.published import METHODS, TASKS
-from jiant_sparse.report.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -171,14 +171,12 @@ ODDITIES = (
 )
 
 
-def oddities(summary: Summary) -> tuple[Oddity, ...]:
-    """Those that concern what a report shows: the tables, tasks and methods beside which something
-    is published; none if nothing is."""
-    groups = [group for group in summary.groups if group.published]
-    tables = {group.published.table for group in groups if group.published}
-    titles = {group.task.published_title for group in groups}
-    labels = {group.method for group in groups}
-    keys = {row.key for row in summary.rows if row.label in labels}
+def oddities(frame: Frame) -> tuple[Oddity, ...]:
+    """The oddities that concern what a report shows: the tables, tasks and methods beside which
+    something is published; none if nothing is."""
+    beside = frame.results[frame.results["published_mean"].notna()]
+    tables, titles = {*beside["published_table"]}, {*beside["published_title"]}
+    keys = {*beside["key"]}
     return tuple(
         item
         for item in ODDITIES

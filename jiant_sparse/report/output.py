@@ -8,12 +8,12 @@ from pathlib import Path
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import check_directory, replacing
-from jiant_sparse.report import rendering
 from jiant_sparse.report.figures import Figure
+from jiant_sparse.report.render import to_csv, to_latex, to_markdown
 from jiant_sparse.report.table import Table
 
 PAGE = "index.html"
-_TABLES = {"csv": rendering.plain_csv, "md": rendering.markdown, "tex": rendering.latex}
+_TABLES = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
 _FIGURES = ("svg", "png")
 # How each kind of page begins; of the one that is there, no more than this is read.
 _KINDS = {
@@ -36,8 +36,8 @@ def write(target: Path, tables: Sequence[Table], figures: Sequence[Figure], page
     """
     contents = {target / PAGE: page.encode()}
     for table in tables:
-        for suffix, render in _TABLES.items():
-            contents[target / "tables" / f"{table.name}.{suffix}"] = render(table).encode()
+        for suffix, form in _TABLES.items():
+            contents[target / "tables" / f"{table.name}.{suffix}"] = form(table).encode()
     for figure in figures:
         contents[target / "figures" / f"{figure.name}.svg"] = figure.svg.encode()
         contents[target / "figures" / f"{figure.name}.png"] = figure.png

@@ -1,8 +1,12 @@
-"""The paper's tables, and whether a run may be held against them.
+"""The papers: the first one's tables and whether a run may be compared with them, and the second.
 
 Fu et al. 2023, "On the Effectiveness of Parameter-Efficient Fine-Tuning", arXiv 2211.15583:
 RoBERTa-base, seven GLUE and SuperGLUE tasks, 10 seeds, the original dev set as test set, and the
 authors' 90/10 division of the training set. `published/SOURCE.csv` says what each file holds.
+
+Akbar-Tajari and Pilehvar 2024, "Stochastic Fine-Tuning of Language Models Using Masked Gradients",
+Findings of EMNLP 2024: RoBERTa-base and -large, six GLUE tasks, 7 seeds, no test set apart from
+the set that chooses. Its table of scores could not be had.
 """
 
 import csv
@@ -61,6 +65,22 @@ TABLES = {0.0: 1, 0.1: 2}
 T_TESTS = {5: "table5_ttest_main.csv", 6: "table6_ttest_perturbation.csv"}
 # A table of scores -> the table of its t-tests.
 TESTS_OF = {1: 5, 2: 6}
+# The second paper, its methods in the order of its table; the names are ours where two papers call
+# two methods alike.
+STOCHASTIC_SOURCE = "Akbar-Tajari and Pilehvar 2024"
+STOCHASTIC_METHODS = {
+    "full_tuning": "FullTuning",
+    "frozen": "Frozen",
+    "random_per_step": "Random per step",
+    "dps_mix": "DPS_Mix",
+    "multi_head": "Multi-Head",
+    "bitfit": "Bitfit",
+    "top_tuning": "Top Tuning",
+    "stochastic_tuning": "Stochastic Tuning",
+}
+STOCHASTIC_TASKS = ("CoLA", "SST-2", "MRPC", "STS-B", "QNLI", "RTE")
+# The way of splitting in which the reported set is the dev set.
+STOCHASTIC_SPLIT = "dev_as_test"
 FIGURE5 = ("test_mean", "test_std", "train_mean", "train_std")
 
 
@@ -133,24 +153,6 @@ def t_test(method: str | None, task: str | None, table: int) -> tuple[float, flo
 
 
 @cache
-def figure4() -> tuple[tuple[int, int, float, float], ...]:
-    """Figure 4: (stability rank, number of points, mean performance rank, its deviation).
-
-    Rank 1 has the smallest deviation or the highest mean; the points are Tables 1 and 2 with
-    their AVG columns; the deviation (half a bar) is that of the population.
-    """
-    return tuple(
-        (
-            int(row["stability_rank"]),
-            int(row["n_points"]),
-            float(row["mean_performance_rank"]),
-            float(row["std"]),
-        )
-        for row in _lines("figure4_rank.csv")
-    )
-
-
-@cache
 def figure5() -> Mapping[tuple[str, str], tuple[tuple[float, float | None], ...]]:
     """Figure 5: (part, task's title) -> (SAM's density, percent), densities ascending.
 
@@ -184,33 +186,34 @@ def has_table(settings: Mapping[str, Any]) -> bool:
     return _drop_train(settings) in TABLES
 
 
-def departures(settings: Mapping[str, Any], method: str | None) -> tuple[str, ...]:
-    """Why a run with these settings is not the published experiment; empty if it is.
+def departures(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
+    """The settings in which a run is not the published experiment, with their values.
 
-    Compares model, pooling, split, share of data left out, training and density (Mixout's q); a
-    setting that is not recorded counts as a departure. Other fields of a method are not compared:
-    the paper states hardly any.
+    Compares model, pooling, split, share of data left out, training and density (Mixout's q). A
+    setting that is not recorded is a departure, its value None. Other fields of a method are not
+    compared: the paper states hardly any.
+
+    >>> ours = {"model": "roberta-base", "pooling": "pooler", "split": "files", "drop_train": 0.1}
+    >>> departures(ours | {"train": TRAINING}, "bitfit")
+    {'split': 'files'}
     """
-    found = []
-    model, split, drop = settings.get("model"), settings.get("split"), _drop_train(settings)
-    if model not in MODELS:
-        found.append(f"model is {shown(model)}")
-    if split != "published":
-        found.append(f"split is {shown(split)}")
-    if settings.get("pooling") != "pooler":
-        found.append(f"pooling is {shown(settings.get('pooling'))}")
-    if drop not in TABLES:
-        found.append(f"drop_train is {shown(drop)}")
-    found += _training(settings.get("train"))
-    return (*found, *_sizes(settings, method))
+    found = {}
+    if settings.get("model") not in MODELS:
+        found["model"] = settings.get("model")
+    for name, expected in (("split", "published"), ("pooling", "pooler")):
+        if settings.get(name) != expected:
+            found[name] = settings.get(name)
+    if not has_table(settings):
+        found["drop_train"] = settings.get("drop_train")
+    return found | _training(settings.get("train")) | _sizes(settings, method)
 
 
-def other_data(data: Data | None) -> str | None:
-    """Why these are not the rows of the published experiment, as `departures`; None if they are."""
+def other_data(data: Data | None) -> dict[str, Any]:
+    """The rows of a run as a departure, if they are not the rows of the published experiment."""
     if data is None:
-        return f"data is {shown(None)}"
+        return {"data": None}
     is_theirs = data.published_train_val and data.published_test
-    return None if is_theirs else "data is not the authors'"
+    return {} if is_theirs else {"data": "not the authors'"}
 
 
 def is_published_size(settings: Mapping[str, Any], method: str | None) -> bool:
@@ -218,27 +221,26 @@ def is_published_size(settings: Mapping[str, Any], method: str | None) -> bool:
     return settings.get("model") in MODELS and not _sizes(settings, method)
 
 
-def _sizes(settings: Mapping[str, Any], method: str | None) -> list[str]:
+def _sizes(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
     fields = settings.get("method")
-    density = fields.get("density") if isinstance(fields, Mapping) else None
-    found = []
-    if method in WITH_DENSITY and density != DENSITY:
-        found.append(f"density is {shown(density)}")
-    q = fields.get("q") if isinstance(fields, Mapping) else None
-    if method == "mixout" and q != MIXOUT_Q:
-        found.append(f"q is {shown(q)}")
+    fields = fields if isinstance(fields, Mapping) else {}
+    found = {}
+    if method in WITH_DENSITY and fields.get("density") != DENSITY:
+        found["density"] = fields.get("density")
+    if method == "mixout" and fields.get("q") != MIXOUT_Q:
+        found["q"] = fields.get("q")
     return found
 
 
-def _training(train: Any) -> list[str]:
+def _training(train: Any) -> dict[str, Any]:
     if not isinstance(train, Mapping):
-        return ["training is unknown"]
-    absent, known = object(), _UNSAID | train
-    return [
-        f"{key} is {shown(known.get(key))}"
-        for key, expected in TRAINING.items()
-        if known.get(key, absent) != expected
-    ]
+        return {"training": None}
+    absent, known = object(), _UNSAID | dict(train)
+    return {
+        name: known.get(name)
+        for name, expected in TRAINING.items()
+        if known.get(name, absent) != expected
+    }
 
 
 def _drop_train(settings: Mapping[str, Any]) -> Any:
@@ -247,5 +249,5 @@ def _drop_train(settings: Mapping[str, Any]) -> Any:
 
 
 def shown(setting: Any) -> str:
-    """A setting as a departure names it; None: it is not recorded."""
+    """A setting's value as text; a value that is not recorded, None, is "unknown"."""
     return "unknown" if setting is None else str(setting)

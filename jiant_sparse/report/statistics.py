@@ -1,6 +1,6 @@
-"""Two-sample tests, multiplicity, effect size and rank correlation, from values or from moments.
+"""Two-sample tests, effect size, Holm's correction and rank correlation, by SciPy and statsmodels.
 
-A test is two-sided and is refused, not guessed, where there are too few values or none vary.
+Tests are two-sided. The test of too few values, or of values that do not vary, is None.
 """
 
 import itertools
@@ -11,23 +11,22 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 
 import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-# scipy.stats would cost more than half a second to import, and uses this function itself.
-from scipy.special import stdtr
-
-# A test needs at least so many values on each side.
+# The least number of values on each side of a test.
 MINIMUM_RUNS = 3
-# Two-sided; what lies below it is called different.
+# The significance level of a two-sided test.
 LEVEL = 0.05
-# A correlation needs at least so many pairs.
+# The least number of pairs of a correlation.
 MINIMUM_PAIRS = 3
-# Up to so many pairs, the p of a correlation is counted over all orders: 40,320 take 30 ms.
+# Up to this number of pairs, p is exact: 8! = 40,320 orders take 30 ms.
 MOST_COUNTED = 8
 
 
 @dataclass(frozen=True)
 class Sample:
-    """n values by their mean and their variance with n - 1 degrees of freedom."""
+    """The size, the mean and the variance (with n - 1 degrees of freedom) of n values."""
 
     n: int
     mean: float
@@ -35,187 +34,150 @@ class Sample:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Sample | None":
-        """The sample of `values`; None below two, which have no variance."""
+        """Summarise `values`; None for fewer than two values, which have no variance."""
         return cls(len(values), fmean(values), variance(values)) if len(values) > 1 else None
 
     @classmethod
     def published(cls, mean: float, std: float, n: int = 10) -> "Sample":
-        """The sample behind a printed mean and population standard deviation of n >= 2 values."""
+        """Recover the sample behind a printed mean and population deviation of n >= 2 values."""
         return cls(n, mean, std**2 * n / (n - 1))
-
-    @property
-    def uncertainty(self) -> float:
-        """The squared standard error of the mean."""
-        return self.variance / self.n
 
 
 @dataclass(frozen=True)
 class Test:
     """A t statistic, its two-sided p in [0, 1] and its degrees of freedom."""
 
-    # So that pytest does not take it for a class of tests.
+    # Pytest would take a class of this name for a class of tests.
     __test__ = False
 
     t: float
     p: float
     df: float
 
-    @classmethod
-    def of(cls, t: float, df: float) -> "Test":
-        """The test with this statistic."""
-        return cls(t, two_sided(t, df), df)
-
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rho in [-1, 1] over n pairs, and the two-sided p of H0: no association.
-
-    p takes the pairs for independent of each other.
-    """
+    """Spearman's rho in [-1, 1] of n pairs, and its two-sided p if the pairs are independent."""
 
     rho: float
     p: float
     n: int
 
 
-def two_sided(t: float, df: float) -> float:
-    """The probability that |T| >= |t| for Student's T with df > 0 degrees of freedom."""
-    return min(1.0, 2 * float(stdtr(df, -abs(t))))
-
-
 def pooled(a: Sample | None, b: Sample | None) -> Test | None:
-    """Student's t-test of mean a minus mean b, equal variances supposed: the published one.
+    """Student's t-test of mean a minus mean b with the pooled variance, as the paper has it.
 
-    None if either is None or has fewer than MINIMUM_RUNS values, or if neither varies.
+    None if a sample is None or smaller than MINIMUM_RUNS, or if neither sample varies.
     """
-    if not _testable(a, b):
+    if a is None or b is None or not _testable(a, b):
         return None
-    df = a.n + b.n - 2
-    error = _pooled_variance(a, b) * (1 / a.n + 1 / b.n)
-    return Test.of((a.mean - b.mean) / math.sqrt(error), df)
+    std_a, std_b = math.sqrt(a.variance), math.sqrt(b.variance)
+    found = stats.ttest_ind_from_stats(a.mean, std_a, a.n, b.mean, std_b, b.n)
+    return Test(float(found.statistic), float(found.pvalue), a.n + b.n - 2)
 
 
 def welch(a: Sample | None, b: Sample | None) -> Test | None:
-    """Welch's t-test of mean a minus mean b, which lets the variances differ.
-
-    None if either is None or has fewer than MINIMUM_RUNS values, or if neither varies.
-    """
-    return welch_contrast(((1.0, a), (-1.0, b)))
+    """Welch's t-test of mean a minus mean b, whose variances may differ. None as for `pooled`."""
+    return welch_contrast([(1.0, a), (-1.0, b)])
 
 
 def welch_contrast(parts: Sequence[tuple[float, Sample | None]]) -> Test | None:
-    """The test of H0: the sum of coefficient * mean is 0, for (coefficient, sample) pairs.
+    """Test whether the sum of coefficient * mean over (coefficient, sample) pairs is 0.
 
     Variances may differ; degrees of freedom by Satterthwaite 1946. With k tasks on each side and
-    coefficients 1/k and -1/k it compares two AVGs. None as for `welch`, over all samples.
+    the coefficients 1/k and -1/k it compares two AVGs. None as for `pooled`, over all samples.
+
+    >>> one, other = Sample(4, 71.0, 2.0), Sample(4, 69.0, 2.0)
+    >>> welch_contrast([(1.0, one), (-1.0, other)])
+    Test(t=2.0, p=0.09242631153167512, df=6.0)
     """
-    if not parts or not _testable(*(sample for _, sample in parts)):
+    known = [(coefficient, sample) for coefficient, sample in parts if sample is not None]
+    if len(known) < len(parts) or not _testable(*(sample for _, sample in known)):
         return None
-    errors = [coefficient**2 * sample.uncertainty for coefficient, sample in parts]
+    errors = [coefficient**2 * sample.variance / sample.n for coefficient, sample in known]
     error = math.fsum(errors)
     if error == 0:
         return None
-    # Each is divided first: the square of a tiny error would underflow.
-    freedom = math.fsum(
-        (part / error) ** 2 / (sample.n - 1)
-        for part, (_, sample) in zip(errors, parts, strict=True)
-    )
-    contrast = math.fsum(coefficient * sample.mean for coefficient, sample in parts)
-    return Test.of(contrast / math.sqrt(error), 1 / freedom)
+    # Each error is divided first: the square of a tiny error would underflow.
+    shares = [part / error for part in errors]
+    freedom = [share**2 / (sample.n - 1) for share, (_, sample) in zip(shares, known, strict=True)]
+    df = 1 / math.fsum(freedom)
+    t = math.fsum(coefficient * sample.mean for coefficient, sample in known) / math.sqrt(error)
+    return Test(t, 2 * float(stats.t.sf(abs(t), df)), df)
 
 
 def hedges_g(a: Sample | None, b: Sample | None) -> float | None:
-    """Mean a minus mean b in pooled standard deviations, corrected for small n.
+    """Mean a minus mean b in pooled standard deviations, corrected for small n (Hedges 1981).
 
-    The correction is 1 - 3 / (4 df - 1) (Hedges 1981). None as for `pooled`.
+    The correction is 1 - 3 / (4 df - 1). None as for `pooled`.
     """
-    if not _testable(a, b):
+    if a is None or b is None or not _testable(a, b):
         return None
     df = a.n + b.n - 2
-    return (1 - 3 / (4 * df - 1)) * (a.mean - b.mean) / math.sqrt(_pooled_variance(a, b))
+    deviation = math.sqrt(((a.n - 1) * a.variance + (b.n - 1) * b.variance) / df)
+    return (1 - 3 / (4 * df - 1)) * (a.mean - b.mean) / deviation
+
+
+def _testable(*samples: Sample) -> bool:
+    enough = all(sample.n >= MINIMUM_RUNS for sample in samples)
+    return enough and any(sample.variance > 0 for sample in samples)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) corrected p, in the order given; None stays None and is not of the family."""
-    order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    floor = 0.0
-    for step, (p, place) in enumerate(order):
-        floor = max(floor, min(1.0, (len(order) - step) * p))
-        corrected[place] = floor
-    return corrected
+    """Correct p values by Holm 1979, in the order given. None stays None and counts for nothing.
+
+    >>> holm([0.01, None, 0.04, 0.03])
+    [0.03, None, 0.06, 0.06]
+    """
+    known = [p for p in p_values if p is not None]
+    if not known:
+        return list(p_values)
+    corrected = iter(multipletests(known, method="holm")[1].tolist())
+    return [None if p is None else next(corrected) for p in p_values]
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> Correlation | None:
-    """Spearman's rank correlation of the pairs; equal values share their mean rank.
+    """Spearman's rank correlation of pairs; equal values share their mean rank.
 
-    p is exact up to MOST_COUNTED pairs and where |rho| is 1: the share of all orders of y with at
-    least this |rho|. Else it is by Student's t with n - 2 degrees of freedom. None below
+    p is exact for at most MOST_COUNTED pairs and for |rho| = 1: the share of all orders of y with
+    at least this |rho|. Otherwise it is by Student's t with n - 2 degrees of freedom. None below
     MINIMUM_PAIRS pairs, or if x or y is constant. Raises ValueError if x and y differ in length.
     """
     if len(x) != len(y):
         raise ValueError(f"spearman: {len(x)} and {len(y)} values; x and y must be of equal length")
-    if len(x) < MINIMUM_PAIRS:
+    n = len(x)
+    if n < MINIMUM_PAIRS:
         return None
-    rho = float(rank_correlation(np.asarray(x, float)[None], np.asarray(y, float)[None])[0])
+    a, b = _centred_ranks(np.array([x, y], float))
+    rho = float(rank_correlation(a[None], b[None])[0])
     if math.isnan(rho):
         return None
-    n = len(x)
     if n <= MOST_COUNTED:
-        p = _counted(x, y, rho)
-    elif abs(rho) == 1:
-        p = _perfect(y)
-    else:
-        p = two_sided(rho * math.sqrt((n - 2) / (1 - rho**2)), n - 2)
-    return Correlation(rho, p, n)
-
-
-def _counted(x: Sequence[float], y: Sequence[float], rho: float) -> float:
-    """The share of all orders of y whose |rho| is at least this one's."""
-    orders = np.array([*itertools.permutations(y)], float)
-    found = rank_correlation(np.broadcast_to(np.asarray(x, float), orders.shape), orders)
-    return float(np.mean(np.abs(found) >= abs(rho) - 1e-9))
+        # Sums of products of half ranks are exact.
+        sums = np.array([*itertools.permutations(b)]) @ a
+        return Correlation(rho, float(np.mean(np.abs(sums) >= abs(a @ b))), n)
+    if abs(rho) == 1:
+        return Correlation(rho, _perfect(b), n)
+    return Correlation(rho, float(stats.spearmanr(x, y).pvalue), n)
 
 
 def _perfect(y: Sequence[float]) -> float:
-    """The share of all orders of y that agree wholly with one of them, rising or falling."""
+    """The share of all orders of y that have the ranks of one sorted order, rising or falling."""
     ties = [count for _, count in sorted(Counter(y).items())]
-    # Turned round, it is an order of the same ranks only if the ties lie alike from both ends.
+    # The reversed order has the same |rho| only if the ties lie alike from both ends.
     directions = 2 if ties == ties[::-1] else 1
     return directions * math.prod(map(math.factorial, ties)) / math.factorial(len(y))
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's rho of each line. x, y: (lines, pairs). Returns (lines,); NaN if constant."""
-    a, b = (_mean_ranks(values) - (values.shape[1] + 1) / 2 for values in (x, y))
-    scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    rho = np.full(len(x), np.nan)
-    np.divide((a * b).sum(axis=1), scale, out=rho, where=scale > 0)
-    # The last bit may lie outside; ranks that agree wholly must give exactly 1.
-    rho[np.abs(rho) > 1 - 1e-12] = np.sign(rho[np.abs(rho) > 1 - 1e-12])
-    return rho
+    """Spearman's rho of each line. x, y: (lines, pairs). Returns (lines,); NaN where constant."""
+    a, b = _centred_ranks(x), _centred_ranks(y)
+    with np.errstate(invalid="ignore"):
+        rho = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    # The last bit may be off; ranks that agree wholly must give exactly 1.
+    return np.where(np.abs(rho) > 1 - 1e-12, np.sign(rho), rho)
 
 
-def _mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1 along each line; equal values share the mean of theirs."""
-    lines, width = values.shape
-    order = np.argsort(values, axis=1, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=1)
-    new = np.ones((lines, width), dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    # Runs of equal values, numbered through all lines: no run crosses from one to the next.
-    run = np.cumsum(new.ravel()) - 1
-    places = np.tile(np.arange(1.0, width + 1), lines)
-    shared = (np.bincount(run, weights=places) / np.bincount(run))[run].reshape(lines, width)
-    ranks = np.empty_like(shared)
-    np.put_along_axis(ranks, order, shared, axis=1)
-    return ranks
-
-
-def _testable(*samples: Sample | None) -> bool:
-    known = [sample for sample in samples if sample is not None and sample.n >= MINIMUM_RUNS]
-    return len(known) == len(samples) and any(sample.variance > 0 for sample in known)
-
-
-def _pooled_variance(a: Sample, b: Sample) -> float:
-    return ((a.n - 1) * a.variance + (b.n - 1) * b.variance) / (a.n + b.n - 2)
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks along each line minus their mean; equal values share their mean rank."""
+    return stats.rankdata(values, axis=1) - (values.shape[1] + 1) / 2

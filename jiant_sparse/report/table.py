@@ -1,8 +1,10 @@
-"""A table as the report thinks of it: made once, then rendered as page, Markdown, LaTeX and CSV."""
+"""A table as the report thinks of it: made once, then rendered in every form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+
+import pandas as pd
 
 from jiant_sparse.report.numbers import DASH
 
@@ -49,35 +51,64 @@ class Cell:
         return rank if rank is not None and rank <= MARKED else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """A table for readers, and its numbers for machines.
+    """A table for readers, and the frame of its numbers for machines.
 
     name: the stem of its files. rows: the first cell of each is its head.
-    fields, lines: the long form, a line per measured thing, numbers unrounded; None = unknown.
+    data: a row for each measured thing, numbers unrounded, NaN, NA or None = unknown.
     """
 
     NAMES: ClassVar = (
-        *("results", "published", "verdicts", "significance_pooled", "significance_welch"),
-        *("time_to_stop", "step_time", "time_to_best", "parameters", "comparison"),
+        "results",
+        "published",
+        "verdicts",
+        "significance_pooled",
+        "significance_welch",
+        "time_to_stop",
+        "step_time",
+        "time_to_best",
+        "parameters",
+        "comparison",
     )
     name: str
     title: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    fields: tuple[str, ...]
-    lines: tuple[tuple[Any, ...], ...]
+    data: pd.DataFrame
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in self.NAMES:
             raise ValueError(f"table {self.name!r} is not one of {', '.join(self.NAMES)}")
-        _check_widths(self.name, len(self.columns), self.rows)
-        _check_widths(self.name, len(self.fields), self.lines)
+        width = len(self.columns)
+        for row in self.rows:
+            if len(row) != width:
+                raise ValueError(
+                    f"table {self.name}: a row has {len(row)} cells; it must have {width}"
+                )
+
+    def holds(self, field: str) -> bool:
+        """Whether a column of the data is there and has a value."""
+        return field in self.data and bool(self.data[field].notna().any())
+
+    def is_numeric(self, index: int) -> bool:
+        """Whether a column holds a number; it is then set to the right, words to the left."""
+        return index > 0 and any(row[index].value is not None for row in self.rows)
 
 
-def _check_widths(name: str, width: int, rows: Sequence[Sequence[Any]]) -> None:
-    for row in rows:
-        if len(row) != width:
-            raise ValueError(f"table {name}: a row has {len(row)} cells; it must have {width}")
+def crossed(results: pd.DataFrame, cell: Callable[[Any], Cell]) -> dict[str, list[Cell]]:
+    """The cells of each method, in the order of the tasks.
+
+    cell: makes one from a row (a named tuple) of `results`, which holds every method on every task.
+    """
+    rows: dict[str, list[Cell]] = {}
+    for row in results.itertuples():
+        rows.setdefault(row.method, []).append(cell(row))
+    return rows
+
+
+def known(value: Any) -> Any:
+    """A number of a frame, or None for NaN and NA."""
+    return None if pd.isna(value) else value

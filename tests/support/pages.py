@@ -3,16 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from jiant_sparse.report import claims, figures
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
+import pandas as pd
+
+from jiant_sparse.report import claims, figures, tables
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.oddities import oddities
-from jiant_sparse.report.page import Parts, render
-from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.page import Content, render_page
 from jiant_sparse.report.table import Cell, Column, Table
-from jiant_sparse.report.tables.beside import published
-from jiant_sparse.report.tables.results import results
-from jiant_sparse.report.tables.times import time_to_stop
 from jiant_sparse.schema.record import Machine, Primary
 from support.records import failure, plan, provenance, record, write
 
@@ -22,26 +19,22 @@ LABEL = '"><img src=x onerror=alert(3)><i id=results onclick=alert(4)>'
 METHODS = ("full_tuning", "random", "bitfit", "lora", "sam")
 
 
-def summary_of(directory: Path) -> Summary:
-    return summarise(collect(directory))
-
-
-def parts_of(summary: Summary) -> Parts:
+def content_of(frame: Frame) -> Content:
     """What a report hands to its page, but for the tables that add nothing to look at."""
-    drawn = figures.draw(summary)
-    tables = [results(summary), published(summary), time_to_stop(summary)]
-    return Parts(
-        tables={table.name: table for table in tables if table is not None},
+    drawn = figures.draw(frame)
+    made = {table.name: table for table in tables.make(frame, None, ())}
+    return Content(
+        tables={n: made[n] for n in ("results", "published", "time_to_stop") if n in made},
         figures=drawn.figures,
         absent_figures=drawn.absent,
-        verdicts=claims.judge(summary),
-        oddities=oddities(summary),
+        verdicts=claims.judge(frame),
+        oddities=oddities(frame),
     )
 
 
 def page_of(directory: Path) -> str:
-    summary = summary_of(directory)
-    return render(summary, parts_of(summary))
+    frame = load(directory)
+    return render_page(frame, content_of(frame))
 
 
 def ordinary(output_dir: Path) -> Path:
@@ -98,27 +91,25 @@ def hostile(output_dir: Path) -> Path:
 
 def hostile_page(output_dir: Path) -> str:
     """As `page_of`, of `hostile` records, and with attacks in all that is not made of records."""
-    summary = summary_of(hostile(output_dir))
-    parts = parts_of(summary)
-    table = next(iter(parts.tables.values()))
+    frame = load(hostile(output_dir))
+    content = content_of(frame)
+    table = content.tables["results"]
     cell = replace(table.rows[0][1], text=ATTACK, spread=ATTACK, note=ATTACK, tone="quiet")
     rows = ((table.rows[0][0], cell, *table.rows[0][2:]),)
     odd = replace(table, name="step_time", title=ATTACK, caption=ATTACK, notes=(ATTACK,), rows=rows)
     # No claim is about the task of the attack.
-    plain = write(output_dir / "plain", record("rte", "sam", 0, 0.5))
-    verdict = replace(claims.judge(summary_of(plain))[0], reason=ATTACK, published=ATTACK)
-    return render(
-        summary,
-        replace(
-            parts,
-            tables={**parts.tables, odd.name: odd},
-            verdicts=[verdict],
-            absent_figures=[(ATTACK, ATTACK)],
-        ),
+    plain = load(write(output_dir / "plain", record("rte", "sam", 0, 0.5)))
+    verdict = replace(claims.judge(plain)[0], reason=ATTACK, published=ATTACK)
+    attacked = replace(
+        content,
+        tables={**content.tables, odd.name: odd},
+        verdicts=[verdict],
+        absent_figures=[(ATTACK, ATTACK)],
     )
+    return render_page(frame, attacked)
 
 
 def table_of(*rows: tuple[Cell, ...], **changes) -> Table:
     columns = tuple(Column(f"c{i}", "unit") for i in range(len(rows[0])))
     fields = {"name": "results", "title": "Title", "caption": "Caption.", "columns": columns}
-    return Table(**{**fields, "rows": rows, "fields": (), "lines": (), **changes})
+    return Table(**{**fields, "rows": rows, "data": pd.DataFrame(), **changes})

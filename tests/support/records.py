@@ -4,6 +4,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base as methods
@@ -196,6 +198,9 @@ def cells(table: Table, method: str) -> dict[str, Cell]:
 
 
 def lines(table: Table, *, average: bool = False) -> list[dict[str, Any]]:
-    """The lines of the tasks, or those of AVG."""
-    found = [dict(zip(table.fields, line, strict=True)) for line in table.lines]
+    """The lines of the tasks, or of AVG, in the data of a table; unknown is None."""
+    found = [
+        {name: None if pd.isna(value) else value for name, value in line.items()}
+        for line in table.data.to_dict("records")
+    ]
     return [line for line in found if (line["task"] == "AVG") == average]

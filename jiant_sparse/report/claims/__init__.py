@@ -1,42 +1,45 @@
 """The papers' claims, judged by the records: a verdict, its numbers and what is missing for one.
 
 A claim is supported if it holds in the data and in at least SURE of the resamples (bootstrap.py),
-not supported if it fails in both, and everything else is not enough data. A claim of several
-statements ("most methods", "first this, then that") also takes enough of them that are each sure.
-Nothing is imputed: a method counts if it has MINIMUM_RUNS values or more on every task of the
+not supported if it fails in both, and otherwise there is not enough data. A claim of several
+statements ("most methods", "first this, then that") also takes enough statements that are each
+sure. Nothing is imputed: a method counts if it has MINIMUM_RUNS values on every task of the
 benchmark.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
-from jiant_sparse.report.claims import outcomes
-from jiant_sparse.report.claims.bootstrap import Scores, interval, observed, resampled
-from jiant_sparse.report.claims.outcomes import OURS, Outcome
-from jiant_sparse.report.claims.questions import Claim, Question, questions
-from jiant_sparse.report.densities import density_curves
+from jiant_sparse.report.claims.bootstrap import Replicates, interval, replicate
+from jiant_sparse.report.claims.findings import OURS, SURE, Finding, title
+from jiant_sparse.report.claims.papers import CLAIMS, PaperClaim
+from jiant_sparse.report.densities import curves
+from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import percent
 from jiant_sparse.report.statistics import MINIMUM_RUNS
-from jiant_sparse.report.summary import Group, Row, Summary
+
+__all__ = ["SURE", "PaperClaim", "State", "Verdict", "judge"]
 
 State = Literal["supported", "not supported", "not enough data"]
-SURE = 0.975
+# What a claim calls a method (its key, or a density of SAM) -> the label that stands for it.
+Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the records say about a claim.
 
-    reason: sentences with the numbers. statistic: what `estimate` is.
-    interval: 95 % percentile interval of the estimate; share: of the resamples in which the claim
-    holds, in [0, 1]; both None where nothing was resampled.
-    runs: the test values behind it. published: what the published tables say themselves.
+    reason: sentences with the numbers. statistic: what `estimate` is. interval: its 95 %
+    percentile interval. share: of the resamples in which the claim holds, in [0, 1]. Interval and
+    share are None where nothing was resampled. runs: the number of test values behind the verdict.
+    published: what the published tables say.
     """
 
-    claim: Claim
+    claim: PaperClaim
     state: State
     reason: str
     statistic: str
@@ -47,169 +50,132 @@ class Verdict:
     published: str
 
 
-def judge(summary: Summary) -> tuple[Verdict, ...]:
+def judge(frame: Frame) -> tuple[Verdict, ...]:
     """A verdict on every claim about a task of this benchmark, in the order of the papers."""
-    titles = {task.published_title for task in summary.tasks}
-    asked = [question for question in questions() if titles & {*question.tasks}]
-    casts = [_cast(question, summary) for question in asked]
-    named = {row.label for cast in casts for row in cast.values() if _has(row, MINIMUM_RUNS)}
-    rows = [row for row in summary.rows if row.label in named]
-    drawn = resampled(rows) if rows else None
-    return tuple(
-        _verdict(question, cast, drawn, _other_tasks(question, cast, summary))
-        for question, cast in zip(asked, casts, strict=True)
-    )
+    titles = {*frame.tasks["published_title"]}
+    asked = [(claim, _labels(claim, frame)) for claim in CLAIMS if titles & {*claim.tasks}]
+    named = {label for _, labels in asked for label in labels.values()}
+    ready = {
+        label: [*frame.of(label)["values"]]
+        for label in frame.methods["method"]
+        if label in named and _has(frame, label, MINIMUM_RUNS)
+    }
+    drawn = replicate(ready) if ready else None
+    return tuple(_verdict(claim, labels, drawn, frame) for claim, labels in asked)
 
 
-def _cast(question: Question, summary: Summary) -> dict[str, Row]:
-    """The rows that a claim is about: by method key, or by density."""
-    if not question.by_method:
-        curves = {curve.key: curve.points for curve in density_curves(summary)}
-        return {str(density): row for density, row in curves.get(OURS, ())}
+def _labels(claim: PaperClaim, frame: Frame) -> Labels:
+    if claim.keys is None:
+        points = curves(frame).get(OURS, {})
+        return {str(density): label for density, label in points.items()}
     # A method with several settings and none of its own name stands for nothing.
-    rows = {key: summary.keyed(key) for key in question.keys}
-    return {key: row for key, row in rows.items() if row is not None}
+    labels = {key: frame.keyed(key) for key in claim.keys}
+    return {key: label for key, label in labels.items() if label is not None}
 
 
-def _other_tasks(question: Question, cast: Mapping[str, Row], summary: Summary) -> list[str]:
-    """Tasks that the paper of a claim has not, where the methods of the claim are there."""
-    if not cast or any(key not in cast for key in question.needs):
-        return []
-    titles = [task.published_title or task.title for task in summary.tasks]
-    others = [title for title in titles if title not in question.tasks]
-    verb = "is" if len(others) == 1 else "are"
-    return (
-        [f"{', '.join(others)} {verb} not among the tasks of {question.claim.paper}"]
-        if others
-        else []
-    )
+def _has(frame: Frame, label: str, values: int) -> bool:
+    return bool((frame.of(label)["n"] >= values).all())
 
 
-def _has(row: Row, values: int) -> bool:
-    return all(group.score.n >= values for group in row.groups)
+def _enough(claim: PaperClaim, labels: Labels, frame: Frame, values: int, least: int) -> Labels:
+    """The labels with this many values on every task; none if they are too few for the claim."""
+    found = {name: label for name, label in labels.items() if _has(frame, label, values)}
+    return found if len(found) >= least and all(key in found for key in claim.needs) else {}
 
 
-def _enough(question: Question, cast: Mapping[str, Row], values: int, least: int) -> dict:
-    """The rows with so many values on every task; none if they are not enough for the claim."""
-    ready = {name: row for name, row in cast.items() if _has(row, values)}
-    whole = len(ready) >= least and all(name in ready for name in question.needs)
-    return ready if whole else {}
-
-
-def _verdict(
-    question: Question, cast: Mapping[str, Row], drawn: Scores | None, caveat: Sequence[str]
-) -> Verdict:
-    ready = _enough(question, cast, MINIMUM_RUNS, question.least)
-    if not ready or drawn is None:
-        return _without(question, cast, caveat)
-    found = question.outcome(drawn.subset({name: row.label for name, row in ready.items()}))
-    share = float(found.holds[1:].mean())
-    state = _state(found, share)
-    reason = [f"holds in {percent(100 * share)} % of the resamples"]
-    if state == "not enough data":
-        reason = [f"undecided: {reason[0]}", *([found.open] if found.open else [])]
-        if not found.open and _is_one_sided(found, share):
-            reason.append("but too few of its parts are sure, each for itself")
-    lost = sum(len(g.failed) + len(g.undefined) for row in ready.values() for g in row.groups)
-    if lost:
-        reason.append(f"{lost} run{'s' if lost > 1 else ''} without a test value left out")
+def _verdict(claim: PaperClaim, labels: Labels, drawn: Replicates | None, frame: Frame) -> Verdict:
+    state: State = "not enough data"
+    finding = share = None
+    foreign = _foreign_tasks(claim, labels, frame)
+    used = _enough(claim, labels, frame, MINIMUM_RUNS, claim.least)
+    if used and drawn:
+        finding = claim.finding(drawn.subset(used))
+        share = float(finding.supports.hold[1:].mean())
+        state, reasons = _decide(finding, share)
+        reason = _sentence(finding.told, *reasons, *_left_out(_results(frame, used)), *foreign)
+    else:
+        reason = _sentence(*_missing(claim, labels, frame), *foreign)
+        used = _enough(claim, labels, frame, claim.values, claim.speaks)
+        if used:
+            measured = {name: [*frame.of(label)["values"]] for name, label in used.items()}
+            finding = claim.finding(replicate(measured, 0))
+            reason += f" With {_each(_results(frame, used))}: {finding.told}."
+    estimate = float(finding.estimate[0]) if finding else np.nan
     return Verdict(
-        question.claim,
+        claim,
         state,
-        _sentence(found.told, *reason, *caveat),
-        question.statistic,
-        _number(found.estimate[0]),
-        interval(found.estimate),
-        share,
-        _runs(ready),
-        question.printed(),
-    )
-
-
-def _state(found: Outcome, share: float) -> State:
-    if not _is_one_sided(found, share):
-        return "not enough data"
-    if found.holds[0]:
-        sure = not found.open and (found.pro is None or found.pro.sure(1 - SURE))
-        return "supported" if sure else "not enough data"
-    sure = found.contra is None or found.contra.sure(1 - SURE)
-    return "not supported" if sure else "not enough data"
-
-
-def _is_one_sided(found: Outcome, share: float) -> bool:
-    """Whether the data and nearly all resamples say the same."""
-    if found.holds[0]:
-        return share >= SURE
-    return bool(found.fails[0] and found.fails[1:].mean() >= SURE)
-
-
-def _without(question: Question, cast: Mapping[str, Row], caveat: Sequence[str]) -> Verdict:
-    """No verdict: what is missing, and what the values at hand say."""
-    reason, estimate = _sentence(*_missing(question, cast), *caveat), None
-    ready = _enough(question, cast, question.values, question.speaks)
-    if ready:
-        scores = observed(tuple(ready.values()))
-        labels = {name: row.label for name, row in ready.items()}
-        found = question.outcome(scores.subset(labels))
-        reason += f" With {_each(ready)}: {found.told}."
-        estimate = _number(found.estimate[0])
-    runs = _runs(ready or cast)
-    said = question.printed()
-    return Verdict(
-        question.claim,
-        "not enough data",
         reason,
-        question.statistic,
-        estimate,
-        None,
-        None,
-        runs,
-        said,
+        claim.statistic,
+        estimate=None if np.isnan(estimate) else estimate,
+        interval=interval(finding.estimate) if finding else None,
+        share=share,
+        runs=int(_results(frame, used or labels)["n"].sum()),
+        published=claim.published,
     )
 
 
-def _missing(question: Question, cast: Mapping[str, Row]) -> list[str]:
-    absent = [outcomes.title(key) for key in question.needs if key not in cast]
-    found = [f"no row stands for {', '.join(absent)}"] if absent else []
-    if len(cast) < question.least and not absent:
-        what = f"{question.least} densities of {outcomes.title(OURS)}"
-        what = f"{question.least} methods of {question.claim.paper}" if question.by_method else what
-        found.append(f"{what} are needed, the benchmark has {len(cast)}")
-    short = [(name, group) for name, row in cast.items() for group in row.groups if _short(group)]
+def _results(frame: Frame, labels: Labels) -> pd.DataFrame:
+    return frame.results[frame.results["method"].isin([*labels.values()])]
+
+
+def _decide(finding: Finding, share: float) -> tuple[State, list[str]]:
+    """The state, and in words: in how many resamples the claim holds, and what keeps it open."""
+    holds = f"holds in {percent(100 * share)} % of the resamples"
+    pro, contra = finding.supports, finding.refutes
+    if pro.usual and pro.sure and not finding.open:
+        return "supported", [holds]
+    if contra.usual and contra.sure:
+        return "not supported", [holds]
+    reasons = [f"undecided: {holds}"]
+    if finding.open:
+        reasons.append(finding.open)
+    elif pro.usual or contra.usual:
+        reasons.append("but too few of its parts are sure, each for itself")
+    return "not enough data", reasons
+
+
+def _left_out(results: pd.DataFrame) -> list[str]:
+    lost = int((results["failed"] + results["undefined"]).sum())
+    return [f"{lost} run{'s' if lost > 1 else ''} without a test value left out"] if lost else []
+
+
+def _foreign_tasks(claim: PaperClaim, labels: Labels, frame: Frame) -> list[str]:
+    """Tasks that the paper does not have, if the methods that the claim needs are there."""
+    titles = frame.tasks["published_title"].fillna(frame.tasks["title"])
+    foreign = [name for name in titles if name not in claim.tasks]
+    if not foreign or not labels or any(key not in labels for key in claim.needs):
+        return []
+    verb = "is" if len(foreign) == 1 else "are"
+    return [f"{', '.join(foreign)} {verb} not among the tasks of {claim.paper}"]
+
+
+def _missing(claim: PaperClaim, labels: Labels, frame: Frame) -> list[str]:
+    """What keeps the claim from a verdict."""
+    found = []
+    if absent := [title(key) for key in claim.needs if key not in labels]:
+        found.append(f"no row stands for {', '.join(absent)}")
+    elif len(labels) < claim.least:
+        what = f"methods of {claim.paper}" if claim.keys else f"densities of {title(OURS)}"
+        found.append(f"{claim.least} {what} are needed, the benchmark has {len(labels)}")
+    short = [
+        f"{title(name) if claim.keys else f'density {name}'} has {n} on {task}"
+        for name, label in labels.items()
+        for n, task in frame.of(label)[["n", "title"]].itertuples(index=False)
+        if n < MINIMUM_RUNS
+    ]
     if short:
-        name, group = short[0]
         others = len(short) - 1
         are = "result is" if others == 1 else "results are"
         more = f" ({others} more {are} short of runs)" if others else ""
-        found.append(
-            f"{MINIMUM_RUNS} runs on every task are needed, {_called(question, name)} has "
-            f"{group.score.n} on {group.task.title}{more}"
-        )
+        found.append(f"{MINIMUM_RUNS} runs on every task are needed, {short[0]}{more}")
     return found
 
 
-def _called(question: Question, name: str) -> str:
-    return outcomes.title(name) if question.by_method else f"density {name}"
-
-
-def _short(group: Group) -> bool:
-    return group.score.n < MINIMUM_RUNS
-
-
-def _each(rows: Mapping[str, Row]) -> str:
+def _each(results: pd.DataFrame) -> str:
     """How many runs there are of a method on a task, in words."""
-    counts = sorted({group.score.n for row in rows.values() for group in row.groups})
-    if len(counts) > 1:
-        return f"{counts[0]} to {counts[-1]} runs each"
-    return f"{counts[0]} run each" if counts[0] == 1 else f"{counts[0]} runs each"
-
-
-def _runs(rows: Mapping[str, Row]) -> int:
-    return sum(group.score.n for row in rows.values() for group in row.groups)
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    low, high = results["n"].min(), results["n"].max()
+    numbers = f"{low}" if low == high else f"{low} to {high}"
+    return f"{numbers} run{'' if high == 1 else 's'} each"
 
 
 def _sentence(*parts: str) -> str:

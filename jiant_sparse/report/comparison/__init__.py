@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.report import output, rendering, words
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.comparison.sets import Difference, Set, differences, label
-from jiant_sparse.report.comparison.table import PUBLISHED, comparison
+from jiant_sparse.report import notes, output
+from jiant_sparse.report.comparison.pairs import PUBLISHED
+from jiant_sparse.report.comparison.sets import Difference, ResultSet, differences, label
+from jiant_sparse.report.comparison.table import comparison
 from jiant_sparse.report.figures import ranks
+from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.page import render_template
-from jiant_sparse.report.rendering.text import wrapped
-from jiant_sparse.report.summary import Summary
+from jiant_sparse.report.render import to_text, wrapped
 
 
 @dataclass(frozen=True)
@@ -31,22 +30,23 @@ def compare(
     baseline: Path | str | None = None,
     output_dir: Path | None = None,
 ) -> Compared:
-    """Write a page, the table `comparison` and the figure of ranks into `output_dir`,
-    `<first directory>/report/compare` if None.
+    """Write a page, the table `comparison` and the figure of ranks into `output_dir`.
 
-    baseline: what the others are held against: one of `directories`, None for the first, or
-    "published" for the tables of Fu et al. 2023, for which one directory is enough.
+    output_dir: `<first directory>/report/compare` if None. baseline: what the other sets are
+    compared with: one of `directories`, None for the first, or "published" for the tables of Fu et
+    al. 2023, for which one directory is enough.
 
-    Raises InputError for too few directories, one given twice, a baseline that is none of them,
-    and as `collect` for each; then nothing is written.
+    Raises InputError for too few directories, a directory given twice, a baseline that is not
+    among the directories, and as `collect` for each directory; then nothing is written.
     """
     base = _checked(directories, baseline)
-    sets = label(_summaries(directories))
+    sets = label(_frames(directories))
     against = None if base is None else sets[base]
     apart = differences(sets)
     table = comparison(sets, against, apart)
-    summaries = [item.summary for item in sets]
-    figures = [ranks.ranks(summaries)] if _ranked(summaries) else []
+    frames = [item.frame for item in sets]
+    ranked = any(ranks.why_absent(frame) is None for frame in frames)
+    figures = [ranks.ranks(frames)] if ranked else []
     page = render_template(
         "compare.html",
         sets=sets,
@@ -55,11 +55,11 @@ def compare(
         apart=apart,
         table=table,
         figures=figures,
-        words=words,
+        notes=notes,
     )
     target = directories[0] / "report" / "compare" if output_dir is None else output_dir
     written = output.write(target, [table], figures, page)
-    return Compared(_text(sets, against, apart, rendering.text(table)), written)
+    return Compared(_text(sets, against, apart, to_text(table)), written)
 
 
 def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | None:
@@ -69,32 +69,31 @@ def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | 
         if place in places[:i]:
             first = directories[places.index(place)]
             raise InputError(f"{directories[i]}: is given twice, as {first} before")
+    if not directories:
+        raise InputError("there is nothing to compare; give a directory")
     if baseline == PUBLISHED:
-        if not directories:
-            raise InputError("there is nothing to compare; give a directory")
         return None
     if len(directories) < 2:
-        got = ", ".join(map(str, directories)) or "none"
         raise InputError(
-            f"got one directory to compare, {got}; give two or more, or compare it with "
+            f"got one directory to compare, {directories[0]}; give two or more, or compare it with "
             f"--baseline {PUBLISHED}"
         )
-    if baseline is None:
-        return 0
-    if os.path.realpath(baseline) not in places:
+    chosen = places[0] if baseline is None else os.path.realpath(baseline)
+    if chosen not in places:
         known = ", ".join(map(str, directories))
         raise InputError(
             f"--baseline {baseline}: is not one of the directories that are compared; allowed are "
             f"{PUBLISHED}, {known}"
         )
-    return places.index(os.path.realpath(baseline))
+    return places.index(chosen)
 
 
-def _summaries(directories: Sequence[Path]) -> list[Summary]:
-    found, problems = [], []
+def _frames(directories: Sequence[Path]) -> list[Frame]:
+    found: list[Frame] = []
+    problems: list[str] = []
     for directory in directories:
         try:
-            found.append(summarise(collect(directory)))
+            found.append(load(directory))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -102,24 +101,19 @@ def _summaries(directories: Sequence[Path]) -> list[Summary]:
     return found
 
 
-def _ranked(summaries: Sequence[Summary]) -> bool:
-    return any(ranks.why_absent(summary) is None for summary in summaries)
-
-
-def _text(sets: Sequence[Set], against: Set | None, apart: Sequence[Difference], table: str) -> str:
-    said = [
-        f"{item.label}: {item.summary.directory}: {words.status(item.summary)}" for item in sets
-    ]
+def _text(
+    sets: Sequence[ResultSet], against: ResultSet | None, apart: Sequence[Difference], table: str
+) -> str:
+    said = [f"{name}: {frame.directory}: {notes.status(frame)}" for name, frame in sets]
     if against is None:
         said += [
-            f"{i.label} against {PUBLISHED}: {words.comparability(i.summary)[1]}" for i in sets
+            f"{name} against {PUBLISHED}: {notes.comparability(frame)[1]}" for name, frame in sets
         ]
     if apart:
         said += ["", "What differs:"]
-        for item in apart:
-            pairs = zip(sets, item.values, strict=True)
-            values = "; ".join(f"{one.label}: {value}" for one, value in pairs)
-            said.append(f"{item.name}: {values}")
-    elif len(sets) > 1:
+    for item in apart:
+        values = (f"{one.label}: {value}" for one, value in zip(sets, item.values, strict=True))
+        said.append(f"{item.name}: {'; '.join(values)}")
+    if len(sets) > 1 and not apart:
         said += ["", "Nothing that is recorded of the runs differs."]
     return "\n".join([*(line for one in said for line in wrapped(one) or [""]), "", table])

@@ -1,178 +1,158 @@
-"""Result sets beside each other: each against one of them, or against the published tables."""
+"""The table of a comparison: each set beside one of them, or beside the published tables."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from jiant_sparse.report import caveats
-from jiant_sparse.report.comparison import pairs
-from jiant_sparse.report.comparison.pairs import Line, Pair, Side
-from jiant_sparse.report.comparison.sets import Difference, Set
+import pandas as pd
+
+from jiant_sparse.report import notes
+from jiant_sparse.report.comparison.pairs import PUBLISHED, Pair, pairs
+from jiant_sparse.report.comparison.sets import Difference, ResultSet
 from jiant_sparse.report.numbers import fixed, probability, signed
 from jiant_sparse.report.published import AVERAGE
 from jiant_sparse.report.statistics import LEVEL, MINIMUM_RUNS
-from jiant_sparse.report.table import Cell, Column, Table
+from jiant_sparse.report.table import Cell, Column, Table, Tone
 
-PUBLISHED = "published"
-FIELDS = (
-    *("task", "method", "set", "baseline", "n", "mean", "std", "n_baseline", "mean_baseline"),
-    *("std_baseline", "difference", "t", "df", "p", "holm_p", "hedges_g", "step_time_ratio"),
-    *("word", "reasons"),
-)
-# Things that differ, by name in the caption.
-MOST_NAMED = 12
-# Reasons that a cell names; the CSV has them all.
-MOST_REASONS = 2
-_TONES = {"higher": "good", "lower": "alarm"}
+# Names of things that differ in the caption; reasons in a cell (the CSV has all).
+MOST_NAMED, MOST_REASONS = 12, 2
+# The ends of the names of a pair's two scores.
+SIDES = ("", "_baseline")
+_TONES: dict[str, Tone] = {"higher": "good", "lower": "alarm"}
 
 
-def comparison(sets: Sequence[Set], baseline: Set | None, apart: Sequence[Difference]) -> Table:
-    """Every method on every task in all sets, and each set minus `baseline`, one of them; None
-    stands for the published tables.
+def comparison(
+    sets: Sequence[ResultSet], baseline: ResultSet | None, apart: Sequence[Difference]
+) -> Table:
+    """All methods on all tasks in all sets, and each set minus `baseline`, one of them.
 
-    apart: what differs between the sets, to be named. Holm's correction is over the whole table.
+    A baseline of None is the published tables. apart: what differs between the sets, to be named.
     """
     others = [item for item in sets if item is not baseline]
-    base_label = baseline.label if baseline else PUBLISHED
-    lines = pairs.compare(baseline, others)
-    usual = _usual(lines)
-    columns = [Column("task / method"), Column(base_label, "baseline")]
-    columns += [Column(item.label) for item in others]
-    for item in others:
-        columns += [Column(f"{item.label} minus {base_label}", "points, Welch"), Column("seen")]
-        columns += [Column("step time", f"{item.label} / {base_label}")] if baseline else []
+    base = baseline.label if baseline else PUBLISHED
+    labels = [item.label for item in others]
+    places = pairs(baseline, others)
+    every = [pair for place in places for pair in place]
+    usual = _usual_n(places, measured=bool(baseline))
+    columns = [Column("task / method"), Column(base, "baseline"), *map(Column, labels)]
+    for label in labels:
+        columns += [Column(f"{label} minus {base}", "points, Welch"), Column("seen")]
+        columns += [Column("step time", f"{label} / {base}")] if baseline else []
     return Table(
         name="comparison",
-        title=f"{_enumerated([item.label for item in others])} against {base_label}",
-        caption=_caption(base_label, apart, usual) + _alone(lines),
+        title=f"{' and '.join(filter(None, (', '.join(labels[:-1]), labels[-1])))} against {base}",
+        caption=_caption(base, apart, usual) + _alone(every),
         columns=tuple(columns),
-        rows=tuple(_row(line, others, usual, bool(baseline)) for line in lines),
-        notes=(*_chosen_on_test(sets), *_notes(lines)),
-        fields=FIELDS,
-        lines=tuple(row for line in lines for row in _records(line, others, base_label)),
+        rows=tuple(_row(place, usual, measured=bool(baseline)) for place in places),
+        notes=(*_chosen_on_test(sets), *_notes(every)),
+        data=pd.DataFrame(
+            [{**pair, "reasons": "; ".join(pair["reasons"])} for pair in every], dtype=object
+        ),
     )
 
 
-def _usual(lines: Sequence[Line]) -> int | None:
-    """The number of seeds that most scores have."""
-    sides = [side for line in lines for side in (*line.sides, *(pair.base for pair in line.pairs))]
-    numbers = Counter(side.n for side in sides if side.mean is not None)
-    return max(numbers, key=lambda n: (numbers[n], n), default=None)
+def _usual_n(places: Sequence[Sequence[Pair]], *, measured: bool) -> int | None:
+    """The number of seeds that most scores have; of several numbers, the largest."""
+    found: Counter[int] = Counter()
+    for place in places:
+        sides = [(pair[f"n{side}"], pair[f"mean{side}"]) for pair in place for side in SIDES]
+        # A measured baseline is a column of its own.
+        sides += [(place[0]["n_baseline"], place[0]["mean_baseline"])] if measured else []
+        found.update(n for n, mean in sides if mean is not None)
+    return max(found, key=lambda n: (found[n], n), default=None)
 
 
-def _caption(base_label: str, apart: Sequence[Difference], usual: int | None) -> str:
+def _caption(base: str, apart: Sequence[Difference], usual: int | None) -> str:
     if usual is None:
         return "No cell has a test value yet."
     seeds = "1 seed" if usual == 1 else f"{usual} seeds"
     said = (
         f"Test metric in percent: mean ± population standard deviation over {seeds}, unless n says "
-        f"otherwise. Differences are against {base_label}, in percentage points; p is of Welch's "
+        f"otherwise. Differences are against {base}, in percentage points; p is of Welch's "
         "two-sided t-test over the seeds; higher and lower are said only of a p that stays below "
         f"{LEVEL} after Holm's correction."
     )
-    return said + (f" The sets differ in: {_names(apart)}." if apart else "")
-
-
-def _alone(lines: Sequence[Line]) -> str:
-    """Says so if nothing stands beside anything."""
-    words = {pair.word for line in lines if line.task != AVERAGE for pair in line.pairs}
-    return (
-        " No method has a result on the same task on both sides." if words <= {"no result"} else ""
-    )
-
-
-def _enumerated(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _names(apart: Sequence[Difference]) -> str:
     named = [item.name for item in apart[:MOST_NAMED]]
-    more = [f"{len(apart) - MOST_NAMED} more"] if len(apart) > MOST_NAMED else []
-    return ", ".join([*named, *more])
+    named += [f"{len(apart) - MOST_NAMED} more"] if len(apart) > MOST_NAMED else []
+    return said + (f" The sets differ in: {', '.join(named)}." if named else "")
 
 
-def _row(line: Line, others: Sequence[Set], usual: int | None, measured: bool) -> tuple[Cell, ...]:
-    name = f"{line.task} / {line.method}"
-    base = [] if measured else [_published(line, others, usual)]
-    cells = [Cell(name), *base, *(_score(side, usual) for side in line.sides)]
-    for pair in line.pairs:
+def _alone(every: Sequence[Pair]) -> str:
+    words = {pair["word"] for pair in every if pair["task"] != AVERAGE}
+    said = " No method has a result on the same task on both sides."
+    return said if words <= {"no result"} else ""
+
+
+def _row(place: Sequence[Pair], usual: int | None, *, measured: bool) -> tuple[Cell, ...]:
+    base = _score(place[0], "_baseline", usual) if measured else _published(place, usual)
+    cells = [Cell(f"{place[0]['task']} / {place[0]['method']}"), base]
+    cells += [_score(pair, "", usual) for pair in place]
+    for pair in place:
         cells += [_difference(pair), _word(pair)]
-        if measured:
-            cells.append(Cell(fixed(pair.step_ratio, 2), pair.step_ratio))
+        ratio = pair["step_time_ratio"]
+        cells += [Cell(fixed(ratio, 2), ratio)] if measured else []
     return tuple(cells)
 
 
-def _published(line: Line, others: Sequence[Set], usual: int | None) -> Cell:
-    """The published side; where the sets stand beside different tables, the note has the others'
-    values, each with the set that it is for."""
-    bases = [pair.base for pair in line.pairs]
-    shown = next((base for base in bases if base.mean is not None), bases[0])
-    cell = _score(shown, usual)
+def _published(place: Sequence[Pair], usual: int | None) -> Cell:
+    """The published score; a note has the scores of the sets that stand beside another table."""
+    known = [pair for pair in place if pair["mean_baseline"] is not None]
+    shown = known[0] if known else place[0]
+    cell = _score(shown, "_baseline", usual)
     apart = [
-        f"for {item.label}: {fixed(base.mean, 2)} ± {fixed(base.std, 2)}"
-        for item, base in zip(others, bases, strict=True)
-        if base.mean is not None and (base.mean, base.std) != (shown.mean, shown.std)
+        f"for {pair['set']}: {fixed(pair['mean_baseline'], 2)} ± {fixed(pair['std_baseline'], 2)}"
+        for pair in known
+        if any(pair[name] != shown[name] for name in ("mean_baseline", "std_baseline"))
     ]
     return replace(cell, note="; ".join(filter(None, (cell.note, *apart))))
 
 
-def _score(side: Side, usual: int | None) -> Cell:
-    if side.mean is None:
+def _score(pair: Pair, side: str, usual: int | None) -> Cell:
+    n, mean, std = (pair[f"{name}{side}"] for name in ("n", "mean", "std"))
+    if mean is None:
         return Cell(tone="quiet")
-    spread = "" if side.std is None else fixed(side.std, 2)
-    note = "" if side.n == usual else f"n = {side.n}"
-    return Cell(fixed(side.mean, 2), side.mean, spread=spread, note=note)
+    spread = "" if std is None else fixed(std, 2)
+    return Cell(fixed(mean, 2), mean, spread=spread, note="" if n == usual else f"n = {n}")
 
 
 def _difference(pair: Pair) -> Cell:
-    if pair.difference is None:
+    if pair["difference"] is None:
         return Cell(tone="quiet")
-    test, note = pair.test, ""
-    if test:
-        effect = "" if pair.effect is None else f", g {fixed(pair.effect, 2)}"
-        note = f"p {probability(test.p)}, Holm {probability(pair.corrected)}{effect}"
-    return Cell(signed(pair.difference, 2), pair.difference, note=note)
+    note = ""
+    if pair["p"] is not None:
+        effect = "" if pair["hedges_g"] is None else f", g {fixed(pair['hedges_g'], 2)}"
+        note = f"p {probability(pair['p'])}, Holm {probability(pair['holm_p'])}{effect}"
+    return Cell(signed(pair["difference"], 2), pair["difference"], note=note)
 
 
 def _word(pair: Pair) -> Cell:
+    word, reasons, note = pair["word"], pair["reasons"], ""
     order = ("lower", "no difference seen", "higher")
-    value = order.index(pair.word) if pair.word in order else None
-    note = ""
-    if pair.word == "not comparable":
-        more = len(pair.reasons) - MOST_REASONS
-        shown = [*pair.reasons[:MOST_REASONS], *([f"and {more} more"] if more > 0 else [])]
-        note = "; ".join(shown)
-    if pair.word == "too few runs":
-        note = f"{pair.ours.n} and {pair.base.n}; a test needs {MINIMUM_RUNS}"
-    return Cell(pair.word, value, note=note, tone=_TONES.get(pair.word, "quiet"))
+    if word == "not comparable":
+        more = len(reasons) - MOST_REASONS
+        note = "; ".join([*reasons[:MOST_REASONS], *([f"and {more} more"] if more > 0 else [])])
+    if word == "too few runs":
+        note = f"{pair['n']} and {pair['n_baseline']}; a test needs {MINIMUM_RUNS}"
+    value = order.index(word) if word in order else None
+    return Cell(word, value, note=note, tone=_TONES.get(word, "quiet"))
 
 
-def _chosen_on_test(sets: Sequence[Set]) -> Iterator[str]:
+def _chosen_on_test(sets: Sequence[ResultSet]) -> Iterator[str]:
     for item in sets:
-        if said := caveats.chosen_on_test(item.summary):
+        if said := notes.chosen_on_test(item.frame):
             yield f"{item.label}: {said[0].lower()}{said[1:]}"
 
 
-def _notes(lines: Sequence[Line]) -> tuple[str, ...]:
-    judged = [pair for line in lines for pair in line.pairs]
-    tested = sum(pair.test is not None for pair in judged)
+def _notes(every: Sequence[Pair]) -> tuple[str, ...]:
+    tested = sum(pair["p"] is not None for pair in every)
     return (
-        f"{tested} of {len(judged)} comparisons have a test: that needs {MINIMUM_RUNS} runs on "
-        "each side, one side that varies, and the same task, method, metric and test data. Holm: "
-        "p corrected for all of them. g: Hedges' g, the difference in pooled standard deviations.",
+        f"{tested} of {len(every)} comparisons have a test: that needs "
+        f"{MINIMUM_RUNS} runs on each side, one side that varies, and the same task, method, "
+        "metric and test data. Holm: p corrected for all of them. g: Hedges' g, the difference in "
+        "pooled standard deviations.",
         "No difference seen does not mean that there is none. Runs of one seed may share their "
         "start and the order of their data; the test takes them for independent.",
         "AVG: the mean of the task means, tested over the tasks' runs; its n is the smallest of "
         "the tasks'. Step time: the ratio of the means over the seeds of each run's median step; "
         "for AVG the geometric mean of the tasks' ratios.",
     )
-
-
-def _records(line: Line, others: Sequence[Set], base: str) -> Iterator[tuple[object, ...]]:
-    for item, pair in zip(others, line.pairs, strict=True):
-        test = pair.test
-        found = (test.t, test.df, test.p) if test else (None, None, None)
-        ours, theirs = ((side.n, side.mean, side.std) for side in (pair.ours, pair.base))
-        where = (line.task, line.method, item.label, base)
-        numbers = (*ours, *theirs, pair.difference, *found, pair.corrected, pair.effect)
-        yield (*where, *numbers, pair.step_ratio, pair.word, "; ".join(pair.reasons))

@@ -2,29 +2,39 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from matplotlib.axes import Axes
+
 from jiant_sparse.report import numbers
-from jiant_sparse.report.figures import beside, scales, sheet, style
+from jiant_sparse.report.figures import comparable, style
+from jiant_sparse.report.figures.comparable import Mismatch
 from jiant_sparse.report.figures.style import Figure
-from jiant_sparse.report.summary import Group, Summary
-from jiant_sparse.schema.record import Record
+from jiant_sparse.report.frame import Frame
+from jiant_sparse.schema.record import Record, flatten
 
 NAME = "discontinuity"
-TITLE = "Training loss and mask refreshes"
-KEY = "diff_pruning"
+# A method whose records have this setting refreshes its mask every so many steps.
+INTERVAL = "mask_interval"
 LOG = "log.jsonl"
 # Read from the paper's vector figure: DiffPruning on CB, a refresh every 600 steps.
-PUBLISHED_TASK, PUBLISHED_INTERVAL = "CB", 600
+PUBLISHED_KEY, PUBLISHED_TASK, PUBLISHED_INTERVAL = "diff_pruning", "CB", 600
 PUBLISHED_JUMPS = (1200, 1800, 2400, 3000, 3600, 4200)
+CAPTION = (
+    "As Figure 3 of Fu et al. 2023, which shows DiffPruning on CB with a refresh every 600 "
+    "steps: its loss jumps back to between 0.04 and 0.9 at steps "
+    f"{', '.join(map(numbers.count, PUBLISHED_JUMPS))} (read from the figure). Here: the task's "
+    "loss of every training step, without the method's penalty; of long runs the smallest and "
+    "the largest loss of each stretch."
+)
 MOST_PANELS = 4
 # More refreshes than this are a grey wall.
 MOST_REFRESHES = 80
-# Of as many neighbouring steps as one bin holds, the smallest and the largest loss are drawn.
+# Stretches of one figure of which the smallest and the largest loss are drawn.
 BINS = 500
 # Steps before and after a refresh whose mean losses are compared.
 NEAR = 10
@@ -33,8 +43,8 @@ Point = tuple[int, float]
 
 
 @dataclass(frozen=True)
-class _Run:
-    """One cell whose log is drawn."""
+class LossCurve:
+    """The losses of one cell, drawn in one panel."""
 
     record: Record
     title: str
@@ -51,9 +61,9 @@ class _Run:
 
     @property
     def refreshes(self) -> list[int]:
-        """Steps after which the mask was refreshed; the one before the first drawn step is not."""
+        """Steps after which the mask was refreshed, without the one before the first step."""
         last = self.points[-1][0]
-        end = _whole(_method(self.record).get("burn_in")) or last
+        end = _setting(self.record, "burn_in") or last
         return [*range(self.interval, min(last, end) + 1, self.interval)]
 
     @property
@@ -69,85 +79,91 @@ class _Run:
                 higher += fmean(after) > fmean(before)
         return higher, whole
 
+    @property
+    def notes(self) -> list[str]:
+        """What the refreshes did to the loss, in words."""
+        notes = []
+        higher, whole = self.rises
+        if whole:
+            notes.append(
+                f"{self.title}: at {higher} of {whole} refreshes the mean loss of the {NEAR} "
+                "steps after is higher than that of the steps before."
+            )
+        if len(self.refreshes) > MOST_REFRESHES:
+            count = numbers.count(len(self.refreshes))
+            notes.append(f"{self.title}: {count} refreshes, too many to mark.")
+        return notes
 
-def draw(summary: Summary) -> Figure | str:
+
+def draw(frame: Frame) -> Figure | str:
     """A panel for each task and method: the first seed whose log can be read; or why none is
     drawn. Each log is read once."""
-    groups = _groups(summary)
-    if not groups:
-        return f"no {KEY} cell has a mask_interval"
+    results = frame.results[frame.results["key"] == PUBLISHED_KEY]
+    refreshed = [any(_setting(r, INTERVAL) for r in records) for records in results["records"]]
+    if not any(refreshed):
+        return f"no {PUBLISHED_KEY} cell has a {INTERVAL}"
     problems: list[str] = []
-    runs: list[_Run] = []
+    curves: list[LossCurve] = []
     waiting: list[str] = []
-    aparts: list[beside.Apart] = []
-    for group in groups:
-        if len(runs) == MOST_PANELS:
-            waiting.append(f"{group.task.label} / {group.method}")
-            continue
-        run = _first_run(summary, group, problems)
-        runs += [run] if run else []
-        if run and run.jumps:
-            aparts.append(beside.apart_of(summary, group))
-    if not runs:
+    # The results beside which published jumps are drawn.
+    beside: list[Mismatch] = []
+    for place, row in results[refreshed].iterrows():
+        if len(curves) == MOST_PANELS:
+            waiting.append(f"{row['task']} / {row['method']}")
+        elif curve := _first_curve(frame.directory, row, problems):
+            curves.append(curve)
+            if curve.jumps:
+                beside.append(comparable.mismatch(results.loc[[place]]))
+    if not curves:
         return f"no log can be read: {style.many(problems)}"
-    apart = beside.together(aparts)
-    notes = [*beside.notes(apart), *(f"{problem}." for problem in problems)]
-    if waiting:
-        notes.append(f"Not drawn for want of room: {style.many(waiting)}.")
-    return _drawn(runs, notes, apart)
+    apart = comparable.together(beside)
+    said = [note for curve in curves for note in curve.notes]
+    notes = [*apart.notes(), *(f"{problem}." for problem in problems)]
+    notes += style.note("Not drawn for want of room", waiting)
+    title, gist = "Training loss and mask refreshes", " ".join(said) or "Training loss by step."
+    figure = Figure(NAME, title, CAPTION, gist, (*notes, *said))
+    foot = "One seed in each panel. Dashed: refresh of the mask."
+    if beside:
+        foot += " " + apart.source(f"Grey triangles: jumps in {style.SOURCE}, Fig. 3")
+    with style.settings(NAME):
+        columns = min(2, len(curves))
+        canvas, axes = style.panels(len(curves), columns=columns, height=3.2, legend=[], foot=foot)
+        for place, curve in zip(axes, curves, strict=True):
+            _panel(place, curve, BINS // len(curves))
+        return style.finish(canvas, figure)
 
 
-def _drawn(runs: Sequence[_Run], notes: Sequence[str], apart: beside.Apart) -> Figure:
-    with style.drawing(NAME):
-        foot = "One seed in each panel. Dashed: refresh of the mask."
-        if any(run.jumps for run in runs):
-            source = f"Grey triangles: jumps in {style.SOURCE}, Fig. 3"
-            foot += f" {beside.source(source, apart)}"
-        grid = sheet.Grid(len(runs), min(2, len(runs)), 3.0 if len(runs) == 1 else 2.3)
-        canvas, axes = sheet.panels(grid, (), foot)
-        for place, run in zip(axes, runs, strict=True):
-            _panel(place, run, BINS // len(runs))
-        said = [line for run in runs for line in _said(run)]
-        gist = " ".join(said) or "Training loss by step."
-        return style.finish(canvas, style.Words(NAME, TITLE, _caption(), gist, [*notes, *said]))
-
-
-def _panel(axes: Any, run: _Run, bins: int) -> None:
-    axes.plot(*zip(*_thinned(run.points, bins), strict=True), color=style.PALETTE[0], linewidth=0.8)
-    scales.log_axis(axes, "y")
-    if len(run.refreshes) <= MOST_REFRESHES:
-        for step in run.refreshes:
+def _panel(axes: Axes, curve: LossCurve, bins: int) -> None:
+    axes.plot(
+        *zip(*_thinned(curve.points, bins), strict=True), color=style.PALETTE[0], linewidth=0.8
+    )
+    style.log_axis(axes, "y")
+    style.step_axis(axes)
+    if len(curve.refreshes) <= MOST_REFRESHES:
+        for step in curve.refreshes:
             axes.axvline(step, color=style.QUIET, linewidth=0.6, linestyle=(0, (3, 2)), zorder=1)
-    if run.jumps:
+    if curve.jumps:
         top = {"transform": axes.get_xaxis_transform(), "clip_on": False}
-        axes.plot(run.jumps, [1.0] * len(run.jumps), "v", color=style.QUIET, markersize=4.5, **top)
+        axes.plot(curve.jumps, [1] * len(curve.jumps), "v", color=style.QUIET, **top)
     axes.grid(axis="x", visible=False)
-    axes.set_title(f"{run.title}, seed {run.record.cell.seed}")
-    axes.set_xlabel(f"step (mask refreshed every {numbers.count(run.interval)} steps)")
+    axes.set_title(f"{curve.title}, seed {curve.record.cell.seed}")
+    axes.set_xlabel(f"step (mask refreshed every {numbers.count(curve.interval)} steps)")
     axes.set_ylabel("training loss (log)")
-    scales.step_axis(axes)
 
 
-def _groups(summary: Summary) -> list[Group]:
-    return [
-        group
-        for row in summary.rows
-        if row.key == KEY
-        for group in row.groups
-        if any(_interval(record) for record in group.records)
-    ]
+def _first_curve(directory: Path, result: Any, problems: list[str]) -> LossCurve | None:
+    """The losses of the smallest seed with a usable log; what is wrong goes to `problems`.
 
-
-def _first_run(summary: Summary, group: Group, problems: list[str]) -> _Run | None:
-    """The run of the smallest seed with a usable log; what is amiss goes to `problems`."""
+    result: a row of a frame's results.
+    """
     found = None
-    for record in group.records:
-        interval = _interval(record)
+    for record in result["records"]:
+        interval = _setting(record, INTERVAL)
         if interval is None:
             continue
         cell = record.cell
         where = f"{cell.task}/{cell.method}/seed-{cell.seed}/{LOG}"
-        path = summary.directory / where
+        path = directory / where
         if found is not None:
             # Not drawn, so only looked for.
             if not path.is_file():
@@ -157,13 +173,13 @@ def _first_run(summary: Summary, group: Group, problems: list[str]) -> _Run | No
         if problem:
             problems.append(f"{where} {problem}")
         if points:
-            title = f"{style.shown(group.method)} on {style.shown(group.task.title)}"
-            found = _Run(record, title, interval, points, group.task.published_title)
+            title = f"{style.shown(result['method'])} on {style.shown(result['title'])}"
+            found = LossCurve(record, title, interval, points, result["published_title"])
     return found
 
 
 def read_losses(path: Path) -> tuple[list[Point], str | None]:
-    """(step, loss) of every training step up to the first line that is broken, and what is wrong.
+    """(step, loss) of every training step up to the first broken line, and what is wrong.
 
     Losses that are not above 0 have no place on a log axis and are left out.
     """
@@ -177,27 +193,28 @@ def read_losses(path: Path) -> tuple[list[Point], str | None]:
     for number, line in enumerate(lines, 1):
         if not line:
             continue
-        point = _point(line)
-        if point is None:
+        try:
+            step, loss = _point(json.loads(line))
+        except (ValueError, RecursionError, OverflowError):
             return points, f"is broken in line {number} and drawn up to there"
-        if point[1] is not None and point[1] > 0 and math.isfinite(point[1]):
-            points.append(point)
+        if loss > 0 and math.isfinite(loss):
+            points.append((step, loss))
     return points, None if points else "holds no training loss above 0"
 
 
-def _point(line: bytes) -> tuple[int, Any] | None:
-    """A training step and its loss; (0, None) for another event, None for a broken line."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _point(entry: Any) -> Point:
+    """The step and the loss of a line of a log; (0, 0) if it is of another event.
+
+    Raises ValueError if it is no line of a log.
+    """
     if not isinstance(entry, dict):
-        return None
+        raise ValueError("not an object")
     if entry.get("event") != "train":
-        return 0, None
+        return 0, 0.0
     step, loss = _whole(entry.get("step")), entry.get("loss")
-    number = isinstance(loss, (int, float)) and not isinstance(loss, bool)
-    return (step, loss) if step and number else None
+    if step is None or isinstance(loss, bool) or not isinstance(loss, int | float):
+        raise ValueError("no step or no loss")
+    return step, float(loss)
 
 
 def _thinned(points: Sequence[Point], bins: int) -> list[Point]:
@@ -213,39 +230,11 @@ def _thinned(points: Sequence[Point], bins: int) -> list[Point]:
     return kept
 
 
-def _method(record: Record) -> Mapping[str, Any]:
-    fields = record.settings.get("method")
-    return fields if isinstance(fields, Mapping) else {}
-
-
-def _interval(record: Record) -> int | None:
-    return _whole(_method(record).get("mask_interval"))
+def _setting(record: Record, name: str) -> int | None:
+    """A setting of the method, if it is a whole number above 0."""
+    return _whole(flatten(record.settings).get(f"method.{name}"))
 
 
 def _whole(value: Any) -> int | None:
     number = isinstance(value, int) and not isinstance(value, bool)
     return value if number and value >= 1 else None
-
-
-def _said(run: _Run) -> list[str]:
-    notes = []
-    higher, whole = run.rises
-    if whole:
-        notes.append(
-            f"{run.title}: at {higher} of {whole} refreshes the mean loss of the {NEAR} steps "
-            "after is higher than that of the steps before."
-        )
-    if len(run.refreshes) > MOST_REFRESHES:
-        count = numbers.count(len(run.refreshes))
-        notes.append(f"{run.title}: {count} refreshes, too many to mark.")
-    return notes
-
-
-def _caption() -> str:
-    jumps = ", ".join(numbers.count(step) for step in PUBLISHED_JUMPS)
-    return (
-        "As Figure 3 of Fu et al. 2023, which shows DiffPruning on CB with a refresh every 600 "
-        f"steps: its loss jumps back to between 0.04 and 0.9 at steps {jumps} (read from the "
-        "figure). Here: the task's loss of every training step, without the method's penalty; of "
-        "long runs the smallest and the largest loss of each stretch."
-    )

@@ -1,149 +1,121 @@
-"""Learning curves: how the score that selects the best checkpoint grows, task by task."""
+"""Learning curves: the score that selects the best checkpoint, by training step and task."""
 
-from collections.abc import Mapping, Sequence
-from statistics import fmean
-from typing import Any
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
 
 from jiant_sparse.report import numbers
-from jiant_sparse.report.figures import scales, sheet, style
-from jiant_sparse.report.figures.style import Figure, Look
-from jiant_sparse.report.summary import Group, Row, Summary, Task
+from jiant_sparse.report.figures import style
+from jiant_sparse.report.figures.style import Figure
+from jiant_sparse.report.frame import Frame
+from jiant_sparse.schema.record import Record
 
 NAME = "learning_curves"
-TITLE = "Learning curves"
-MOST_PANELS = 12
-# Panels side by side, at most, and the height of one in inches where there are so many.
-COLUMNS, HEIGHT, TALL = 3, 1.9, 2.7
-# Points of one line; a longer history loses every second one, or more.
-MOST_POINTS = 24
-MARKS = 3
+CAPTION = (
+    "Mean over seeds of the dev score that selects the best checkpoint, in percent; for a task "
+    "with two metrics it is their mean. A curve shows the steps at which all of its seeds were "
+    "scored, so it ends where the first of them stopped. Dotted: what always giving the most "
+    "frequent answer scores on the test set in the reported metric."
+)
+MOST_PANELS, COLUMNS = 12, 3
+# Points of one line, and markers on it.
+MOST_POINTS, MARKS = 24, 3
+_MAJORITY = {"color": style.INK, "linewidth": 0.7, "linestyle": (0, (1, 1.5))}
 
-Point = tuple[int, float]
+# (task, method) -> percent by step.
+Curves = Mapping[tuple[str, str], pd.Series]
 
 
-def draw(summary: Summary) -> Figure | str:
+def draw(frame: Frame) -> Figure | str:
     """A panel for each task, a line for each method: the mean over its seeds; or why none."""
-    if not any(record.history for group in summary.groups for record in group.ok):
+    if not any(record.history for record in frame.ok["record"]):
         return "no record holds a history of dev scores"
-    rows = style.chosen(summary.rows)
-    tasks = summary.tasks[:MOST_PANELS]
-    looks = style.method_looks(rows)
-    legend: list[tuple[str, Mapping[str, Any]]] = [
-        (style.shown(row.label), looks[row.label].mark()) for row in rows
-    ]
-    baseline = any(task.majority is not None for task in tasks)
-    if baseline:
-        legend.append(("majority", _BASELINE))
-    groups = [group for row in rows for group in row.groups[: len(tasks)]]
-    with style.drawing(NAME):
-        counts = [len(_histories(group)) for group in groups]
-        foot = f"Mean over {style.seeds(counts)}."
-        if baseline:
-            foot += " Majority: always the most frequent answer, on the test set."
-        columns = min(COLUMNS, len(tasks))
-        grid = sheet.Grid(len(tasks), columns, HEIGHT if columns == COLUMNS else TALL)
-        canvas, axes = sheet.panels(grid, legend, foot)
-        for number, place in enumerate(axes):
-            _panel(place, tasks[number], number, [(row, looks[row.label]) for row in rows])
-            if number % columns == 0:
-                place.set_ylabel("dev score [%]")
-        notes = _notes(summary, groups, baseline=baseline)
-        words = style.Words(NAME, TITLE, _caption(), _gist(tasks, rows), notes)
-        return style.finish(canvas, words)
+    methods, tasks = frame.methods["method"][: style.MOST], frame.tasks[:MOST_PANELS]
+    drawn = frame.results["task"].isin(tasks["task"]) & frame.results["method"].isin(methods)
+    results = frame.results[drawn]
+    curves = {(row.task, row.method): curve(row.records) for row in results.itertuples()}
+    seeds = style.seeds(len(histories(records)) for records in results["records"])
+    legend = [(label, style.look(place)) for place, label in enumerate(methods)]
+    foot = f"Mean over {seeds}."
+    notes = style.not_drawn(frame.methods["method"])
+    notes += style.note("Tasks not drawn for want of room", frame.tasks["title"][MOST_PANELS:])
+    empty = [f"{task} / {method}" for (task, method), points in curves.items() if points.empty]
+    notes += style.note("No curve, for want of a score at a common step", empty)
+    gaps = results[(results["failed"] > 0) | (results["missing"].fillna(0) > 0)]
+    notes += style.note(
+        "Not all planned seeds are in the mean", gaps["task"] + " / " + gaps["method"]
+    )
+    if tasks["majority"].notna().any():
+        legend.append(("majority", _MAJORITY))
+        foot += " Majority: always the most frequent answer, on the test set."
+    else:
+        notes.append("No majority baseline is known for these test sets.")
+    figure = Figure(NAME, "Learning curves", CAPTION, _gist(tasks, methods, curves), (*notes,))
+    columns = min(COLUMNS, len(tasks))
+    with style.settings(NAME):
+        canvas, axes = style.panels(
+            len(tasks), columns=columns, height=2.5, legend=legend, foot=foot
+        )
+        for place, task in zip(axes, tasks.itertuples(), strict=True):
+            _panel(place, task.majority, [curves[task.task, method] for method in methods])
+            place.set_title(style.shown(task.title))
+        for place in axes[::columns]:
+            place.set_ylabel("dev score [%]")
+        return style.finish(canvas, figure)
 
 
-_BASELINE = {"color": style.INK, "linewidth": 0.7, "linestyle": (0, (1, 1.5))}
+def histories(records: Iterable[Record]) -> list[pd.Series]:
+    """The dev scores by step of each cell that ended well and has one; fractions."""
+    known = [pd.Series(dict(r.history), dtype=float) for r in records if r.status == "ok"]
+    return [history for history in known if history.notna().any()]
 
 
-def _panel(axes: Any, task: Task, number: int, rows: Sequence[tuple[Row, Look]]) -> None:
-    for place, (row, look) in enumerate(rows):
-        points = curve(row.groups[number])
-        if not points:
+def curve(records: Iterable[Record]) -> pd.Series:
+    """Mean dev score by step, in percent, at the steps at which all seeds with a history have one.
+
+    So a curve ends with the first of its seeds, and is of the same seeds everywhere.
+    """
+    found = pd.DataFrame({seed: one for seed, one in enumerate(histories(records))})
+    return 100 * found.sort_index().dropna().mean(axis=1)
+
+
+def _panel(axes: Axes, majority: float, curves: list[pd.Series]) -> None:
+    for place, points in enumerate(curves):
+        if points.empty:
             continue
-        drawn = _thinned(points)
-        # Marks of different lines do not stand above each other.
+        stride = -(-len(points) // MOST_POINTS)
+        drawn = pd.concat([points[:-1:stride], points[-1:]])
+        # Markers of different lines do not stand above each other.
         every = max(1, len(drawn) // MARKS)
-        mark = (place * every // max(1, len(rows)), every)
-        fields = look.mark(linewidth=1.0, markersize=4.2, markevery=mark)
-        axes.plot(*zip(*drawn, strict=True), **fields)
-    if task.majority is not None:
-        axes.axhline(task.majority, **_BASELINE)
+        marks = {"markersize": 4.2, "markevery": (place * every // len(curves), every)}
+        axes.plot(drawn.index, drawn, **style.look(place, linewidth=1, **marks))
+    if pd.notna(majority):
+        axes.axhline(majority, **_MAJORITY)
         axes.annotate(
-            f"{task.majority:.1f}",
-            (1, task.majority),
+            f"{majority:.1f}",
+            (1, majority),
             (0, 2),
             va="bottom",
             ha="right",
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             fontsize=style.SMALL,
-            # Where curves run behind it.
+            # Curves may run behind it.
             bbox={"facecolor": style.PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
-    axes.set_title(style.shown(task.title))
     axes.set_xlabel("training step")
-    scales.step_axis(axes)
+    style.step_axis(axes)
 
 
-def curve(group: Group) -> list[Point]:
-    """(step, mean dev score in percent) at the steps at which all seeds with a history have one.
-
-    So a curve ends with the first of its seeds, and is of the same seeds everywhere.
-    """
-    histories = _histories(group)
-    if not histories:
-        return []
-    first, *others = histories
-    steps = [step for step in sorted(first) if all(step in other for other in others)]
-    return [(step, 100 * fmean(history[step] for history in histories)) for step in steps]
-
-
-def _histories(group: Group) -> list[dict[int, float]]:
-    known = (
-        {step: value for step, value in record.history if value is not None} for record in group.ok
-    )
-    return [history for history in known if history]
-
-
-def _thinned(points: Sequence[Point]) -> list[Point]:
-    stride = -(-len(points) // MOST_POINTS)
-    last = len(points) - 1
-    return [point for i, point in enumerate(points) if i % stride == 0 or i == last]
-
-
-def _gist(tasks: Sequence[Task], rows: Sequence[Row]) -> str:
+def _gist(tasks: pd.DataFrame, methods: Iterable[str], curves: Curves) -> str:
     """For each task, the method whose curve ends highest."""
     said = []
-    for number, task in enumerate(tasks):
-        ends = {row.label: curve(row.groups[number])[-1:] for row in rows}
-        known = {label: points[0] for label, points in ends.items() if points}
-        if known:
-            label = max(known, key=lambda one: known[one][1])
-            step, score = known[label]
-            said.append(f"{task.title} {label} ({score:.1f} at step {numbers.count(step)})")
+    for task in tasks.itertuples():
+        known = {method: curves[task.task, method] for method in methods}
+        ends = {method: points.iloc[-1] for method, points in known.items() if len(points)}
+        if ends:
+            best = max(ends, key=ends.__getitem__)
+            step = numbers.count(known[best].index[-1])
+            said.append(f"{task.title} {best} ({ends[best]:.1f} at step {step})")
     return f"The curves that end highest: {', '.join(said) or 'none'}."
-
-
-def _caption() -> str:
-    return (
-        "Mean over seeds of the dev score that selects the best checkpoint, in percent; for a "
-        "task with two metrics it is their mean. A curve shows the steps at which all of its "
-        "seeds were scored, so it ends where the first of them stopped. Dotted: what always "
-        "giving the most frequent answer scores on the test set in the reported metric."
-    )
-
-
-def _notes(summary: Summary, groups: Sequence[Group], *, baseline: bool) -> list[str]:
-    notes = style.not_drawn(summary.rows)
-    if len(summary.tasks) > MOST_PANELS:
-        rest = style.many([task.title for task in summary.tasks[MOST_PANELS:]])
-        notes.append(f"Tasks not drawn for want of room: {rest}.")
-    empty = [f"{group.task.label} / {group.method}" for group in groups if not curve(group)]
-    if empty:
-        notes.append(f"No curve, for want of a score at a common step: {style.many(empty)}.")
-    unequal = [f"{g.task.label} / {g.method}" for g in groups if g.failed or g.missing]
-    if unequal:
-        notes.append(f"Not all planned seeds are in the mean: {style.many(unequal)}.")
-    if not baseline:
-        notes.append("No majority baseline is known for these test sets.")
-    return notes

@@ -1,220 +1,193 @@
 """Figure 4: does a method that is more stable on a task also score higher there?"""
 
-import statistics as averages
 from collections.abc import Sequence
-from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 
 from jiant_sparse.report import published, statistics
-from jiant_sparse.report.figures import beside, sheet, style
+from jiant_sparse.report.figures import comparable, style
 from jiant_sparse.report.figures.style import Figure
-from jiant_sparse.report.statistics import MINIMUM_RUNS as LEAST
-from jiant_sparse.report.summary import Row, Summary, largest_first, smallest_first
+from jiant_sparse.report.frame import Frame
+from jiant_sparse.report.published import AVERAGE
+from jiant_sparse.report.statistics import MINIMUM_RUNS
 
 NAME = "ranks"
 # With more ranks than this their numbers of pairs would touch.
 MOST_COUNTS = 16
-TITLE = "Stability rank against performance rank"
-# Stability rank and performance rank of one method in one column.
-Pairs = list[tuple[int, int]]
+CAPTION = (
+    "As Figure 4 of Fu et al. 2023. Each method has two ranks in each column (task, and AVG): "
+    "by standard deviation and by mean. A dot is the mean performance rank of all pairs with "
+    "one stability rank, its bar one population standard deviation to either side, n the "
+    "number of pairs. ρ is Spearman's over the pairs. Equal values in a column share the "
+    "smaller rank, as in the paper's points; if they shared their mean rank, ρ of its tables "
+    "would be 0.410 with AVG and 0.399 without. The grey points are computed from Tables 1 "
+    "and 2 and are those that the paper plots; it prints ρ = 0.4356, p = 0.000014, which its "
+    "tables do not give."
+)
+DEPENDENT = (
+    "The ranks of one column depend on each other and AVG on all of them: the p-values are "
+    "smaller than independent pairs would give."
+)
 
 
-def published_pairs(*, average: bool, tables: Sequence[int] = (1, 2)) -> Pairs:
-    """The ranks within each column of the paper's tables; `average`: with the AVG columns."""
-    columns = (*published.TASKS, published.AVERAGE) if average else published.TASKS
-    pairs: Pairs = []
-    for table in tables:
-        for column in columns:
-            pairs += _pairs([published.value(key, column, table) for key in published.METHODS])
-    return pairs
-
-
-def measured_pairs(summary: Summary, *, average: bool) -> Pairs:
-    """The ranks within each column of the benchmark, among the `ranked` methods with a deviation
-    in it."""
-    rows, pairs = ranked(summary), []
-    for number in range(len(summary.tasks)):
-        pairs += _pairs([row.groups[number].score for row in rows])
-    return pairs + _pairs([row.average for row in rows]) if average else pairs
-
-
-def ranked(summary: Summary) -> list[Row]:
-    """One row for each method, as the claims have it: a method with several settings and none
-    that is labelled by its key stands for nothing."""
-    keys = dict.fromkeys(row.key for row in summary.rows if row.key)
-    return [row for key in keys if (row := summary.keyed(key)) is not None]
-
-
-def _pairs(column: Sequence[Any]) -> Pairs:
-    """The ranks of those that have a mean and a deviation; equal values share the smaller rank."""
-    known = [one for one in column if one is not None and None not in (one.mean, one.std)]
-    stable = smallest_first([one.std for one in known])
-    good = largest_first([one.mean for one in known])
-    return [(a, b) for a, b in zip(stable, good, strict=True) if a is not None and b is not None]
-
-
-def points(pairs: Pairs) -> list[tuple[int, int, float, float]]:
-    """(stability rank, number of pairs, mean performance rank, its population deviation)."""
-    by_rank: dict[int, list[int]] = {}
-    for stable, good in pairs:
-        by_rank.setdefault(stable, []).append(good)
-    return [
-        (rank, len(good), averages.fmean(good), averages.pstdev(good))
-        for rank, good in sorted(by_rank.items())
+def published_pairs() -> pd.DataFrame:
+    """The pairs of ranks in Tables 1 and 2, as `pairs` gives them."""
+    scores = [
+        {"column": (table, column), "average": column == AVERAGE, "mean": one.mean, "std": one.std}
+        for table in (1, 2)
+        for column in (*published.TASKS, AVERAGE)
+        for key in published.METHODS
+        if (one := published.value(key, column, table)) is not None
     ]
+    return pairs(pd.DataFrame(scores))
 
 
-def why_absent(summary: Summary) -> str | None:
+def measured_pairs(frame: Frame) -> pd.DataFrame:
+    """The pairs of ranks among the methods of `ranked`, as `pairs` gives them."""
+    scores = pd.concat([frame.results.assign(average=False), frame.averages.assign(average=True)])
+    scores = scores[scores["method"].isin(ranked(frame))]
+    return pairs(scores.assign(column=[*zip(scores["average"], scores["task"], strict=True)]))
+
+
+def pairs(scores: pd.DataFrame) -> pd.DataFrame:
+    """The ranks of methods in each `column` of scores, by `std` and by `mean`.
+
+    Returns a row for each score that has both: stability (1 = smallest std), performance (1 =
+    largest mean), and whether the column is an `average`. Equal values share the smaller rank.
+    """
+    known = scores.dropna(subset=["mean", "std"])
+    # Rounded first: two sums of equal real value may differ in their last bit.
+    columns = known.round({"mean": 9, "std": 9}).groupby("column")
+    return pd.DataFrame(
+        {
+            "stability": columns["std"].rank(method="min").astype(int),
+            "performance": columns["mean"].rank(method="min", ascending=False).astype(int),
+            "average": known["average"],
+        }
+    )
+
+
+def ranked(frame: Frame) -> list[str]:
+    """The label of one row for each method, as the claims have it: of a method with several
+    settings, the one that is labelled by its key."""
+    keys = frame.methods["key"].dropna().unique()
+    return [label for key in keys if (label := frame.keyed(key)) is not None]
+
+
+def points(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Number, mean and population deviation of the performance ranks at each stability rank."""
+    ranks = pairs.groupby("stability")["performance"]
+    return pd.DataFrame({"count": ranks.count(), "mean": ranks.mean(), "std": ranks.std(ddof=0)})
+
+
+def why_absent(frame: Frame) -> str | None:
     """What keeps the measured panel from being drawn; None if nothing does."""
-    if len(summary.rows) < 2:
+    if len(frame.methods) < 2:
         return "one method has nothing to be ranked against"
-    if len(ranked(summary)) < 2:
+    if len(ranked(frame)) < 2:
         return "fewer than two methods to rank: one row stands for a method, that of its own name"
-    if measured_pairs(summary, average=True):
-        return None
-    return "no method has a standard deviation: that needs two seeds of a task"
+    if measured_pairs(frame).empty:
+        return "no method has a standard deviation: that needs two seeds of a task"
+    return None
 
 
-def draw(summary: Summary) -> Figure | str:
+def draw(frame: Frame) -> Figure | str:
     """The published panel and the benchmark's; or why the latter cannot be drawn."""
-    return why_absent(summary) or ranks([summary])
+    return why_absent(frame) or ranks([frame])
 
 
-def ranks(summaries: Sequence[Summary]) -> Figure:
-    """The published panel and one for each of `summaries`, which are named by their benchmark."""
-    names = [style.shown(summary.benchmark) for summary in summaries]
+def ranks(frames: Sequence[Frame]) -> Figure:
+    """The published panel and one for each of `frames`, which are named by their benchmark."""
+    names = [style.shown(frame.benchmark) for frame in frames]
     if len(set(names)) < len(names):
-        names = [style.shown(str(summary.directory), 40) for summary in summaries]
-    sets = [("Published, Tables 1 and 2", published_pairs(average=True), style.QUIET)]
-    sets += [
-        (f"Measured: {name}", measured_pairs(summary, average=True), style.PALETTE[0])
-        for name, summary in zip(names, summaries, strict=True)
-    ]
-    without = [published_pairs(average=False)]
-    without += [measured_pairs(summary, average=False) for summary in summaries]
-    apart = [beside.apart(summary, ranked(summary)) for summary in summaries]
-    with style.drawing(NAME):
-        # Of several sets, the notes say which are.
-        foot = beside.source(f"Grey: {style.SOURCE}, 10 seeds", beside.together(apart))
-        foot += f" Measured: {_seeds(summaries)}. Rank 1 is best."
-        grid = sheet.Grid(len(sets), min(len(sets), 3), 2.7, title_lines=3)
-        canvas, axes = sheet.panels(grid, (), foot)
-        for place, (name, pairs, colour), rest in zip(axes, sets, without, strict=True):
-            _panel(place, pairs, colour)
-            place.set_title(f"{name}\n{_said('with AVG', pairs)}\n{_said('without', rest)}")
-        gist = " ".join(_gist(name, pairs) for name, pairs, _ in sets)
-        notes = _notes(summaries, names, apart)
-        return style.finish(canvas, style.Words(NAME, TITLE, _caption(), gist, notes, ["Fig. 4"]))
+        names = [style.shown(str(frame.directory), 40) for frame in frames]
+    titles = ["Published, Tables 1 and 2", *(f"Measured: {name}" for name in names)]
+    drawn = [published_pairs(), *map(measured_pairs, frames)]
+    results = [frame.results[frame.results["method"].isin(ranked(frame))] for frame in frames]
+    apart = [comparable.mismatch(one) for one in results]
+    # Of several sets, the notes say which are comparable.
+    foot = comparable.together(apart).source(f"Grey: {style.SOURCE}, 10 seeds")
+    counts = pd.concat([one.loc[one["std"].notna(), "n"] for one in results])
+    foot += f" Measured: {style.seeds(counts)}. Rank 1 is best."
+    notes = [DEPENDENT]
+    for name, frame, mismatch in zip(names, frames, apart, strict=True):
+        notes += mismatch.notes(name if len(names) > 1 else "")
+        notes += [f"{name}: {note}" for note in _notes(frame)]
+    title = "Stability rank against performance rank"
+    gist = " ".join(_gist(name, one) for name, one in zip(titles, drawn, strict=True))
+    figure = Figure(NAME, title, CAPTION, gist, (*notes,), ("Fig. 4",))
+    with style.settings(NAME):
+        canvas, axes = style.panels(len(drawn), columns=2, height=3.6, legend=[], foot=foot)
+        for place, title, one in zip(axes, titles, drawn, strict=True):
+            _panel(place, one, style.QUIET if place is axes[0] else style.PALETTE[0])
+            without = _said("without", one[~one["average"]])
+            place.set_title(f"{title}\n{_said('with AVG', one)}\n{without}")
+        return style.finish(canvas, figure)
 
 
-def _panel(axes: Axes, pairs: Pairs, colour: str) -> None:
+def _panel(axes: Axes, pairs: pd.DataFrame, colour: str) -> None:
     found = points(pairs)
-    top = max(map(max, pairs), default=1)
-    low = max([top, *(mean + std for _, _, mean, std in found)])
+    top = pairs[["stability", "performance"]].max(axis=None) if len(pairs) else 1
+    low = max([top, *(found["mean"] + found["std"])])
     axes.set_xlim(0.4, top + 0.6)
     axes.set_ylim(low + 0.6, 1 - (low - top) - 1.5)
     axes.set_xticks(range(1, top + 1, 1 + top // 16))
     axes.set_yticks(range(1, top + 1, 1 + top // 12))
     axes.set_xlabel("stability rank (1 = smallest std)")
     axes.set_ylabel("performance rank (1 = highest mean)")
-    if not found:
+    if found.empty:
         message = "no standard deviation:\nfewer than two seeds"
         axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", color=style.QUIET)
         return
-    at, _, mean, std = zip(*found, strict=True)
-    axes.errorbar(at, mean, std, fmt="o", color=colour, markersize=5.5, linewidth=1.1, capsize=2.5)
+    axes.errorbar(found.index, found["mean"], found["std"], fmt="o", color=colour, capsize=2.5)
     if top <= MOST_COUNTS:
         small = {"fontsize": style.SMALL, "color": style.QUIET, "va": "center", "ha": "center"}
-        for rank, text in [(0.55, "n"), *((rank, str(count)) for rank, count, *_ in found)]:
+        for rank, text in [(0.55, "n"), *found["count"].items()]:
             axes.text(rank, 0.96, text, transform=axes.get_xaxis_transform(), **small)
 
 
-def _said(what: str, pairs: Pairs) -> str:
-    found = statistics.spearman(*zip(*pairs, strict=True)) if pairs else None
+def _said(what: str, pairs: pd.DataFrame) -> str:
+    found = statistics.spearman(pairs["stability"], pairs["performance"]) if len(pairs) else None
     if found is None:
         return f"{what}: no correlation ({len(pairs)} pairs)"
     return f"{what}: ρ = {found.rho:.3f}, p = {found.p:.2g} ({found.n} pairs)"
 
 
-def _seeds(summaries: Sequence[Summary]) -> str:
-    return style.seeds(
-        [
-            group.score.n
-            for summary in summaries
-            for row in ranked(summary)
-            for group in row.groups
-            if group.score.std is not None
-        ]
-    )
-
-
-def _gist(name: str, pairs: Pairs) -> str:
-    found = points(pairs)
-    if not found:
+def _gist(name: str, pairs: pd.DataFrame) -> str:
+    found = points(pairs)["mean"]
+    if found.empty:
         return f"{name}: no standard deviation."
-    (first, _, high, _), (last, _, low, _) = found[0], found[-1]
+    (first, last), (high, low) = found.index[[0, -1]], found.iloc[[0, -1]]
     ends = f"mean performance rank {high:.1f} at stability rank {first}, {low:.1f} at {last}"
     return f"{name}: {ends}; {_said('with AVG', pairs)}."
 
 
-def _caption() -> str:
-    return (
-        "As Figure 4 of Fu et al. 2023. Each method has two ranks in each column (task, and AVG): "
-        "by standard deviation and by mean. A dot is the mean performance rank of all pairs with "
-        "one stability rank, its bar one population standard deviation to either side, n the "
-        "number of pairs. ρ is Spearman's over the pairs. Equal values in a column share the "
-        "smaller rank, as in the paper's points; if they shared their mean rank, ρ of its tables "
-        "would be 0.410 with AVG and 0.399 without. The grey points are computed from Tables 1 "
-        "and 2 and are those that the paper plots; it prints ρ = 0.4356, p = 0.000014, which its "
-        "tables do not give."
-    )
-
-
-def _notes(
-    summaries: Sequence[Summary], names: Sequence[str], apart: Sequence[beside.Apart]
-) -> list[str]:
-    notes = [
-        "The ranks of one column depend on each other and AVG on all of them: the p-values are "
-        "smaller than independent pairs would give."
-    ]
-    for name, summary, why in zip(names, summaries, apart, strict=True):
-        rows = ranked(summary)
-        notes += beside.notes(why, name if len(names) > 1 else "")
-        labels = {row.label for row in rows}
-        rest = [row.label for row in summary.rows if row.label not in labels]
-        if rest:
-            notes.append(
-                f"{name}: not ranked, since one row stands for a method: {style.many(rest)}."
-            )
-        groups = [group for row in rows for group in row.groups]
-        lacking = sum(group.score.std is None for group in groups)
-        if lacking:
-            total = len(groups)
-            notes.append(
-                f"{name}: {lacking} of {total} method and task pairs have no standard deviation "
-                "and are left out."
-            )
-        notes += _beside_the_verdict(name, rows)
-    return notes
-
-
-def _beside_the_verdict(name: str, rows: Sequence[Row]) -> list[str]:
-    """Whether the verdict on this figure is on other methods or deviations than its panel."""
-    numbers = {row.label: [group.score.n for group in row.groups] for row in rows}
-    few = [label for label, ns in numbers.items() if max(ns) > 1 and min(ns) < LEAST]
-    unequal = len({n for ns in numbers.values() if min(ns) >= LEAST for n in ns}) > 1
+def _notes(frame: Frame) -> list[str]:
+    """What the measured panel leaves out, and why the verdict on it may have another ρ."""
+    labels = ranked(frame)
+    results = frame.results[frame.results["method"].isin(labels)]
+    rest = [label for label in frame.methods["method"] if label not in labels]
+    notes = style.note("not ranked, since one row stands for a method", rest)
+    if lacking := results["std"].isna().sum():
+        notes.append(
+            f"{lacking} of {len(results)} method and task pairs have no standard deviation and "
+            "are left out."
+        )
+    runs = results.groupby("method", sort=False)["n"].agg(["min", "max"]).reindex(labels)
+    few = runs.index[(runs["max"] > 1) & (runs["min"] < MINIMUM_RUNS)]
+    counted = results[results["method"].isin(runs.index[runs["min"] >= MINIMUM_RUNS])]
+    own = results.loc[results["key"].isin(published.METHODS), "method"]
+    foreign = [label for label in labels if label not in set(own)]
     why = []
-    foreign = [row.label for row in rows if row.key not in published.METHODS]
     if foreign:
         why.append(f"it is about the methods of Fu et al. 2023, so not {style.many(foreign)}")
-    if few:
+    if len(few):
         why.append(
-            f"it counts methods with {LEAST} runs or more on every task alone, so not "
+            f"it counts methods with {MINIMUM_RUNS} runs or more on every task alone, so not "
             f"{style.many(few)}"
         )
-    if unequal:
+    if counted["n"].nunique() > 1:
         why.append("it brings deviations of fewer runs to what the largest number would give")
-    if not why:
-        return []
-    return [f"{name}: the verdict on Fig. 4 can have another ρ: {', and '.join(why)}."]
+    said = ", and ".join(why)
+    return [*notes, f"the verdict on Fig. 4 can have another ρ: {said}."] if why else notes

@@ -1,27 +1,29 @@
-"""How every figure looks: one type size, a look for each line that survives greyscale.
+"""The look of all figures, and how a figure becomes SVG and PNG.
 
-A figure is drawn inside `drawing`, which lets no setting of the user's matplotlib in and none of
-ours out. The same records give the same bytes, with the same version of matplotlib.
+Draw a figure inside `settings`: the user's matplotlib settings do not change it, and it does not
+change them. The same records give the same bytes, with the same version of matplotlib.
 """
 
+import contextlib
 import io
+import math
+import textwrap
 import warnings
 import xml.sax.saxutils
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jiant_sparse.report import numbers
-from jiant_sparse.report.summary import Row, Task
 
-# The page puts its own colours in their place; see inline.py.
 INK, QUIET, HAIR, PAPER = "#1f1d1a", "#6b665d", "#dcd7cc", "#ffffff"
-# Spread over the greys that stand out from white: no two within 7 of 255, neighbours not within 20.
-# Each has a twin for a dark page.
+# Neighbours also differ in grey, by more than 20 of 255.
 PALETTE = (
     "#1b3a6b",
     "#ad4b12",
@@ -34,53 +36,14 @@ PALETTE = (
     "#282828",
     "#d9737f",
 )
-DARK_PALETTE = (
-    "#8fb3ee",
-    "#e8975c",
-    "#5cc7a5",
-    "#e089bb",
-    "#d9b63a",
-    "#5f9fe0",
-    "#b69be0",
-    "#b5c756",
-    "#e0ddd6",
-    "#f0a0a8",
-)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-# Not a divisor of the number of MARKERS: a filled mark and its hollow twin differ in dashes too.
-DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (4, 1.5)),
-    (0, (1, 1.2)),
-    (0, (6, 1.5, 1, 1.5)),
-    (0, (9, 1.5)),
-)
-# Filled and hollow; more lines than this no reader tells apart.
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 1.5)))
+# Looks that a reader tells apart without colour: every marker, filled and hollow.
 MOST = 2 * len(MARKERS)
-# Each method of the papers has the same look in every figure of every report.
-OWN = {
-    "sam": 0,
-    "lora": 1,
-    "random": 2,
-    "diff_pruning": 3,
-    "adapter": 4,
-    "bitfit": 5,
-    "mixout": 6,
-    "mag_pruning": 7,
-    "full_tuning": 8,
-    "child_pruning": 9,
-    # Those of the second paper: of its eight, Frozen alone shares a colour, with Bitfit.
-    "stochastic_tuning": 10,
-    "top_tuning": 11,
-    "random_per_step": 12,
-    "multi_head": 13,
-    "dps_mix": 14,
-    "frozen": 15,
-}
-# Other rows take the looks of methods that are not there, of the second paper's before others.
-SPARE = (*range(10, MOST), *range(10))
-# In points, as all sizes here; nothing is smaller.
-SMALL = 8
+# The width of a figure and the height of a line of the legend and of the foot, in inches.
+WIDTH, LEGEND_LINE, FOOT_LINE = 10.0, 0.2, 0.17
+# The smallest type size, in points, and the characters of a foot's line at that size.
+SMALL, FOOT_WIDTH = 8, 140
 SETTINGS = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -89,41 +52,38 @@ SETTINGS = {
     "axes.titlelocation": "left",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.facecolor": "none",
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-9, 9),
-    "figure.facecolor": PAPER,
     "grid.color": HAIR,
     "grid.linewidth": 0.5,
     "text.color": INK,
     # A label from a record may hold a dollar sign.
     "text.parse_math": False,
-    # The grid shows where a label belongs.
-    "xtick.bottom": False,
-    "ytick.left": False,
     "xtick.color": INK,
     "ytick.color": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.handlelength": 3,
     "lines.linewidth": 1.2,
     "lines.markersize": 5,
     "svg.fonttype": "none",
 }
 SOURCE = "Fu et al. 2023, arXiv 2211.15583"
 
+# Labels, each with the arguments of its `Line2D`.
+Legend = list[tuple[str, dict[str, Any]]]
+
 
 @dataclass(frozen=True)
 class Figure:
-    """A finished figure: `name` is the stem of its files; notes say what is not in it, and why.
+    """A figure of the report.
 
-    beside: the published tables and figures whose values it draws, as "Table 1".
+    name: the stem of its files. gist: its numbers in a sentence or two, for readers who do not
+    see it; the SVG holds it as <desc>. notes: what is not drawn, and why. beside: the published
+    tables and figures whose values it draws, as "Table 1".
     """
 
     NAMES: ClassVar = (
@@ -138,89 +98,109 @@ class Figure:
     name: str
     title: str
     caption: str
-    svg: str
-    png: bytes
+    gist: str
     notes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    svg: str = ""
+    png: bytes = b""
 
 
-@dataclass(frozen=True)
-class Look:
-    """What tells one line from another: any two of these do, without the colour."""
+def look(place: int, **changes: Any) -> dict[str, Any]:
+    """Arguments of `Axes.plot` for the method or task at this place of the report, from 0.
 
-    colour: str
-    marker: str
-    hollow: bool
-    dash: Any
+    So a method looks the same in all figures of a report. `changes` win.
 
-    def mark(self, **changes: Any) -> dict[str, Any]:
-        """Arguments of `Axes.plot` for this look; `changes` win."""
-        colour = changes.pop("colour", self.colour)
-        face = PAPER if self.hollow else colour
-        fields = {"color": colour, "linestyle": self.dash, "marker": self.marker}
-        fields |= {"markerfacecolor": face, "markeredgecolor": colour, "markeredgewidth": 0.9}
-        return fields | changes
-
-
-def look(number: int) -> Look:
-    """The look with this number, 0 to MOST - 1; beyond, they begin again."""
-    return Look(
-        PALETTE[number % len(PALETTE)],
-        MARKERS[number % len(MARKERS)],
-        number % MOST >= len(MARKERS),
-        DASHES[number % len(DASHES)],
-    )
-
-
-def chosen(rows: Sequence[Row]) -> list[Row]:
-    """Rows that are drawn: all, or MOST of them, those named like a method of the papers first."""
-    own = [row for row in rows if row.label in OWN]
-    others = [row for row in rows if row.label not in OWN]
-    kept = {row.label for row in [*own, *others][:MOST]}
-    return [row for row in rows if row.label in kept]
-
-
-def not_drawn(rows: Sequence[Row]) -> list[str]:
-    """A note about the rows that `chosen` leaves out, if any."""
-    kept = {row.label for row in chosen(rows)}
-    rest = [row.label for row in rows if row.label not in kept]
-    if not rest:
-        return []
-    return [f"Methods not drawn, since no reader tells so many marks apart: {many(rest)}."]
-
-
-def method_looks(rows: Sequence[Row]) -> dict[str, Look]:
-    """Label -> look: its own for the one row that stands for a method of the papers."""
-    keys = [row.key for row in rows]
-    taken = {
-        row.label: OWN[row.key]
-        for row in rows
-        if row.key in OWN and (row.label == row.key or keys.count(row.key) == 1)
-    }
-    # Two rows with one key and one so labelled: the labelled one has it.
-    free = iter(n for n in SPARE if n not in taken.values())
+    >>> look(8)["marker"], look(8, color="red")["markeredgecolor"]
+    ('o', 'red')
+    """
+    colour = changes.get("color", PALETTE[place % len(PALETTE)])
     return {
-        row.label: look(taken.get(row.label) if row.label in taken else next(free, 0))
-        for row in rows
+        "color": colour,
+        "linestyle": DASHES[place % len(DASHES)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "markerfacecolor": PAPER if place % MOST >= len(MARKERS) else colour,
+        "markeredgecolor": colour,
+        "markeredgewidth": 0.9,
+        **changes,
     }
 
 
-def task_looks(tasks: Sequence[Task]) -> dict[str, Look]:
-    """Label -> look, in the order of the columns."""
-    return {task.label: look(number) for number, task in enumerate(tasks)}
+@contextlib.contextmanager
+def settings(name: str) -> Iterator[None]:
+    """Set matplotlib up for the figure `name`, from `panels` to `finish`."""
+    ours = {**SETTINGS, "svg.hashsalt": f"jiant_sparse {name}"}
+    with matplotlib.style.context(["default", ours]), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def panels(
+    count: int, *, columns: int, height: float, legend: Legend, foot: str
+) -> tuple[Canvas, list[Axes]]:
+    """Make a canvas with `count` axes, a legend at its right and a foot line below.
+
+    height: of one row of axes with its labels, in inches.
+    """
+    rows = math.ceil(count / columns)
+    lines = textwrap.wrap(foot, FOOT_WIDTH)
+    tall = max(rows * height, LEGEND_LINE * len(legend)) + FOOT_LINE * len(lines)
+    canvas = Canvas(figsize=(WIDTH, tall), layout="constrained")
+    axes = [canvas.add_subplot(rows, columns, place) for place in range(1, count + 1)]
+    if legend:
+        handles = [Line2D([], [], **line, label=shown(label)) for label, line in legend]
+        canvas.legend(handles=handles, loc="outside right upper")
+    canvas.supxlabel("\n".join(lines), fontsize=SMALL, color=QUIET, x=0.01, ha="left")
+    return canvas, axes
+
+
+def finish(canvas: Canvas, figure: Figure) -> Figure:
+    """The figure with its SVG and its PNG, both without a date."""
+    svg, png = io.StringIO(), io.BytesIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    canvas.savefig(svg, format="svg", metadata=nothing)
+    canvas.savefig(png, format="png", dpi=144)
+    title, gist = (
+        xml.sax.saxutils.escape(numbers.printable(text)) for text in (figure.title, figure.gist)
+    )
+    said = f"<title>{title}</title>\n <desc>{gist}</desc>\n <defs>"
+    return replace(figure, svg=svg.getvalue().replace("<defs>", said, 1), png=png.getvalue())
+
+
+def log_axis(axes: Axes, which: str) -> None:
+    """Make the axis `which` ("x" or "y") logarithmic, with plain numbers; call it after drawing."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    # Over less than a decade, round numbers at equal distances are more than powers offer.
+    few = MaxNLocator(nbins=7, steps=(1, 2, 5, 10))
+    powers = LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0))
+    axis.set_major_locator(few if high < 8 * low else powers)
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def step_axis(axes: Axes) -> None:
+    """Label the x-axis with training steps, with thin spaces between thousands."""
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: numbers.count(value))
 
 
 def shown(label: str, most: int = 28) -> str:
-    """A foreign string as it may stand in a figure: one line, not long, never hidden."""
+    """A label of a record as a figure may show it: on one line, not long, never hidden."""
     text = numbers.printable(label)
     text = text if len(text) <= most else text[: most - 1] + "…"
-    # matplotlib leaves a label that begins so out of a legend.
+    # matplotlib leaves a label that begins with an underscore out of a legend.
     return f"\N{HAIR SPACE}{text}" if text.startswith("_") else text
 
 
-def seeds(counts: Sequence[int]) -> str:
-    """How many seeds stand behind what is drawn: "10 seeds" or "1 to 10 seeds"."""
-    known = sorted({count for count in counts if count})
+def seeds(counts: Iterable[int]) -> str:
+    """Name the numbers of seeds behind a figure.
+
+    >>> [seeds([3, 10, 0]), seeds([1]), seeds([0])]
+    ['3 to 10 seeds', '1 seed', 'no seed']
+    """
+    known = sorted({int(count) for count in counts if count})
     if not known:
         return "no seed"
     if len(known) == 1:
@@ -229,42 +209,25 @@ def seeds(counts: Sequence[int]) -> str:
 
 
 def many(names: Sequence[str], most: int = 6) -> str:
-    """Names in a sentence, the rest as a number."""
+    """List names in a sentence, those after the first `most` as a number.
+
+    >>> many(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
     listed = ", ".join(numbers.printable(name) for name in names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most} more"
 
 
-@contextmanager
-def drawing(name: str) -> Iterator[None]:
-    """Everything between making a canvas and `finish` happens in here."""
-    ours = {**SETTINGS, "svg.hashsalt": f"jiant_sparse {name}"}
-    with matplotlib.style.context(["default", ours]), warnings.catch_warnings():
-        # A label may need letters that the font lacks; its box is warning enough.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
+def note(what: str, names: Iterable[str]) -> list[str]:
+    """One note that lists `names`, or none if there are none.
+
+    >>> note("Tasks not drawn for want of room", ["RTE", "CB"])
+    ['Tasks not drawn for want of room: RTE, CB.']
+    """
+    return [f"{what}: {many(listed)}."] if (listed := [*names]) else []
 
 
-@dataclass(frozen=True)
-class Words:
-    """What is said about a figure. `gist`: its numbers in a sentence or two, for those who do not
-    see it; it goes into the SVG as <desc>. `notes` and `beside`: as of a `Figure`."""
-
-    name: str
-    title: str
-    caption: str
-    gist: str
-    notes: Sequence[str]
-    beside: Sequence[str] = ()
-
-
-def finish(canvas: Canvas, words: Words) -> Figure:
-    """The figure as SVG and as PNG, without a date."""
-    svg, png = io.StringIO(), io.BytesIO()
-    canvas.savefig(svg, format="svg", metadata={"Date": None, "Title": words.title})
-    canvas.savefig(png, format="png", dpi=144)
-    gist = xml.sax.saxutils.escape(numbers.printable(words.gist))
-    drawn = svg.getvalue().replace("</title>", f"</title>\n <desc>{gist}</desc>", 1)
-    return Figure(
-        *(words.name, words.title, words.caption, drawn, png.getvalue()),
-        *((*words.notes,), (*words.beside,)),
-    )
+def not_drawn(labels: Sequence[str]) -> list[str]:
+    """The note about methods after the MOST that a figure draws."""
+    what = "Methods not drawn, since no reader tells so many marks apart"
+    return note(what, labels[MOST:])

@@ -1,213 +1,44 @@
 """What a score costs: tuned weights, time and memory against the AVG over tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 
-from jiant_sparse.report import caveats, numbers, published
-from jiant_sparse.report.figures import beside, scales, sheet, style
-from jiant_sparse.report.figures.style import Figure, Look
-from jiant_sparse.report.summary import Group, Row, Summary, by_step, share_percent
-from jiant_sparse.report.tables.times import to_stop
+from jiant_sparse.report import notes, numbers, published
+from jiant_sparse.report.figures import comparable, style
+from jiant_sparse.report.figures.comparable import Mismatch
+from jiant_sparse.report.figures.style import Figure
+from jiant_sparse.report.frame import Frame
+from jiant_sparse.report.published import AVERAGE
 
 TUNED, COST = "tuned_fraction", "time_memory"
-TUNED_TITLE = "Score against tuned share"
-COST_TITLE = "Score against time and memory"
-HOUR = 3600.0
-UNITS = (("s", 1.0), ("min", 60.0), ("h", HOUR))
-
-# Cost and AVG of one method, by its label.
-Points = dict[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """One panel: what is measured, what is published for the same methods, and the words on its
-    axes: the cost's `name` and `unit`, and what is scored."""
-
-    measured: Points
-    known: Points
-    name: str
-    unit: str
-    scored: str = "AVG score [%]"
-    pareto: bool = True
-
-
-def tuned_percent(row: Row) -> float | None:
-    """Tuned weights in percent of the encoder's, of one step where they differ from step to step;
-    above 0: a log axis has no place for none."""
-    return share_percent(row.ok, "tuned") or None
-
-
-def seconds_to_stop(row: Row) -> float | None:
-    """Training and selection, mean of the tasks' means over seeds; unknown if a task's is."""
-    means = [_mean_seconds(group) for group in row.groups]
-    return None if None in means or not means else fmean(means)
-
-
-def _mean_seconds(group: Group) -> float | None:
-    times = map(to_stop, group.ok)
-    known = [time for time in times if time is not None]
-    return fmean(known) if known else None
-
-
-def peak_gigabytes(row: Row) -> float | None:
-    """The largest peak of its cells, in units of 1e9 bytes."""
-    peaks = [record.cost.peak_memory_bytes for record in row.ok]
-    known = [peak for peak in peaks if peak is not None]
-    return max(known) / 1e9 if known else None
-
-
-def front(points: Points) -> Points:
-    """The Pareto front: those that no other beats, which is to cost no more and score no less,
-    one of the two better. Equal points are both kept. By cost, ascending."""
-
-    def beaten(cost: float, score: float) -> bool:
-        return any(
-            other != (cost, score) and other[0] <= cost and other[1] >= score
-            for other in points.values()
-        )
-
-    ordered = sorted(points.items(), key=lambda item: item[1])
-    return {label: point for label, point in ordered if not beaten(*point)}
-
-
-def _why_absent(summary: Summary, costs: Sequence[Callable[[Row], Any]], what: str) -> str | None:
-    """What keeps a figure of `costs` from being drawn; None if nothing does."""
-    if any(_points(summary.rows, cost) for cost in costs):
-        return None
-    if all(row.average.mean is None for row in summary.rows):
-        return "no method has an AVG: each lacks the score of some task"
-    return f"no method with an AVG has {what} recorded"
-
-
-def _points(rows: Sequence[Row], cost: Callable[[Row], float | None], part: str = "mean") -> Points:
-    pairs = {row.label: (cost(row), getattr(row.average, part)) for row in rows}
-    return {label: pair for label, pair in pairs.items() if None not in pair}
-
-
-def draw_tuned(summary: Summary) -> Figure | str:
-    """AVG mean, and AVG std if there is one, against the tuned share; or why it is not drawn."""
-    if why := _why_absent(summary, [tuned_percent], "its count of tuned weights"):
-        return why
-    rows = style.chosen(summary.rows)
-    cost = ("tuned weights", "% of the encoder")
-    panels = [
-        _Panel(
-            _points(rows, tuned_percent), _published(rows, published.percent_tuned, "mean"), *cost
-        )
-    ]
-    if std := _points(rows, tuned_percent, "std"):
-        known = _published(rows, published.percent_tuned, "std")
-        panels.append(_Panel(std, known, *cost, "AVG std [points]", pareto=False))
-    notes = _notes(summary, {"count of tuned weights above 0": tuned_percent})
-    notes += filter(None, [caveats.per_step(rows)])
-    shown = _shown(rows, panels, "Table 4")
-    apart = beside.apart(summary, rows) if shown else beside.Apart()
-    grey = beside.source(f"Grey: {style.SOURCE}, Tables 4 and 1 or 2, 10 seeds", apart)
-    with style.drawing(TUNED):
-        canvas = _canvas(rows, panels, grey, _each_step(rows))
-        said = [*beside.notes(apart), *_fronts(panels), *notes]
-        caption = f"{_TUNED_CAPTION} {_TABLE_4}" if shown else _TUNED_CAPTION
-        words = style.Words(TUNED, TUNED_TITLE, caption, _gist(panels), said, shown)
-        return style.finish(canvas, words)
-
-
-def draw_cost(summary: Summary) -> Figure | str:
-    """AVG mean against the time to stop and against the peak memory; or why it is not drawn."""
-    if why := _why_absent(summary, [seconds_to_stop, peak_gigabytes], "its time or memory"):
-        return why
-    rows = style.chosen(summary.rows)
-    comparable = any(group.departures == () for row in rows for group in row.groups)
-    hours = _published(rows, lambda key: published.hours(key, published.AVERAGE), "mean")
-    panels = _cost_panels(rows, hours if comparable else {})
-    apart = beside.apart(summary, rows) if hours else beside.Apart()
-    shown = _shown(rows, panels, "Table 3")
-    notes = beside.notes(apart) if shown else []
-    notes += _fronts(panels) + _notes(summary, {"time": seconds_to_stop, "memory": peak_gigabytes})
-    if hours and not comparable:
-        notes.append(f"The paper's hours (Table 3) are not drawn; not comparable: {apart.why}.")
-    devices = {record.provenance.device for row in rows for record in row.ok}
-    if len(devices) > 1:
-        names = style.many(sorted(map(str, devices)))
-        notes.append(f"The cells ran on different devices ({names}): compare with care.")
-    with style.drawing(COST):
-        source = f"Grey: {style.SOURCE}, Tables 3 and 1 or 2, 10 seeds, hours of a {CARD}"
-        canvas = _canvas(rows, panels, beside.source(source, apart))
-        caption = f"{_COST_CAPTION} {_HOURS}" if shown else _COST_CAPTION
-        words = style.Words(COST, COST_TITLE, caption, _gist(panels), notes, shown)
-        return style.finish(canvas, words)
-
-
-def _cost_panels(rows: Sequence[Row], hours: Points) -> list[_Panel]:
-    panels = []
-    if seconds := _points(rows, seconds_to_stop):
-        unit, size = _unit([cost for cost, _ in seconds.values()])
-        known = _scaled(hours, HOUR / size)
-        panels.append(_Panel(_scaled(seconds, 1 / size), known, "time to stop", unit))
-    if memory := _points(rows, peak_gigabytes):
-        panels.append(_Panel(memory, {}, "peak memory", "GB"))
-    return panels
-
-
-def _shown(rows: Sequence[Row], panels: Sequence[_Panel], costs: str) -> list[str]:
-    """The published tables whose values are drawn: that of the costs, and those of the AVG."""
-    labels = {label for panel in panels for label in panel.known}
-    values = [row.average.published for row in rows if row.label in labels]
-    tables = {f"Table {value.table}" for value in values if value}
-    return [costs, *sorted(tables)] if labels else []
-
-
-_TUNED_CAPTION = (
+UNITS = {"s": 1, "min": 60, "h": 3600}
+# What the published hours were taken on.
+CARD = "TITAN RTX"
+TUNED_CAPTION = (
     "AVG over tasks (mean of means and, with two seeds or more, mean of standard deviations) "
     "against the selected and added weights in percent of the encoder's. Ringed: the Pareto "
     "front, the methods that no other one beats by tuning no more and scoring no less, however "
     "small the difference; shaded: what they beat."
 )
-_TABLE_4 = (
-    "Grey, same marks: the paper's AVG over the same seven tasks at the share of its Table 4."
+TABLE_4 = (
+    " Grey, same marks: the paper's AVG over the same seven tasks at the share of its Table 4."
 )
-_COST_CAPTION = (
+COST_CAPTION = (
     "AVG over tasks against training and selection time until the run stopped (mean of the tasks' "
     "means) and against the largest peak memory of a cell: of the process on a CPU, of the device "
     "on CUDA. Ringed: the Pareto front, the methods that no other one beats by costing no more "
     "and scoring no less, however small the difference; shaded: what they beat."
 )
-# What the published hours were taken on.
-CARD = "TITAN RTX"
-_HOURS = (
-    f"Grey, same marks: the paper's AVG at the hours of its Table 3, which are of a {CARD} with "
+TABLE_3 = (
+    f" Grey, same marks: the paper's AVG at the hours of its Table 3, which are of a {CARD} with "
     "24 GB, whatever the device here, and of which it does not say what they hold."
 )
-
-
-def _published(
-    rows: Sequence[Row], cost: Callable[[str | None], float | None], part: str
-) -> Points:
-    """What the paper has for the rows that stand for its methods, where its AVG is theirs."""
-    keys = [row.key for row in rows]
-    pairs = {
-        row.label: (cost(row.key), getattr(row.average.published, part))
-        for row in rows
-        if row.average.published is not None and (row.label == row.key or keys.count(row.key) == 1)
-    }
-    return {label: pair for label, pair in pairs.items() if None not in pair}
-
-
-def _scaled(points: Points, factor: float) -> Points:
-    return {label: (cost * factor, score) for label, (cost, score) in points.items()}
-
-
-def _unit(seconds: Sequence[float]) -> tuple[str, float]:
-    """The largest unit in which the slowest method takes two or more."""
-    fitting = [unit for unit in UNITS if max(seconds, default=0.0) >= 2 * unit[1]]
-    return (fitting or [UNITS[0]])[-1]
-
-
-_BARE = {"linestyle": "", "markersize": 6.5}
+_POINT = {"linestyle": "", "markersize": 6.5}
+_PUBLISHED = {"color": style.QUIET, "linestyle": "", "markersize": 5, "alpha": 0.75}
 _RING = {
     "linestyle": "",
     "marker": "o",
@@ -218,83 +49,224 @@ _RING = {
 }
 
 
-def _each_step(rows: Sequence[Row]) -> str:
-    """Whose share is that of one step, for a foot."""
-    moving = [row.label for row in rows if by_step(row.ok)]
-    return f"Share of one step: {style.many(moving)}." if moving else ""
+@dataclass(frozen=True)
+class CostPanel:
+    """One panel: name and unit of the cost, measured and published points, and what is scored.
+
+    Points are frames with a row for each method: its `cost`, `score` and `place` in the report.
+    """
+
+    name: str
+    unit: str
+    measured: pd.DataFrame
+    published: pd.DataFrame
+    scored: str = "AVG score [%]"
+    pareto: bool = True
 
 
-def _canvas(rows: Sequence[Row], panels: Sequence[_Panel], grey: str, more: str = "") -> Any:
-    looks = style.method_looks(rows)
-    drawn = [row for row in rows if any(row.label in panel.measured for panel in panels)]
-    legend = [(style.shown(row.label), looks[row.label].mark(**_BARE)) for row in drawn]
+def costs(frame: Frame) -> pd.DataFrame:
+    """The averages of a frame for the methods that are drawn, by label, with their costs.
+
+    place: of the method in the report. tuned: percent of the encoder's weights that are tuned (in
+    one step, where they differ from step to step); no weights have no place on a log axis. seconds
+    until the run stopped: mean of the tasks' means, unknown if a task's is. memory: largest peak of
+    a cell, in GB. published_tuned, published_seconds: of the method's row, if it stands for one.
+    """
+    found = frame.averages.set_index("method")[: style.MOST]
+    stands = [frame.keyed(key) == label for label, key in found["key"].items()]
+    own = found["key"].where(pd.Series(stands, found.index) & found["published_mean"].notna())
+    seconds = frame.results.groupby("method")["stop_seconds"]
+    return found.assign(
+        place=range(len(found)),
+        tuned=found["tuned_percent"].where(found["tuned_percent"] > 0),
+        seconds=seconds.agg(lambda means: means.mean(skipna=False)),
+        memory=frame.ok.groupby("method")["peak_memory_bytes"].max() / 1e9,
+        published_tuned=own.map(published.percent_tuned, na_action="ignore").astype(float),
+        published_seconds=UNITS["h"]
+        * own.map(lambda key: published.hours(key, AVERAGE), na_action="ignore").astype(float),
+    )
+
+
+def points(methods: pd.DataFrame, cost: str, score: str, unit: float = 1) -> pd.DataFrame:
+    """The methods with both numbers: `cost` in units of `unit`, `score` and `place`."""
+    found = {"cost": methods[cost] / unit, "score": methods[score], "place": methods["place"]}
+    return pd.DataFrame(found).dropna()
+
+
+def front(points: pd.DataFrame) -> pd.DataFrame:
+    """The Pareto front, by cost, ascending.
+
+    A point beats another one if it costs no more and scores no less, one of the two better. Equal
+    points are both kept.
+    """
+    cost, score = points["cost"].to_numpy(), points["score"].to_numpy()
+    no_worse = (cost[:, None] <= cost) & (score[:, None] >= score)
+    beats = no_worse & ((cost[:, None] < cost) | (score[:, None] > score))
+    return points[~beats.any(axis=0)].sort_values(["cost", "score"], kind="stable")
+
+
+def draw_tuned(frame: Frame) -> Figure | str:
+    """AVG mean, and AVG std if there is one, against the tuned share; or why it is not drawn."""
+    methods = costs(frame)
+    if why := _why_absent(methods, ["tuned"], "its count of tuned weights"):
+        return why
+    panels = [
+        CostPanel(
+            name="tuned weights",
+            unit="% of the encoder",
+            measured=points(methods, "tuned", part),
+            published=points(methods, "published_tuned", f"published_{part}"),
+            scored="AVG score [%]" if part == "mean" else "AVG std [points]",
+            pareto=part == "mean",
+        )
+        for part in ("mean", "std")
+    ]
+    panels = [panel for panel in panels if len(panel.measured)]
+    beside = _beside(methods, panels, "Table 4")
+    apart = comparable.mismatch(_results(frame, methods)) if beside else Mismatch()
+    source = apart.source(f"Grey: {style.SOURCE}, Tables 4 and 1 or 2, 10 seeds")
+    foot = _foot(frame, panels, source if beside else "")
+    if moving := [*methods.index[methods["per_step"]]]:
+        foot += f" Share of one step: {style.many(moving)}."
+    said = [*apart.notes(), *_fronts(panels)]
+    said += _notes(frame, methods, {"count of tuned weights above 0": "tuned"})
+    said += filter(None, [notes.per_step(frame)])
+    title, caption = "Score against tuned share", TUNED_CAPTION + TABLE_4 * bool(beside)
+    return _drawn(Figure(TUNED, title, caption, _gist(panels), (*said,), beside), panels, foot)
+
+
+def draw_cost(frame: Frame) -> Figure | str:
+    """AVG mean against the time to stop and against the peak memory; or why it is not drawn."""
+    methods = costs(frame)
+    if why := _why_absent(methods, ["seconds", "memory"], "its time or memory"):
+        return why
+    results = _results(frame, methods)
+    hours = points(methods, "published_seconds", "published_mean")
+    same = any(departures == {} for departures in results["departures"])
+    unit = time_unit(points(methods, "seconds", "mean")["cost"])
+    seconds = points(methods, "seconds", "mean", UNITS[unit])
+    theirs = points(methods, "published_seconds", "published_mean", UNITS[unit])
+    memory = points(methods, "memory", "mean")
+    panels = [
+        CostPanel("time to stop", unit, seconds, theirs if same else theirs[:0]),
+        CostPanel("peak memory", "GB", memory, memory[:0]),
+    ]
+    panels = [panel for panel in panels if len(panel.measured)]
+    beside = _beside(methods, panels, "Table 3")
+    apart = comparable.mismatch(results) if len(hours) else Mismatch()
+    said = [*(apart.notes() if beside else []), *_fronts(panels)]
+    said += _notes(frame, methods, {"time": "seconds", "memory": "memory"})
+    if len(hours) and not same:
+        said.append(f"The paper's hours (Table 3) are not drawn; not comparable: {apart.why}.")
+    devices = frame.ok.loc[frame.ok["method"].isin(methods.index), "device"].map(str).unique()
+    if len(devices) > 1:
+        names = style.many(sorted(devices))
+        said.append(f"The cells ran on different devices ({names}): compare with care.")
+    title, caption = "Score against time and memory", COST_CAPTION + TABLE_3 * bool(beside)
+    source = f"Grey: {style.SOURCE}, Tables 3 and 1 or 2, 10 seeds, hours of a {CARD}"
+    foot = _foot(frame, panels, apart.source(source) if beside else "")
+    return _drawn(Figure(COST, title, caption, _gist(panels), (*said,), beside), panels, foot)
+
+
+def _why_absent(methods: pd.DataFrame, names: Sequence[str], what: str) -> str | None:
+    """What keeps a figure of the costs `names` from being drawn; None if nothing does."""
+    if any(len(points(methods, name, "mean")) for name in names):
+        return None
+    if methods["mean"].isna().all():
+        return "no method has an AVG: each lacks the score of some task"
+    return f"no method with an AVG has {what} recorded"
+
+
+def _results(frame: Frame, methods: pd.DataFrame) -> pd.DataFrame:
+    return frame.results[frame.results["method"].isin(methods.index)]
+
+
+def _beside(methods: pd.DataFrame, panels: Sequence[CostPanel], costs: str) -> tuple[str, ...]:
+    """The published tables whose values are drawn: that of the costs, and those of the AVG."""
+    labels = {label for panel in panels for label in panel.published.index}
+    tables = methods.loc[[*labels], "published_table"].dropna().unique()
+    return (costs, *sorted(f"Table {table}" for table in tables)) if labels else ()
+
+
+def time_unit(seconds: Sequence[float]) -> str:
+    """The largest unit in which the longest of some times is two or more.
+
+    >>> [time_unit([10, 119]), time_unit([10, 121]), time_unit([7200]), time_unit([])]
+    ['s', 'min', 'h', 's']
+    """
+    longest = max(seconds, default=0)
+    return [unit for unit, size in UNITS.items() if unit == "s" or longest >= 2 * size][-1]
+
+
+def _foot(frame: Frame, panels: Sequence[CostPanel], source: str) -> str:
+    labels = {label for panel in panels for label in panel.measured.index}
+    counts = frame.results.loc[frame.results["method"].isin(labels), "n"]
+    return f"Measured: {style.seeds(counts)} per task. {source}".strip()
+
+
+def _drawn(figure: Figure, panels: Sequence[CostPanel], foot: str) -> Figure:
+    places = pd.concat([panel.measured["place"] for panel in panels])
+    places = places[~places.index.duplicated()].sort_values()
+    legend: style.Legend = [(label, style.look(place, **_POINT)) for label, place in places.items()]
     legend.append(("Pareto front", _RING | {"markersize": 9}))
-    foot = f"Measured: {style.seeds([g.score.n for row in drawn for g in row.groups])} per task."
-    if any(panel.known for panel in panels):
-        foot += f" {grey}"
-    foot += f" {more}" if more else ""
-    grid = sheet.Grid(len(panels), len(panels), 2.7, title_lines=0)
-    canvas, axes = sheet.panels(grid, legend, foot)
-    for place, panel in zip(axes, panels, strict=True):
-        _draw(place, panel, looks)
-    return canvas
+    with style.settings(figure.name):
+        canvas, axes = style.panels(
+            len(panels), columns=len(panels), height=3.4, legend=legend, foot=foot
+        )
+        for place, panel in zip(axes, panels, strict=True):
+            _panel(place, panel)
+        return style.finish(canvas, figure)
 
 
-def _draw(axes: Axes, panel: _Panel, looks: Mapping[str, Look]) -> None:
-    for label, point in panel.known.items():
-        grey = {"colour": style.QUIET, "linestyle": "", "markersize": 5, "alpha": 0.75}
-        axes.plot(*point, **looks[label].mark(**grey), zorder=2)
-    for label, point in panel.measured.items():
-        axes.plot(*point, **looks[label].mark(**_BARE), zorder=3)
+def _panel(axes: Axes, panel: CostPanel) -> None:
+    for drawn, line in ((panel.published, _PUBLISHED), (panel.measured, _POINT | {"zorder": 3})):
+        for one in drawn.itertuples():
+            axes.plot(one.cost, one.score, **style.look(one.place, **line))
     axes.margins(0.08)
-    scales.log_axis(axes, "x")
+    style.log_axis(axes, "x")
     axes.set_xlabel(f"{panel.name} [{panel.unit}, log]")
     axes.set_ylabel(panel.scored)
     if panel.pareto:
-        _shade(axes, [*front(panel.measured).values()])
+        _shade(axes, front(panel.measured))
 
 
-def _shade(axes: Axes, best: Sequence[tuple[float, float]]) -> None:
-    """A ring around each point of the front; shade over what costs more and scores less."""
+def _shade(axes: Axes, best: pd.DataFrame) -> None:
+    """Ring each point of the front; shade what costs more and scores less."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    corners = [(best[0][0], bottom)]
-    for (cost, score), (until, _) in zip(best, [*best[1:], (right, bottom)], strict=True):
-        corners += [(cost, score), (until, score)]
-    corners.append((right, bottom))
-    shade = {"color": style.HAIR, "alpha": 0.4, "linewidth": 0, "zorder": 0}
-    axes.fill(*zip(*corners, strict=True), **shade)
-    axes.plot(*zip(*best, strict=True), **_RING, zorder=2.5)
+    steps = [*best["cost"], right]
+    shade: dict[str, Any] = {"color": style.HAIR, "alpha": 0.4, "linewidth": 0, "zorder": 0}
+    axes.stairs(best["score"], steps, baseline=bottom, fill=True, **shade)
+    axes.plot(best["cost"], best["score"], **_RING, zorder=2.5)
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def _fronts(panels: Sequence[_Panel]) -> list[str]:
-    """Who is on the front of each panel that has one."""
-    named = [(panel.name, ", ".join(front(panel.measured))) for panel in panels if panel.pareto]
-    return [f"Pareto front by {name}: {numbers.printable(labels)}." for name, labels in named]
+def _fronts(panels: Sequence[CostPanel]) -> list[str]:
+    """The labels on the front of each panel that has one."""
+    named = {panel.name: ", ".join(front(panel.measured).index) for panel in panels if panel.pareto}
+    return [f"Pareto front by {name}: {numbers.printable(on)}." for name, on in named.items()]
 
 
-def _gist(panels: Sequence[_Panel]) -> str:
+def _gist(panels: Sequence[CostPanel]) -> str:
     """The points of each front."""
     said = []
     for panel in panels:
         if panel.pareto:
-            points = [
-                f"{label} ({score:.1f} at {cost:.3g} {panel.unit})"
-                for label, (cost, score) in front(panel.measured).items()
-            ]
-            said.append(f"{panel.scored} by {panel.name}, Pareto front: {', '.join(points)}.")
+            shown = ", ".join(
+                f"{one.Index} ({one.score:.1f} at {one.cost:.3g} {panel.unit})"
+                for one in front(panel.measured).itertuples()
+            )
+            said.append(f"{panel.scored} by {panel.name}, Pareto front: {shown}.")
     return " ".join(said)
 
 
-def _notes(summary: Summary, costs: dict[str, Callable[[Row], float | None]]) -> list[str]:
-    rows, notes = style.chosen(summary.rows), style.not_drawn(summary.rows)
-    if notes:
-        notes.append("The Pareto front is that of the drawn methods.")
-    lacking = [row.label for row in rows if row.average.mean is None]
-    if lacking:
-        notes.append(f"Without an AVG, so not drawn: {style.many(lacking)}.")
-    for what, cost in costs.items():
-        unknown = [row.label for row in rows if row.average.mean is not None and cost(row) is None]
-        if unknown:
-            notes.append(f"Without {what}, so not drawn: {style.many(unknown)}.")
-    return notes
+def _notes(frame: Frame, methods: pd.DataFrame, needs: dict[str, str]) -> list[str]:
+    """Which methods are not drawn. needs: what a method must have -> its column."""
+    said = style.not_drawn(frame.methods["method"])
+    if said:
+        said.append("The Pareto front is that of the drawn methods.")
+    lacking = methods["mean"].isna()
+    said += style.note("Without an AVG, so not drawn", methods.index[lacking])
+    for what, column in needs.items():
+        unknown = methods.index[~lacking & methods[column].isna()]
+        said += style.note(f"Without {what}, so not drawn", unknown)
+    return said

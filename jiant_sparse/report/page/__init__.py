@@ -9,17 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from jiant_sparse.report import caveats, numbers, summary, words
+from jiant_sparse.report import notes, numbers
 from jiant_sparse.report.claims import Verdict
 from jiant_sparse.report.figures import Figure
-from jiant_sparse.report.figures.inline import dark_variables, inline
+from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.oddities import Oddity
-from jiant_sparse.report.page import origins, views
-from jiant_sparse.report.summary import Summary
-from jiant_sparse.report.table import DASH, Cell, Table
+from jiant_sparse.report.page import plots, views
+from jiant_sparse.report.table import Cell, Table
 from jiant_sparse.report.tables.verdicts import digits_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,11 +41,13 @@ BESIDE = {
 }
 # More errors than this are shown closed.
 MOST_OPEN = 10
+# The histories of more cells than this would make the page too heavy to open.
+MOST_HISTORIES = 2000
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the page shows beside the summary; anything may be absent.
+class Content:
+    """What the page shows beside the frames; anything may be absent.
 
     tables: by name. absent_figures: (name, why it is not drawn).
     """
@@ -57,63 +59,45 @@ class Parts:
     oddities: Sequence[Oddity] = ()
 
 
-@dataclass(frozen=True)
-class Slots:
-    """What any cell of a column has: a mark, a spread (its width in characters), its mark."""
-
-    mark: bool
-    spread: int
-    spread_mark: bool
-
-
-def render(report: Summary, parts: Parts | None = None) -> str:
+def render_page(frame: Frame, content: Content | None = None) -> str:
     """The page. Every string of a record is escaped; its script is pinned by its hash."""
-    shown = parts or Parts()
-    comparable, verdict = words.comparability(report)
-    caveat = caveats.chosen_on_test(report)
-    said = {text.casefold() for text in (sentence(verdict), words.not_counted(report), caveat)}
+    shown = content or Content()
+    comparable, verdict = notes.comparability(frame)
+    caveat = notes.chosen_on_test(frame)
+    said = {text.casefold() for text in (sentence(verdict), notes.not_counted(frame), caveat)}
     return render_template(
         "index.html",
-        report=report,
-        parts=shown,
+        report=frame,
+        shown=shown,
         sections={
             key: [_unless_said(shown.tables[n], said) for n in names if n in shown.tables]
             for key, names in SECTIONS.items()
         },
         notes_on=_notes_on(shown),
-        words=words,
+        notes=notes,
         comparable=comparable,
         verdict=verdict,
         caveat=caveat,
-        usual=words.seeds(report),
-        tasks=views.tasks(report),
-        histories=len(report.records) <= views.MOST_HISTORIES,
-        most_histories=views.MOST_HISTORIES,
+        warnings=notes.warnings(frame),
+        usual=notes.usual_n(frame),
+        tasks=views.tasks(frame),
+        histories=len(frame.cells) <= MOST_HISTORIES,
+        most_histories=MOST_HISTORIES,
         most_open=MOST_OPEN,
-        head=origins.brief(report),
-        facts=origins.facts(report.records),
-        readings=origins.readings(report.rows),
-        share=summary.share_percent,
-        by_step=summary.by_step,
-        mean_count=summary.mean_count,
-        mean_cost=views.mean_cost,
-        phase_percent=views.phase_percent,
-        place=views.place,
-        digits_of=digits_of,
+        head=views.head(frame),
+        facts=views.origins(frame),
+        readings=views.readings(frame),
     )
 
 
 def render_template(name: str, **context: Any) -> str:
     """A page from a template that extends base.html; style and script are put in here."""
-    style = (TEMPLATES / "style.css").read_text("utf-8")
-    # Paper is light.
-    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark_variables()} }} }}"
     script = (TEMPLATES / "page.js").read_text("utf-8")
     return (
         _environment()
         .get_template(name)
         .render(
-            style=Markup(f"{style}{dark}"),
+            style=Markup((TEMPLATES / "style.css").read_text("utf-8")),
             script=Markup(script),
             digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             **context,
@@ -130,32 +114,39 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    formats = ("fixed", "signed", "percent", "count", "seconds", "size")
     environment.filters.update(
-        fixed=numbers.fixed,
-        signed=numbers.signed,
-        percent=numbers.percent,
-        count=numbers.count,
-        seconds=numbers.seconds,
-        size=numbers.size,
-        slots=slots,
+        {name: getattr(numbers, name) for name in formats},
         classes=classes,
+        digits_of=digits_of,
+        inline=inline,
         sentence=sentence,
+        slots=slots,
+        tidy="{:.6g}".format,
         unbroken=unbroken,
-        inlined=lambda figure: Markup(inline(figure.svg, figure.title)),
     )
+    environment.tests["known"] = pd.notna
+    environment.globals.update(vars(plots) | vars(views))
     return environment
 
 
-def slots(table: Table) -> list[Slots]:
-    """For each column of a table, what its cells must leave room for."""
+def inline(figure: Figure) -> Markup:
+    """A figure's SVG as a part of the page: without its prolog and without matplotlib's names of
+    groups, which other figures have too."""
+    svg = re.sub(r' id="[a-z0-9.]+_\d+"', "", figure.svg[figure.svg.index("<svg") :])
+    return Markup(svg.replace("<svg", '<svg class="figure" role="img"', 1))
+
+
+def slots(table: Table) -> list[dict[str, Any]]:
+    """For each column of a table, what its cells must leave room for: a mark, a spread (its width
+    in characters, with its sign) and the mark of the spread."""
     columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
     return [
-        Slots(
-            any(cell.mark is not None for cell in column),
-            # With its sign.
-            max((len(cell.spread) + 1 for cell in column if cell.spread), default=0),
-            any(cell.spread_mark is not None for cell in column),
-        )
+        {
+            "mark": any(cell.mark is not None for cell in column),
+            "spread": max((len(cell.spread) + 1 for cell in column if cell.spread), default=0),
+            "spread_mark": any(cell.spread_mark is not None for cell in column),
+        }
         for column in columns
     ]
 
@@ -163,7 +154,7 @@ def slots(table: Table) -> list[Slots]:
 def classes(cell: Cell) -> str:
     """The classes of a table's cell."""
     names = [cell.tone] if cell.tone else []
-    if cell.value is None and cell.text in ("", DASH):
+    if pd.isna(cell.value) and cell.text in ("", numbers.DASH):
         names.append("none")
     if len(cell.text) > LONG:
         names.append("long")
@@ -174,11 +165,8 @@ def classes(cell: Cell) -> str:
 
 def unbroken(note: str) -> str:
     """A note whose lines do not end between a statistic's name and its value, as in "p 0.05"."""
-    return re.sub(r"\b(paper t|paper|Holm|p|g|n =) (?=[<\d\N{MINUS SIGN}])", _joined, note)
-
-
-def _joined(found: re.Match[str]) -> str:
-    return f"{found[1]} ".replace(" ", "\N{NO-BREAK SPACE}")
+    names = r"\b(paper t|paper|Holm|p|g|n =) (?=[<\d\N{MINUS SIGN}])"
+    return re.sub(names, lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), note)
 
 
 def sentence(text: str) -> str:
@@ -191,23 +179,15 @@ def _unless_said(table: Table, said: Container[str]) -> Table:
     return replace(table, notes=tuple(n for n in table.notes if n.casefold() not in said))
 
 
-def _notes_on(parts: Parts) -> dict[str, list[int]]:
+def _notes_on(shown: Content) -> dict[str, list[int]]:
     """Name of a table or figure -> the numbers of the oddities that concern what it shows of the
     published values."""
-    places = {figure.name: figure.beside for figure in parts.figures}
+    places = {figure.name: figure.beside for figure in shown.figures}
     for name, (field_name, sources) in BESIDE.items():
-        if name in parts.tables and _holds(parts.tables[name], field_name):
+        if name in shown.tables and shown.tables[name].holds(field_name):
             places[name] = sources
     found = {
-        name: [i for i, odd in enumerate(parts.oddities, 1) if {*sources} & {*odd.places}]
+        name: [i for i, odd in enumerate(shown.oddities, 1) if {*sources} & {*odd.places}]
         for name, sources in places.items()
     }
-    return {name: numbers for name, numbers in found.items() if numbers}
-
-
-def _holds(table: Table, name: str) -> bool:
-    """Whether a line of the table has a value in this field."""
-    if name not in table.fields:
-        return False
-    place = table.fields.index(name)
-    return any(line[place] is not None for line in table.lines)
+    return {name: its for name, its in found.items() if its}

@@ -1,142 +1,127 @@
-"""What the page shows of tasks, groups and cells: the summary's records, arranged for reading."""
+"""What the page shows of tasks, groups of cells and cells: data for its templates."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
+from jiant_sparse.report import notes
+from jiant_sparse.report.frame import Frame
+from jiant_sparse.report.numbers import DASH, count, fixed, seconds, size
+from jiant_sparse.report.page.plots import Span, span
+from jiant_sparse.report.readings import reading_of, titles
+from jiant_sparse.schema.record import Machine, Record, flatten
 
-from jiant_sparse.report.numbers import count, fixed, seconds, size
-from jiant_sparse.report.page import drawing
-from jiant_sparse.report.page.drawing import Scale
-from jiant_sparse.report.summary import Group, Summary, Task, test_percent
-from jiant_sparse.schema.record import Machine, Record
+# Packages that move numbers most; the head of the page names these alone.
+MAIN_PACKAGES = ("jiant-sparse", "torch", "transformers", "jiant")
+# Values of one fact that the head of the page names.
+MOST_VALUES = 3
 
-# Above this, the histories of single cells would make the page too heavy to open.
-MOST_HISTORIES = 2000
-
-# (name, text) pairs under a heading.
+# (name, text) pairs.
 Facts = list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class CellView:
-    """One cell on demand. `parts`: headings and the facts below them."""
-
-    place: str
-    record: Record
-    spark: Markup
-    plot: Markup
-    parts: list[tuple[str, Facts]]
-
-
-@dataclass(frozen=True)
-class GroupView:
-    """One method on one task: `shared` is what all its cells have in common."""
-
-    place: str
-    group: Group
-    strip: Markup
-    shared: list[tuple[str, Facts]]
-    cells: tuple[CellView, ...]
+# Facts below their headings.
+Parts = list[tuple[str, Facts]]
 
 
 @dataclass(frozen=True)
 class TaskView:
-    """One task's groups, drawn on common scales, in percent (test) and fractions (dev)."""
+    """A task: its row of the frame, and for each method the row of its result and of its cells.
 
-    place: str
-    task: Task
-    groups: tuple[GroupView, ...]
-    test_span: Scale | None
+    Scores of all methods are drawn on the scale `tests`, histories of dev scores on `devs`.
+    """
+
+    task: Any
+    results: list[tuple[Any, list[Any]]]
+    tests: Span | None
+    devs: Span | None
 
 
-def tasks(summary: Summary) -> list[TaskView]:
-    """Every task of the benchmark; histories are left out of a benchmark too large for them."""
-    histories = len(summary.records) <= MOST_HISTORIES
-    return [_task(summary, i, histories=histories) for i in range(len(summary.tasks))]
+def tasks(frame: Frame) -> list[TaskView]:
+    """A view for each task of the benchmark."""
+    cells: dict[tuple[str, str], list[Any]] = {}
+    for cell in frame.cells.itertuples():
+        cells.setdefault((cell.task, cell.method), []).append(cell)
+    views = []
+    for task in frame.tasks.itertuples():
+        rows = frame.results[frame.results["task"] == task.task].itertuples()
+        results = [(row, cells.get((row.task, row.method), [])) for row in rows]
+        its = [cell for _, found in results for cell in found]
+        devs = (percent(value) for cell in its for _, value in cell.record.history)
+        tests = span((cell.test for cell in its), task.majority)
+        views.append(TaskView(task, results, tests, span(devs)))
+    return views
 
 
 def place(*labels: str) -> str:
-    """Where a part of the page is: the path of its directory, fit for an id and an address."""
+    """Where a part of the page is: the path of its directory, fit for an id and an address.
+
+    >>> place("rte", "a/b", "seed-0")
+    'rte/a%2Fb/seed-0'
+    """
     return "/".join(quote(label, safe="") for label in labels)
 
 
-def _task(summary: Summary, index: int, *, histories: bool) -> TaskView:
-    task = summary.tasks[index]
-    groups = [row.groups[index] for row in summary.rows]
-    records = [record for group in groups for record in group.records]
-    test_span = drawing.scale([test_percent(record) for record in records])
-    test_span = drawing.stretched(test_span, task.majority)
-    dev_span = None
-    if histories:
-        dev_span = drawing.scale([value for record in records for _, value in record.history])
-    views = tuple(_group(group, test_span=test_span, dev_span=dev_span) for group in groups)
-    # With the slash, no task can be named as one of the page's own sections is.
-    return TaskView(place(task.label) + "/", task, views, test_span)
-
-
-def _group(group: Group, *, test_span: Scale | None, dev_span: Scale | None) -> GroupView:
-    records = group.records
+def separate(records: Sequence[Record]) -> tuple[Parts, list[Parts]]:
+    """The settings, file digests and versions that all records share, and what each has beside."""
     kinds = {
-        "Settings": [_flat(_without_seed(record.settings)) for record in records],
-        "SHA-256 of the files": [_flat(record.inputs) for record in records],
-        "Versions": [_flat(record.provenance.versions) for record in records],
+        "Settings": [
+            flatten({key: value for key, value in record.settings.items() if key != "seed"})
+            for record in records
+        ],
+        "SHA-256 of the files": [record.inputs for record in records],
+        "Versions": [record.provenance.versions for record in records],
     }
-    shared: list[tuple[str, Facts]] = []
-    own: list[list[tuple[str, Facts]]] = [[] for _ in records]
+    shared: Parts = []
+    own: list[Parts] = [[] for _ in records]
     for title, mappings in kinds.items():
-        common, rests = separate(mappings)
-        shared += [(title, common)] if common else []
-        for parts, rest in zip(own, rests, strict=True):
-            parts += [(f"{title} of this cell", rest)] if rest else []
-    cells = tuple(
-        _cell(record, own=parts, span=dev_span) for record, parts in zip(records, own, strict=True)
-    )
-    drawn = drawing.strip(
-        group.values, group.score.mean, span=test_span, majority=group.task.majority
-    )
-    return GroupView(place(group.task.label, group.method) + "/", group, drawn, shared, cells)
+        # As text: to Python, 1, 1.0 and True are equal.
+        facts = [{name: _text(value) for name, value in one.items()} for one in mappings]
+        common = set.intersection(*(set(one.items()) for one in facts)) if facts else set()
+        if common:
+            shared.append((title, [fact for fact in facts[0].items() if fact in common]))
+        for parts, one in zip(own, facts, strict=True):
+            if rest := [fact for fact in one.items() if fact not in common]:
+                parts.append((f"{title} of this cell", rest))
+    return shared, own
 
 
-def _cell(record: Record, *, own: list[tuple[str, Facts]], span: Scale | None) -> CellView:
-    cell = record.cell
-    parts = [
-        ("Scores, %", scores(record)),
-        ("Weights", _weights(record)),
-        ("Cost", _costs(record)),
-        ("Run", _run(record)),
-        *own,
-    ]
-    return CellView(
-        place(cell.task, cell.method, f"seed-{cell.seed}"),
-        record,
-        drawing.sparkline(record.history, record.best_step, span=span),
-        drawing.plot(record.history, record.best_step, span=span),
-        [(title, facts) for title, facts in parts if facts],
-    )
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def scores(record: Record) -> Facts:
-    """Every metric on test, dev and train, in percent; the primary one first."""
+def cell_facts(record: Record) -> Parts:
+    """What is known of one cell, beside what `separate` tells."""
+    parts = {
+        "Scores, %": _scores(record),
+        "Weights": _weights(record),
+        "Cost": _costs(record),
+        "Run": _run(record),
+    }
+    return [(title, facts) for title, facts in parts.items() if facts]
+
+
+def _scores(record: Record) -> Facts:
+    """Every metric on test, dev and train, in percent; the primary metric first."""
     primary = record.primary.name if record.primary else None
-    phases = [(phase, record.metrics.get(phase, {})) for phase in ("test", "dev", "train")]
-    names = dict.fromkeys(name for _, metrics in phases for name in metrics)
-    ordered = sorted(names, key=lambda name: name != primary)
+    phases = [phase for phase in ("test", "dev", "train") if phase in record.metrics]
+    names = dict.fromkeys(name for phase in phases for name in record.metrics[phase])
     return [
-        (f"{phase} {name}", fixed(None if value is None else 100 * value, 2))
-        for name in ordered
-        for phase, metrics in phases
-        if (value := metrics.get(name)) is not None or name in metrics
+        (f"{phase} {name}", fixed(percent(record.metrics[phase][name]), 2))
+        for name in sorted(names, key=lambda name: name != primary)
+        for phase in phases
+        if name in record.metrics[phase]
     ]
 
 
 def _weights(record: Record) -> Facts:
     if record.params is None:
         return []
-    names = ("eligible", "selected", "added", "changed", "head", "trainable")
+    names = ["eligible", "selected", "added", "changed", "head", "trainable"]
     facts = [(name, count(getattr(record.params, name))) for name in names]
     moved = record.params.moved_per_step
     return facts if moved is None else [*facts, ("moved per step", count(moved))]
@@ -158,92 +143,152 @@ def _costs(record: Record) -> Facts:
 def _run(record: Record) -> Facts:
     origin = record.provenance
     stop = "" if record.stopped_by is None else f", stopped by {record.stopped_by}"
-    facts = [] if record.steps is None else [("steps", f"{count(record.steps)}{stop}")]
-    facts += [
+    return [
+        *([] if record.steps is None else [("steps", f"{count(record.steps)}{stop}")]),
         ("from", origin.started),
         ("to", origin.finished),
         ("commit", commit(origin.commit, origin.dirty)),
-        ("device", device(origin)),
+        ("device", _device(origin)),
         ("pooler", origin.pooler or "never loaded"),
-        ("examples left out", dropped(origin.dropped_examples)),
+        ("examples left out", _dropped(record)),
         ("nondeterministic", ", ".join(origin.nondeterministic) or "none"),
+        *((f"earlier machine {n}", _machine(one)) for n, one in enumerate(origin.earlier, 1)),
+        ("settings hash", record.settings_hash),
     ]
-    for number, machine in enumerate(origin.earlier, 1):
-        facts.append((f"earlier machine {number}", _machine(machine)))
-    facts.append(("settings hash", record.settings_hash))
-    return facts
 
 
 def _machine(machine: Machine) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    said = f"{device(machine)}; commit {commit(machine.commit, machine.dirty)}"
+    said = f"{_device(machine)}; commit {commit(machine.commit, machine.dirty)}"
     return f"{said}; {versions}" if versions else said
 
 
-def device(machine: Machine) -> str:
+def _device(machine: Machine) -> str:
     """What a run ran on, with its threads."""
-    threads = "" if machine.threads is None else f", {machine.threads} threads"
-    return f"{machine.device or 'unknown'}{threads.replace(' 1 threads', ' 1 thread')}"
+    threads = "" if machine.threads is None else f", {_number(machine.threads, 'thread')}"
+    return f"{machine.device or 'unknown'}{threads}"
 
 
 def commit(name: str | None, dirty: bool | None) -> str:
-    """A commit's first characters, and whether the tree was as committed."""
+    """A commit's first characters, and whether the tree was as committed.
+
+    >>> commit("0123456789abcdef", True)
+    '0123456789ab with uncommitted changes'
+    """
     if name is None:
         return "unknown"
     state = {True: " with uncommitted changes", False: "", None: ", state unknown"}[dirty]
     return f"{name[:12]}{state}"
 
 
-def dropped(examples: Mapping[str, int]) -> str:
+def _dropped(record: Record) -> str:
     """The examples that did not fit, by phase."""
-    said = ", ".join(f"{number} of {phase}" for phase, number in examples.items() if number)
-    return said or "none"
+    examples = record.provenance.dropped_examples.items()
+    return ", ".join(f"{number} of {phase}" for phase, number in examples if number) or "none"
 
 
-def separate(mappings: Sequence[Mapping[tuple[str, ...], Any]]) -> tuple[Facts, list[Facts]]:
-    """What all mappings hold alike, and what each holds beside that; a lone one shares all."""
-    # As text: to Python, 1, 1.0 and True are equal.
-    texts = [{key: repr(value) for key, value in mapping.items()} for mapping in mappings]
-    first = texts[0] if texts else {}
-    alike = {key for key, text in first.items() if all(t.get(key) == text for t in texts)}
-    common = [
-        _fact(key, value) for key, value in (mappings[0] if texts else {}).items() if key in alike
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def percent(fraction: float | None) -> float | None:
+    """A fraction in percent; None if it is unknown."""
+    return None if fraction is None else 100 * fraction
+
+
+def head(frame: Frame) -> Facts:
+    """The head of the page: number of runs, seeds, model, device, commit, versions and reading."""
+    facts = _origins([*frame.cells["record"]])
+    present = [name for name in MAIN_PACKAGES if name in facts]
+    versions = ", ".join(f"{name} {_short(facts[name])}" for name in present)
+    return [
+        ("n", _runs(frame)),
+        ("seeds", notes.seeds_of(sorted(set(frame.cells["seed"]))).partition(" ")[2]),
+        *((name, _short(facts[name])) for name in ("model", "split", "device", "commit")),
+        ("versions", versions or "unknown"),
+        # Nothing around the word says which paper is meant.
+        ("reading", _short(_counted(_words(frame, paper="Fu et al. 2023")))),
     ]
-    rests = [[_fact(k, v) for k, v in mapping.items() if k not in alike] for mapping in mappings]
-    return common, rests
 
 
-def _fact(key: tuple[str, ...], value: Any) -> tuple[str, str]:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = "none" if value is None else text
-    return ".".join(key), text
+def origins(frame: Frame) -> list[tuple[str, list[str]]]:
+    """The whole provenance; each fact with all its values and how many cells have each."""
+    return [*_origins([*frame.cells["record"]]).items()]
 
 
-def _flat(mapping: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Nested mappings as one, its keys the paths."""
-    flat: dict[tuple[str, ...], Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, (*above, key)))
-        else:
-            flat[*above, key] = value
-    return flat
+def _origins(records: Sequence[Record]) -> dict[str, list[str]]:
+    packages = sorted({name for record in records for name in record.provenance.versions})
+    facts: dict[str, list[str]] = {}
+    for record in records:
+        origin = record.provenance
+        moves = len(origin.earlier)
+        its = {
+            "model": record.settings.get("model"),
+            "split": record.settings.get("split"),
+            "device": origin.device,
+            "threads": origin.threads,
+            "pooler": origin.pooler or "never loaded",
+            "commit": commit(origin.commit, origin.dirty),
+            **{name: origin.versions.get(name) for name in packages},
+            "examples left out": _dropped(record),
+            "nondeterministic": ", ".join(origin.nondeterministic) or "none",
+            "moved on the way": _number(moves, "time") if moves else "never",
+        }
+        for name, value in its.items():
+            facts.setdefault(name, []).append("unknown" if value is None else str(value))
+    counted = {name: _counted(values) for name, values in facts.items()}
+    return counted | {"run": [_period([record.provenance for record in records])]}
 
 
-def _without_seed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "seed"}
+def readings(frame: Frame) -> list[tuple[str, list[str], list[str]]]:
+    """For each method with a cell: label and title, readings, and the fields that say so."""
+    found = []
+    for label, records in frame.cells.groupby("method", sort=False)["record"]:
+        its = [reading_of(record) for record in records]
+        differences = dict.fromkeys(one for reading in its for one in reading.differences)
+        name = ": ".join([label, *titles(records)])
+        found.append((name, _counted(reading.word for reading in its), [*differences]))
+    return found
 
 
-def mean_cost(records: Iterable[Record], name: str) -> float | None:
-    """The mean of one cost over the cells that measured it."""
-    known = [cost for r in records if (cost := getattr(r.cost, name)) is not None]
-    return sum(known) / len(known) if known else None
+def _words(frame: Frame, *, paper: str) -> list[str]:
+    words = [reading_of(record).word for record in frame.cells["record"]]
+    return [paper if word == "paper" else word for word in words]
 
 
-def phase_percent(record: Record, phase: str) -> float | None:
-    """The primary metric on dev, test or train, in percent."""
-    if record.primary is None:
+def _runs(frame: Frame) -> str:
+    usual = notes.usual_n(frame)
+    if usual is None:
+        return "0: no cell has a test value"
+    apart = int((frame.results["n"] != usual).sum())
+    each = f"{usual} for each method and task"
+    return f"{each}, but for {apart} of {len(frame.results)}" if apart else each
+
+
+def _short(values: Sequence[str]) -> str:
+    more = f"; and {len(values) - MOST_VALUES} more" if len(values) > MOST_VALUES else ""
+    return "; ".join(values[:MOST_VALUES]) + more
+
+
+def _counted(values: Iterable[str]) -> list[str]:
+    """Each value, with the number of its cells if there are several."""
+    counts = Counter(values).most_common()
+    if len(counts) == 1:
+        return [counts[0][0]]
+    return [f"{value} ({_number(number, 'cell')})" for value, number in counts]
+
+
+def _period(origins: Sequence[Any]) -> str:
+    started = [time for origin in origins if (time := _time(origin.started))]
+    finished = [time for origin in origins if (time := _time(origin.finished))]
+    if not started or not finished:
+        return DASH
+    return f"{min(started):%Y-%m-%d %H:%M} to {max(finished):%Y-%m-%d %H:%M} UTC"
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
         return None
-    values = {"dev": record.primary.dev, "test": record.primary.test}
-    value = values.get(phase, record.metrics.get(phase, {}).get(record.primary.name))
-    return None if value is None else 100 * value
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

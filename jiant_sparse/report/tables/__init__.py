@@ -1,38 +1,35 @@
-"""One file for each table of the report; here, all tables of one summary in their order."""
+"""One file for each table of the report; here, all tables of one benchmark in their order."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from jiant_sparse.report.claims import Verdict
-from jiant_sparse.report.summary import Row, Summary
+from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.table import Table
 from jiant_sparse.report.tables import beside, parameters, results, significance, times, verdicts
 
 
-def make(summary: Summary, reference: Row | None, judged: Sequence[Verdict]) -> list[Table]:
+def make(frame: Frame, reference: str | None, judged: Sequence[Verdict]) -> list[Table]:
     """The tables that the records have data for.
 
-    reference: the method that is tested against each other one; None makes no tests.
+    reference: label of the method that is tested against each other one; None makes no tests.
     """
-    compared = beside.published(summary)
-    tests = significance.significance(summary, reference) if reference else ()
-    first = results.results(summary)
+    compared = beside.published(frame)
+    first = results.results(frame)
     return [
-        replace(first, notes=(*first.notes, *_untested(summary, reference))),
+        replace(first, notes=(*first.notes, *_untested(frame, reference))),
         *([compared] if compared else []),
         *([verdicts.verdicts(judged)] if judged else []),
-        *tests,
-        times.time_to_stop(summary),
-        times.step_time(summary),
-        times.time_to_best(summary),
-        parameters.parameters(summary),
+        *(significance.significance(frame, reference) if reference else []),
+        *times.times(frame),
+        parameters.parameters(frame),
     ]
 
 
-def _untested(summary: Summary, reference: Row | None) -> list[str]:
+def _untested(frame: Frame, reference: str | None) -> list[str]:
     """That several methods could have been the reference, and none was taken."""
     key = significance.PUBLISHED_REFERENCE
-    labels = [row.label for row in summary.rows if row.key == key]
+    labels = frame.methods.loc[frame.methods["key"] == key, "method"]
     if reference or len(labels) < 2:
         return []
     return [

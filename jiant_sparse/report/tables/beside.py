@@ -1,152 +1,134 @@
-"""The paper's values, and how the measured means stand to them."""
+"""The paper's values, and how the measured means compare with them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from jiant_sparse.report import compatibility, words
-from jiant_sparse.report.compatibility import Compatibility
+import pandas as pd
+
+from jiant_sparse.report import notes
+from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import fixed, signed
 from jiant_sparse.report.published import AVERAGE, RUNS
 from jiant_sparse.report.statistics import LEVEL
-from jiant_sparse.report.summary import Average, Group, Row, Summary
-from jiant_sparse.report.table import Cell, Column, Table, Tone
+from jiant_sparse.report.table import Cell, Column, Table, Tone, crossed
 
-FIELDS = (
-    *("benchmark", "task", "method", "published_mean", "published_std", "published_runs", "table"),
-    *("mean", "std", "n", "difference", "t", "df", "p", "word", "reasons"),
-)
-TONES: dict[str, Tone] = {
-    "compatible": "",
-    "higher": "alarm",
-    "lower": "alarm",
-    "not comparable": "quiet",
-    "too few runs": "quiet",
-    "no spread": "quiet",
-}
-# What a title adds if nothing is comparable; nothing else then says it of each cell.
+FIELDS = [
+    "benchmark",
+    "task",
+    "method",
+    "published_mean",
+    "published_std",
+    "published_runs",
+    "table",
+    "mean",
+    "std",
+    "n",
+    "difference",
+    "t",
+    "df",
+    "p",
+    "word",
+    "reasons",
+]
+TONES: dict[str | None, Tone] = {"compatible": "", "higher": "alarm", "lower": "alarm"}
+# What a title adds if nothing is comparable; the cells then need not say it.
 ALL_APART = ": not comparable"
-# A part of a row with a published value, and its verdict.
-Judged = tuple[Group | Average, Compatibility | None]
 
 
-def published(summary: Summary) -> Table | None:
+def published(frame: Frame) -> Table | None:
     """Published mean and population std, the measured difference in percentage points and whether
-    the means are compatible; rows without a published value are left out. None without any."""
-    judged = {row.label: _judge(row) for row in summary.rows if words.tables(row.groups)}
-    if not judged:
+    the means are compatible; methods without a published value are left out. None without any."""
+    scores = frame.by_method
+    beside = scores[scores["published_mean"].notna()]
+    if beside.empty:
         return None
-    apart = _apart(list(judged.values()))
+    apart = _apart(beside)
+    cells = crossed(scores, lambda row: _cell(row, worded=apart != ALL_APART))
     return Table(
         name="published",
         title=f"Published beside measured{apart}",
-        caption=_caption(summary, apart == ALL_APART),
-        columns=(Column("method"), *(Column(t.title) for t in summary.tasks), Column(AVERAGE)),
-        rows=tuple(
-            (Cell(label), *(_cell(*part, worded=apart != ALL_APART) for part in parts))
-            for label, parts in judged.items()
-        ),
-        notes=tuple(_notes(summary, list(judged.values()))),
-        fields=FIELDS,
-        lines=tuple(
-            _line(summary, label, part, verdict)
-            for label, parts in judged.items()
-            for part, verdict in parts
-            if part.published
-        ),
+        caption=_caption(frame, apart == ALL_APART),
+        columns=(Column("method"), *map(Column, frame.tasks["title"]), Column(AVERAGE)),
+        rows=tuple((Cell(label), *cells[label]) for label in beside["method"].unique()),
+        data=beside.assign(
+            benchmark=frame.benchmark,
+            published_runs=RUNS,
+            table=beside["published_table"],
+            difference=beside["difference"].round(9),
+            reasons=["; ".join(notes.reasons(frame, row)) for row in beside.itertuples()],
+        )[FIELDS],
+        notes=tuple(_notes(frame, beside)),
     )
 
 
-def differences(table: Table, summary: Summary) -> Table:
-    """The table of `published` made narrow and brief: of each cell only what stands below the
-    published value, for where the measured means are shown already."""
+def differences(table: Table, frame: Frame) -> Table:
+    """The table of `published` with only the line below each published value: for readers who
+    have the measured means before them."""
     rows = tuple(
         (head, *(Cell(cell.note or cell.text, cell.value, tone=cell.tone) for cell in cells))
         for head, *cells in table.rows
     )
     caption = (
         "How far this benchmark's means lie above those of "
-        f"{words.SOURCE}, {words.tables(summary.groups)}, in points."
+        f"{notes.SOURCE}, {notes.tables(frame.results)}, in points."
     )
-    notes = (_sentence(words.comparability_briefly(summary)), *table.notes[1:])
-    return replace(table, rows=rows, caption=caption, notes=notes)
+    said = (_sentence(notes.comparability_briefly(frame)), *table.notes[1:])
+    return replace(table, rows=rows, caption=caption, notes=said)
 
 
 def _sentence(said: str) -> str:
     return f"{said[0].upper()}{said[1:]}."
 
 
-def _judge(row: Row) -> list[Judged]:
-    parts: list[Judged] = [(group, compatibility.of(group)) for group in row.groups]
-    return [*parts, (row.average, compatibility.of_average(row))]
-
-
-def _apart(rows: Sequence[Sequence[Judged]]) -> str:
-    """For the title: whether any of it, or all of it, is another experiment."""
-    known = [verdict.word == "not comparable" for parts in rows for _, verdict in parts if verdict]
-    if not any(known):
+def _apart(beside: pd.DataFrame) -> str:
+    """For the title: whether some or all results are of another experiment."""
+    known = beside["word"].dropna() == "not comparable"
+    if not known.any():
         return ""
-    return ALL_APART if all(known) else ": partly not comparable"
+    return ALL_APART if known.all() else ": partly not comparable"
 
 
-def _caption(summary: Summary, apart: bool) -> str:
+def _caption(frame: Frame, apart: bool) -> str:
     tested = (
         ", and what Welch's test says: compatible, or higher or lower than published (two-sided, "
         f"p < {LEVEL:g})"
     )
     return (
-        f"{words.SOURCE}, {words.tables(summary.groups)}: {words.SETTING}; mean ± population "
+        f"{notes.SOURCE}, {notes.tables(frame.results)}: {notes.SETTING}; mean ± population "
         "standard deviation. Below each, how far this benchmark's mean lies above it, in "
         f"percentage points{'' if apart else tested}."
     )
 
 
-def _cell(part: Group | Average, verdict: Compatibility | None, *, worded: bool) -> Cell:
-    if part.published is None:
+def _cell(row: Any, *, worded: bool) -> Cell:
+    if pd.isna(row.published_mean):
         return Cell(tone="quiet")
     said = "no result"
-    if verdict:
-        word = f" {verdict.word}" if worded else ""
-        said = f"{signed(part.difference, 2)}{word}"
+    if row.word is not None:
+        word = f" {row.word}" if worded else ""
+        said = f"{signed(row.difference, 2)}{word}"
     return Cell(
-        fixed(part.published.mean, 2),
-        value=part.published.mean,
-        spread=fixed(part.published.std, 2),
+        fixed(row.published_mean, 2),
+        value=row.published_mean,
+        spread=fixed(row.published_std, 2),
         note=said,
-        tone=TONES[verdict.word] if verdict else "quiet",
+        tone=TONES.get(row.word, "quiet"),
     )
 
 
-def _notes(summary: Summary, rows: Sequence[Sequence[Judged]]) -> list[str]:
-    notes = [_sentence(words.comparability(summary)[1])]
-    tests = [v.test for parts in rows for _, v in parts if v is not None and v.test is not None]
+def _notes(frame: Frame, beside: pd.DataFrame) -> list[str]:
+    said = [_sentence(notes.comparability(frame)[1])]
+    tests = beside["p"].count()
     if tests:
-        number, chance = len(tests), fixed(LEVEL * len(tests), 1)
-        notes.append(
-            f"p is not corrected: of {number} equal pairs, about {chance} would come out unequal "
+        chance = fixed(LEVEL * tests, 1)
+        said += [
+            f"p is not corrected: of {tests} equal pairs, about {chance} would come out unequal "
             "by chance."
-            if number > 1
-            else "p is not corrected: one equal pair in twenty would come out unequal by chance."
-        )
-        notes.append(
+            if tests > 1
+            else "p is not corrected: one equal pair in twenty would come out unequal by chance.",
             f"The tests take every published value as that of {RUNS} runs; the printed digits of "
-            "some cells fit only another number of runs, or none."
-        )
-    if all(row.average.published is None for row in summary.rows):
-        notes.append("The paper's AVG is over its seven tasks and is shown beside those only.")
-    return notes
-
-
-def _line(
-    summary: Summary, label: str, part: Group | Average, verdict: Compatibility | None
-) -> tuple[object, ...]:
-    group = part if isinstance(part, Group) else None
-    mean, std = (group.score.mean, group.score.std) if group else (part.mean, part.std)
-    value, test = part.published, verdict.test if verdict else None
-    return (
-        *(summary.benchmark, group.task.label if group else AVERAGE, label),
-        *(value.mean, value.std, RUNS, value.table),
-        *(mean, std, group.score.n if group else None),
-        None if part.difference is None else round(part.difference, 9),
-        *((test.t, test.df, test.p) if test else (None, None, None)),
-        *((verdict.word, "; ".join(verdict.reasons)) if verdict else (None, None)),
-    )
+            "some cells fit only another number of runs, or none.",
+        ]
+    if frame.averages["published_mean"].isna().all():
+        said.append("The paper's AVG is over its seven tasks and is shown beside those only.")
+    return said

@@ -1,15 +1,35 @@
 """How many weights a method tunes, changes and adds, beside Table 4."""
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from jiant_sparse.report import caveats, published
+import pandas as pd
+
+from jiant_sparse.report import notes, published
+from jiant_sparse.report.cells import COUNTS
+from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import DASH, count, percent
-from jiant_sparse.report.summary import Row, Summary, by_step, mean_count, share_percent
-from jiant_sparse.report.table import Cell, Column, Table
+from jiant_sparse.report.table import Cell, Column, Table, known
 
-COUNTS = ("eligible", "selected", "added", "head", "trainable", "changed", "moved_per_step")
+FIELDS = [
+    "benchmark",
+    "task",
+    "method",
+    "n",
+    *COUNTS,
+    "tuned_percent",
+    "changed_percent",
+    "published_percent",
+]
+COLUMNS = (
+    Column("method"),
+    Column("tuned", "% of the encoder"),
+    Column("paper", "%, Table 4"),
+    Column("changed", "% of the encoder"),
+    Column("selected", "weights"),
+    Column("added", "weights"),
+    Column("head", "weights"),
+)
 CAPTION = (
     "Tuned: selected weights of the encoder and new ones inside of it, in percent of the encoder's "
     "own, as Table 4 of Fu et al. 2023 counts; changed: weights that differ from the pretrained "
@@ -19,101 +39,79 @@ CAPTION = (
 RANGES = "A range: the counts of the cells differ, by task or by seed; shares are means over them."
 
 
-def parameters(summary: Summary) -> Table:
+def parameters(frame: Frame) -> Table:
     """One row a method; counts over its cells that ended well, as a range where they differ."""
-    rows = tuple(_row(row) for row in summary.rows)
-    columns = (
-        Column("method"),
-        Column("tuned", "% of the encoder"),
-        Column("paper", "%, Table 4"),
-        Column("changed", "% of the encoder"),
-        Column("selected", "weights"),
-        Column("added", "weights"),
-        Column("head", "weights"),
+    counts = frame.ok[["method", *COUNTS]].dropna(subset="eligible")
+    of_method = dict([*counts.groupby("method")])
+    rows = [
+        _row(row, of_method.get(row.method, counts[:0]), _is_published(frame, row))
+        for row in frame.averages.itertuples()
+    ]
+    counted = frame.ok.groupby(["task", "method"])["eligible"].count().rename("counted")
+    scores = frame.by_method
+    data = scores[~scores["is_average"]].join(counted, on=["task", "method"])
+    percents = [published.percent_tuned(key) for key in data["key"]]
+    data = data.assign(
+        benchmark=frame.benchmark,
+        n=data["counted"].fillna(0).astype(int),
+        published_percent=pd.Series(percents, dtype="float64", index=data.index),
     )
     return Table(
         name="parameters",
         title="Tuned weights",
         caption=CAPTION,
-        columns=columns,
-        rows=rows,
-        fields=("benchmark", "task", "method", "n", *COUNTS, "tuned_percent", "changed_percent",
-                "published_percent"),
-        lines=_lines(summary),
-        notes=_notes(summary),
-    )  # fmt: skip
-
-
-def _row(row: Row) -> tuple[Cell, ...]:
-    tuned, changed = (share_percent(row.ok, name) for name in ("tuned", "changed"))
-    paper = published.percent_tuned(row.key)
-    over = any(r.params and r.params.changed > r.params.selected for r in row.ok)
-    return (
-        Cell(row.label),
-        Cell(percent(tuned), tuned, note=_each_step(row)),
-        Cell(percent(paper), paper, tone="" if _is_published(row) else "quiet"),
-        Cell(
-            percent(changed),
-            changed,
-            note="more than selected" if over else "",
-            tone="alarm" if over else "",
-        ),
-        _selected(row),
-        *(_range(_values(row, name)) for name in ("added", "head")),
+        columns=COLUMNS,
+        rows=tuple(rows),
+        data=data[FIELDS],
+        notes=tuple(_notes(frame, of_method)),
     )
 
 
-def _each_step(row: Row) -> str:
-    moved = mean_count(row.ok, "moved_per_step")
-    return "" if moved is None else f"{count(moved)} per step"
+def _row(row: Any, counts: pd.DataFrame, is_published: bool) -> tuple[Cell, ...]:
+    """A method: its shares from the row of its AVG, and its counts."""
+    paper = published.percent_tuned(row.key)
+    each_step = f"{count(row.moved_per_step)} per step" if row.per_step else ""
+    changed = Cell(percent(row.changed_percent), known(row.changed_percent))
+    if (counts["changed"] > counts["selected"]).any():
+        changed = replace(changed, note="more than selected", tone="alarm")
+    selected = _range(counts["selected"])
+    if row.per_step:
+        selected = replace(selected, note=f"in any step: {percent(row.drawn_percent)} %")
+    return (
+        Cell(row.method),
+        Cell(percent(row.tuned_percent), known(row.tuned_percent), note=each_step),
+        Cell(percent(paper), paper, tone="" if is_published else "quiet"),
+        changed,
+        selected,
+        _range(counts["added"]),
+        _range(counts["head"]),
+    )
 
 
-def _selected(row: Row) -> Cell:
-    """Where each step moves other weights, those that any did."""
-    cell = _range(_values(row, "selected"))
-    share = f"in any step: {percent(share_percent(row.ok, 'drawn'))} %"
-    return replace(cell, note=share) if by_step(row.ok) else cell
-
-
-def _values(row: Row, name: str) -> list[int]:
-    return [getattr(record.params, name) for record in row.ok if record.params]
-
-
-def _range(values: Sequence[int]) -> Cell:
-    if not values:
+def _range(counts: pd.Series) -> Cell:
+    if counts.empty:
         return Cell()
-    low, high = min(values), max(values)
+    low, high = counts.min(), counts.max()
     text = count(low) if low == high else f"{count(low)}{DASH}{count(high)}"
-    return Cell(text, statistics.fmean(values))
+    return Cell(text, counts.mean())
 
 
-def _is_published(row: Row) -> bool:
-    return all(published.is_published_size(record.settings, row.key) for record in row.ok)
+def _is_published(frame: Frame, row: Any) -> bool:
+    """Whether every cell of a method tunes the share of the weights that Table 4 counts."""
+    records = frame.ok.loc[frame.ok["method"] == row.method, "record"]
+    return all(published.is_published_size(record.settings, row.key) for record in records)
 
 
-def _lines(summary: Summary) -> tuple[tuple[object, ...], ...]:
-    lines = []
-    for row in summary.rows:
-        for group in row.groups:
-            counted = [record for record in group.ok if record.params]
-            means = [mean_count(counted, name) for name in COUNTS]
-            shares = [share_percent(counted, name) for name in ("tuned", "changed")]
-            where = (summary.benchmark, group.task.label, row.label, len(counted))
-            lines.append((*where, *means, *shares, published.percent_tuned(row.key)))
-    return tuple(lines)
-
-
-def _notes(summary: Summary) -> tuple[str, ...]:
-    notes = []
-    rows = [row for row in summary.rows if row.ok]
-    known = [row for row in rows if published.percent_tuned(row.key) is not None]
-    if known:
-        apart = [row.label for row in known if not _is_published(row)]
-        said = f"; another model, density or q: {', '.join(apart)}" if apart else ""
-        notes.append(f"The paper's shares are of RoBERTa-base, density 0.5 %{said}.")
-    names = ("selected", "added", "head")
-    if any(len(set(_values(row, name))) > 1 for row in rows for name in names):
-        notes.append(RANGES)
-    if said := caveats.per_step(rows):
-        notes.append(said)
-    return tuple(notes)
+def _notes(frame: Frame, of_method: dict[str, pd.DataFrame]) -> list[str]:
+    said = []
+    seen = {*frame.ok["method"]}
+    rows = [row for row in frame.averages.itertuples() if row.method in seen]
+    beside = [row for row in rows if published.percent_tuned(row.key) is not None]
+    if beside:
+        apart = [row.method for row in beside if not _is_published(frame, row)]
+        others = f"; another model, density or q: {', '.join(apart)}" if apart else ""
+        said.append(f"The paper's shares are of RoBERTa-base, density 0.5 %{others}.")
+    shown = ["selected", "added", "head"]
+    if any((counts[shown].nunique() > 1).any() for counts in of_method.values()):
+        said.append(RANGES)
+    return [*said, *filter(None, [notes.per_step(frame)])]

@@ -1,6 +1,9 @@
 """The papers' claims and what the records say about each."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
 
 from jiant_sparse.report.claims import SURE, State, Verdict
 from jiant_sparse.report.claims.bootstrap import CONFIDENCE, RESAMPLES
@@ -20,10 +23,6 @@ COLUMNS = (
 )
 # The claims whose estimate is a number of methods or tasks; those of the others are measures.
 COUNTS = ("1", "2", "4")
-FIELDS = (
-    *("claim", "text", "source", "verdict", "reason", "statistic", "estimate", "low", "high"),
-    *("share_percent", "runs", "published"),
-)
 NOTES = (
     f"Supported: holds in the data and in at least {SURE:.1%} of {count(RESAMPLES)} resamples; not "
     "supported: fails in as many; all else is not enough data. A claim of several parts (methods, "
@@ -49,8 +48,7 @@ def verdicts(verdicts: Sequence[Verdict]) -> Table:
         caption="Each claim as these runs bear it out, and as the published tables do.",
         columns=COLUMNS,
         rows=tuple(_row(verdict) for verdict in verdicts),
-        fields=FIELDS,
-        lines=tuple(_line(verdict) for verdict in verdicts),
+        data=pd.DataFrame([*map(_line, verdicts)]),
         notes=NOTES,
     )
 
@@ -86,11 +84,19 @@ def _percent(verdict: Verdict) -> float | None:
     return None if verdict.share is None else 100 * verdict.share
 
 
-def _line(verdict: Verdict) -> tuple:
-    claim = verdict.claim
+def _line(verdict: Verdict) -> dict[str, Any]:
     low, high = verdict.interval or (None, None)
-    return (
-        *(claim.number, claim.text, claim.source, verdict.state, verdict.reason),
-        *(verdict.statistic, verdict.estimate, low, high, _percent(verdict), verdict.runs),
-        verdict.published,
-    )
+    return {
+        "claim": verdict.claim.number,
+        "text": verdict.claim.text,
+        "source": verdict.claim.source,
+        "verdict": verdict.state,
+        "reason": verdict.reason,
+        "statistic": verdict.statistic,
+        "estimate": verdict.estimate,
+        "low": low,
+        "high": high,
+        "share_percent": _percent(verdict),
+        "runs": verdict.runs,
+        "published": verdict.published,
+    }
