@@ -140,27 +140,6 @@ def test_a_trained_layer_follows_the_formula(make, config, places, norm_before, 
         np.testing.assert_allclose(output, expected, rtol=1e-4, atol=2e-5)
 
 
-@every_encoder
-@pytest.mark.parametrize("config", ["seq_bn", "double_seq_bn"])
-def test_the_base_is_frozen_bit_by_bit_and_keeps_its_names(make, config):
-    before, start = state(make()), state(attached(make(), config=config))
-    encoder = trained(make(), config=config)
-    after = state(encoder)
-    assert [name for name in after if name in before] == list(before)
-    assert all(torch.equal(after[name], before[name]) for name in before)
-    new = set(after) - set(before)
-    assert all(not torch.equal(after[name], start[name]) for name in new)
-    assert {name for name, p in encoder.named_parameters() if p.requires_grad} == new
-
-
-def test_matrices_of_an_adapter_decay_and_its_biases_do_not():
-    encoder = attached(bert())
-    with_decay, without = surgery.parameter_groups(encoder, 0.1)
-    assert (with_decay["weight_decay"], without["weight_decay"]) == (0.1, 0.0)
-    assert [p.dim() for p in with_decay["params"]] == [2] * 4
-    assert [p.dim() for p in without["params"]] == [1] * 4
-
-
 @pytest.mark.parametrize(
     ("config", "expected"), [("seq_bn", 894_528), ("double_seq_bn", 1_789_056)]
 )

@@ -11,7 +11,6 @@ from support.models import (
     bits,
     effective,
     rng,
-    roberta,
     sigmoid,
     state,
     trained_masks,
@@ -168,20 +167,6 @@ def test_the_cut_keeps_the_largest_and_puts_all_others_back(scope, score, struct
     assert decays == left | {p: 0.1 * (p.dim() == 2) for p in head}
     assert set(trainer.optimizer.state) == set(head)
     assert method.penalty() == 0 and not edits(encoder, Gated)
-
-
-@pytest.mark.parametrize("make", [bert, roberta])
-@pytest.mark.parametrize("density", [0.005, 0.2])
-def test_only_the_chosen_differ_after_further_steps_with_decay(make, density):
-    method, trainer, before = gated(3, make, burn_in=3, density=density)
-    budget = int(sum(tensor.numel() for tensor in before.values()) * density)
-    chosen, kept = differing(trainer.encoder, before), effective(trainer.encoder, before)
-    assert chosen.sum() == budget
-    trainer.train(method, 6)
-    for earlier in (before, kept):
-        assert torch.equal(differing(trainer.encoder, earlier), chosen)
-    surgery.fold(trainer.encoder)
-    assert torch.equal(differing(trainer.encoder, before), chosen)
 
 
 @pytest.mark.parametrize("burn_in", [None, 100])

@@ -75,7 +75,7 @@ def attached(name: str, make=bert, *, pooled: bool = True, **fields):
 @every_one
 @pytest.mark.parametrize(("make", "pooled"), [(bert, True), (roberta, False)])
 def test_at_every_step_only_the_drawn_move_bit_for_bit(name, make, pooled, monkeypatch):
-    monkeypatch.setattr("support.AdamW", Watched)
+    monkeypatch.setattr("support.models.AdamW", Watched)
     trainer, method, encoder = attached(name, make, pooled=pooled, density=0.05)
     first = state(encoder)
     steps = 8

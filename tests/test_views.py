@@ -132,7 +132,7 @@ def test_head(tmp_path: Path) -> None:
         "jiant unknown (6 cells); 2.2.0 (1 cell)",
         "reading": facts["reading"],
     }
-    assert "full_tuning</dt><dd>" in text
+    assert "full_tuning: FullTuning (Fu et al. 2023, arXiv 2211.15583)</dt><dd>" in text
 
 
 def test_head_names_three_of_many_values(tmp_path: Path) -> None:
