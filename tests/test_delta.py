@@ -18,15 +18,7 @@ from typer.testing import CliRunner
 from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import delta as module
-from jiant_sparse.sparse.delta import (
-    apply,
-    changed,
-    extract,
-    fingerprint,
-    load,
-    rounded,
-    save,
-)
+from jiant_sparse.sparse.delta import apply, changed, extract, fingerprint, load, rounded, save
 from jiant_sparse.sparse.delta_diff import DiffRow, diff
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

@@ -120,8 +120,7 @@ def score_maps(draw):
 
 
 densities = st.one_of(
-    st.sampled_from([0.005, 0.1, 0.29, 0.5, 0.9, 1.0]),
-    st.floats(0, 1, exclude_min=True),
+    st.sampled_from([0.005, 0.1, 0.29, 0.5, 0.9, 1.0]), st.floats(0, 1, exclude_min=True)
 )
 
 
@@ -200,10 +199,7 @@ def test_top_k_ties_go_to_the_earlier_tensor_and_position():
 
 def test_top_k_compares_tensors_of_different_dtypes_exactly():
     # In bfloat16 both would be 1.0, and the tie would go to "coarse".
-    scores = {
-        "coarse": torch.ones(2, dtype=torch.bfloat16),
-        "fine": torch.tensor([1.001, 0.999]),
-    }
+    scores = {"coarse": torch.ones(2, dtype=torch.bfloat16), "fine": torch.tensor([1.001, 0.999])}
     assert lists(top_k(scores, 0.25)) == {"coarse": [], "fine": [0]}
     assert lists(top_k(scores, 0.75)) == {"coarse": [0, 1], "fine": [0]}
 

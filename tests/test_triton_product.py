@@ -65,14 +65,14 @@ def operands(tokens: int, out: int, width: int, dtype: torch.dtype) -> tuple[Ten
     return (gradient * 1e-3).to(DEVICE, dtype), inputs.to(DEVICE, dtype)
 
 
-def entries(out: int, width: int, k: int, dtype=torch.int64) -> tuple[Tensor, Tensor]:
+def entries(out: int, width: int, k: int) -> tuple[Tensor, Tensor]:
     """k different entries, sorted; the first and the last of the matrix are among them."""
     generator = torch.Generator().manual_seed(k)
     last = out * width - 1
     index = torch.randperm(out * width, generator=generator)[:k]
     index[0], index[-1] = (0, last) if k > 1 else (last, last)
     index = index.unique()
-    return tuple(part.to(DEVICE, dtype) for part in (index // width, index % width))
+    return tuple(part.to(DEVICE) for part in (index // width, index % width))
 
 
 def check(result: Tensor, gradient: Tensor, inputs: Tensor, row: Tensor, column: Tensor) -> None:
@@ -101,25 +101,18 @@ def test_sampled_is_the_product_of_the_columns(sampled, tokens, out, width, k, d
 @every_dtype
 def test_strides_do_not_matter(sampled, dtype):
     gradient, inputs = operands(2 * 70, 3 * 20, 30, dtype)
-    row, column = entries(20, 30, 25, torch.int32)
+    row, column = entries(20, 30, 25)
+    row = row.int()  # the two types may be mixed
     strided = gradient[::2, 1::3]
     by_feature = inputs[70:].t().contiguous().t()
     constant = inputs[:1].expand(70, 30)
     for other in (by_feature, constant):
         assert not strided.is_contiguous() and not other.is_contiguous()
-        spread = torch.stack([row, column], dim=1)
-        result = sampled(strided, other, spread[:, 0], spread[:, 1])
+        spread = torch.stack([column, column], dim=1)
+        result = sampled(strided, other, row, spread[:, 1])
         check(result, strided, other, row, column)
         plain = sampled(strided.contiguous(), other.contiguous(), row, column)
         assert torch.equal(result, plain)
-
-
-@pytest.mark.parametrize("dtypes", [(torch.int32, torch.int64), (torch.int64, torch.int32)])
-def test_both_index_types(sampled, dtypes):
-    gradient, inputs = operands(70, 20, 30, torch.float32)
-    row, column = entries(20, 30, 25)
-    row, column = row.to(dtypes[0]), column.to(dtypes[1])
-    check(sampled(gradient, inputs, row, column), gradient, inputs, row, column)
 
 
 def test_no_entries_and_no_tokens(sampled):
@@ -202,11 +195,8 @@ def test_cpu_tensors_need_the_interpreter(monkeypatch):
         loaded_again().sampled(*some())
 
 
-def test_available_tells_whether_triton_is_installed():
-    assert triton_product.available() == (importlib.util.find_spec("triton") is not None)
-
-
 def test_without_triton_the_module_imports_and_says_so(monkeypatch):
+    assert triton_product.available() == (importlib.util.find_spec("triton") is not None)
     monkeypatch.setitem(sys.modules, "triton", None)  # makes its import fail
     module = loaded_again()
     assert module.available() is False

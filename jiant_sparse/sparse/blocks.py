@@ -5,10 +5,10 @@ and then reads the blocks that these numbers point to. The weights need not be s
 `Product` computes them piece by piece, and those of few blocks a second time, to the same bits.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate, pairwise
 from math import gcd
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,27 +26,27 @@ _LARGE_CHUNK = 1 << 24
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-class Weights(Protocol):
+class Weights(ABC):
     """One number for every entry of a tensor, not negative."""
 
+    @abstractmethod
     def numel(self) -> int:
         """Number of entries."""
-        ...
 
+    @abstractmethod
     def chunks(self) -> Iterator[Tensor]:
         """Vectors of all numbers in their order; each except the last has whole blocks."""
-        ...
 
+    @abstractmethod
     def rows(self, numbers: Tensor) -> Tensor:
         """(n, BLOCK): the weights of the blocks with these ascending numbers; 0 past the end."""
-        ...
 
     def positions(self, index: Tensor) -> Tensor:
         """(k,) int64: flat positions in the tensor of the entries at `index` of these numbers."""
-        ...
+        return index
 
 
-class Stored:
+class Stored(Weights):
     """Weights stored in a tensor of any shape and device; not copied if it is contiguous."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -60,9 +60,6 @@ class Stored:
 
     def rows(self, numbers: Tensor) -> Tensor:
         return _rows(self.tensor, numbers)
-
-    def positions(self, index: Tensor) -> Tensor:
-        return index
 
 
 class Rows(Stored):
@@ -80,7 +77,7 @@ class Rows(Stored):
         return self.numbers[index // columns] * columns + index % columns
 
 
-class Product:
+class Product(Weights):
     """|left * right * factor|, rounded to the tensors' dtype after each multiplication.
 
     left, right: (rows, columns). factor: (columns,), the same for every row.
@@ -106,9 +103,6 @@ class Product:
         factors = self.factor.repeat(period * BLOCK // columns).view(period, BLOCK)
         left, right = _rows(self.left, numbers), _rows(self.right, numbers)
         return (left * right).mul_(factors[numbers.to(factors.device) % period]).abs_()
-
-    def positions(self, index: Tensor) -> Tensor:
-        return index
 
 
 def check_dtype(what: str, name: str, tensor: Tensor) -> None:

@@ -112,10 +112,7 @@ def _tapped(
 
 
 def _linear_gradients(
-    weight: SparseWeight | None,
-    bias: SparseWeight | None,
-    gradient: Tensor,
-    inputs: Tensor | None,
+    weight: SparseWeight | None, bias: SparseWeight | None, gradient: Tensor, inputs: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
     gradient = gradient.reshape(-1, gradient.shape[-1])
     of_weight = of_bias = None

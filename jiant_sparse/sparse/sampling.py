@@ -183,13 +183,7 @@ def _row_sums(rows: Tensor) -> Tensor:
 
 
 def _round(
-    cut: Blocks,
-    sums: Tensor,
-    drawn: Tensor,
-    draws: int,
-    generator: torch.Generator,
-    *,
-    power: int,
+    cut: Blocks, sums: Tensor, drawn: Tensor, draws: int, generator: torch.Generator, *, power: int
 ) -> Tensor:
     """The distinct entries, ascending, among `draws` independent draws of the undrawn entries.
 

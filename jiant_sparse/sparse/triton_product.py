@@ -6,15 +6,14 @@ Triton's interpreter and been compiled for sm_80 and sm_90; they have not run on
 
 Layout. A product needs one column of each operand. In (tokens, features) order two tokens of a
 column are 2 * features bytes apart, so every half costs a 32-byte sector: sixteen times the bytes.
-One pass therefore turns each operand to (features, tokens). It goes through square tiles, whose
-reads and writes are both whole 128-byte lines; a plain .t().contiguous() has only one of the two.
+One pass therefore turns each operand to (features, tokens), through square tiles whose reads and
+writes are whole 128-byte lines.
 
-Blocking. At 2,048 tokens a product is then two contiguous runs of 4 KiB of halves, and 11,796
-products read 97 MB, all from the L2 cache, which holds the turned operands (at most 16 MB). Entries
-are sorted by row and a row has 4 to 15, so the 4 of a program mostly share their gradient's run,
-which stays in L1. A step of 4 entries x 512 tokens is four 16-byte loads in flight on each of 128
-threads; 2,949 entries make 738 programs, 5 to 6 for each of 132 multiprocessors, together enough
-bytes in flight to cover the latency of L2. More entries in a program would leave too few of them.
+Blocking. At 2,048 tokens a product is two contiguous runs of 4 KiB of halves, read from the L2
+cache, which holds the turned operands (at most 16 MB). Entries are sorted by row and a row has 4 to
+15, so the 4 of a program mostly share their gradient's run, which stays in L1. A step of 4 entries
+x 512 tokens is four 16-byte loads in flight on each of 128 threads; 2,949 entries make 738
+programs, 5 to 6 for each of 132 multiprocessors. Larger programs would be too few to hide latency.
 
 Determinism. Each product is summed by one program: 512 partial sums, a fixed tree over them, no
 atomics, and block sizes that nothing tunes at run time.
@@ -40,14 +39,7 @@ if triton is not None:
 
     @triton.jit
     def _turn(
-        source,
-        target,
-        tokens,
-        features,
-        token_stride,
-        feature_stride,
-        width,
-        SIDE: tl.constexpr,
+        source, target, tokens, features, token_stride, feature_stride, width, SIDE: tl.constexpr
     ):
         """target[f, t] = source[t, f], and zero for t from `tokens` to `width`."""
         tile = tl.program_id(0)
@@ -146,18 +138,17 @@ def _check(gradient: Tensor, inputs: Tensor, row: Tensor, column: Tensor) -> Non
     if triton is None:
         raise RuntimeError("triton_product.sampled needs Triton, which cannot be imported")
     if gradient.ndim != 2 or inputs.ndim != 2 or gradient.shape[0] != inputs.shape[0]:
-        got = f"{tuple(gradient.shape)} and {tuple(inputs.shape)}"
-        raise ValueError(f"gradient and inputs are {got}; they must be (tokens, out), (tokens, in)")
+        shapes = tuple(gradient.shape), tuple(inputs.shape)
+        _refuse("gradient and inputs", shapes, "they must be (tokens, out), (tokens, in)")
     if gradient.dtype != inputs.dtype or gradient.dtype not in DTYPES:
         allowed = ", ".join(map(str, DTYPES))
-        got = f"{gradient.dtype} and {inputs.dtype}"
-        raise ValueError(f"gradient and inputs are {got}; they must both be one of {allowed}")
+        dtypes = gradient.dtype, inputs.dtype
+        _refuse("gradient and inputs", dtypes, f"they must both be one of {allowed}")
     if row.ndim != 1 or row.shape != column.shape:
-        got = f"{tuple(row.shape)} and {tuple(column.shape)}"
-        raise ValueError(f"row and column are {got}; they must both be (k,)")
+        _refuse("row and column", (tuple(row.shape), tuple(column.shape)), "they must both be (k,)")
     if not {row.dtype, column.dtype} <= {torch.int32, torch.int64}:
-        got = f"{row.dtype} and {column.dtype}"
-        raise ValueError(f"row and column are {got}; they must be torch.int32 or torch.int64")
+        dtypes = row.dtype, column.dtype
+        _refuse("row and column", dtypes, "they must be torch.int32 or torch.int64")
     devices = {tensor.device for tensor in (gradient, inputs, row, column)}
     if len(devices) != 1:
         got = ", ".join(sorted(map(str, devices)))
@@ -165,3 +156,7 @@ def _check(gradient: Tensor, inputs: Tensor, row: Tensor, column: Tensor) -> Non
     # In Triton's interpreter a kernel is no JITFunction, and runs on CPU tensors.
     if isinstance(_products, triton.JITFunction) and not gradient.is_cuda:
         raise ValueError(f"the arguments are on {gradient.device}; Triton needs a CUDA device")
+
+
+def _refuse(names: str, got: tuple[object, object], allowed: str) -> None:
+    raise ValueError(f"{names} are {got[0]} and {got[1]}; {allowed}")
