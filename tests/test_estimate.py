@@ -91,7 +91,7 @@ def test_a_cell_of_the_same_kind_takes_as_long(sam, past, estimated):
     )
 
 
-def test_training_goes_by_steps_and_examples_and_evaluating_by_evaluations(sam, past, estimated):
+def test_scaling_by_steps_examples_and_evaluations(sam, past, estimated):
     past(sam())
     job = sam(max_steps=310, batch_size=2, gradient_accumulation=3)
     # 50 s x 310/100 x 6/4; 12 s x (16 + 1)/(5 + 1), the 16th after step 310; 3 s; 5 s.
@@ -167,7 +167,7 @@ def test_what_a_cell_has_done_is_left_out(sam, past, estimated, tmp_path):
     assert seconds(further) == pytest.approx(50 * 0.2 + 12 * 2 / 6 + 5)
 
 
-def test_a_record_of_fewer_steps_does_not_say_where_a_cell_ends(sam, past, tmp_path):
+def test_record_of_fewer_steps_says_nothing_of_the_end(sam, past, tmp_path):
     job = sam(patience=2, min_steps=0)
     past(job, steps=60, stopped_by="patience", cost={"train_seconds": 30.0}, end="00:50")
     found = Past(tmp_path / "out")
@@ -189,9 +189,7 @@ def test_a_later_record_counts_unless_it_measured_nothing(sam, past, estimated, 
 
 
 @pytest.mark.parametrize(("patience", "min_steps", "bounded"), [(2, 99, 1), (2, 100, 0), (0, 0, 0)])
-def test_steps_are_a_bound_only_where_patience_may_end_a_run(
-    sam, past, estimated, patience, min_steps, bounded
-):
+def test_steps_are_a_bound_only_with_patience(sam, past, estimated, patience, min_steps, bounded):
     past(sam())
     found = estimated(sam(patience=patience, min_steps=min_steps, weight_decay=0.5))
     assert (seconds(found), found.time.bounded) == (pytest.approx(70), bounded)

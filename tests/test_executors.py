@@ -69,9 +69,7 @@ def test_workers_share_the_cores_where_threads_is_null(make_job, monkeypatch):
         (2, 1, "3,99", ["3", "3"]),
     ],
 )
-def test_devices_are_given_out_in_turn_and_what_is_visible_stays_so(
-    workers, gpus, visible, expected
-):
+def test_devices_are_given_out_in_turn(workers, gpus, visible, expected):
     assert choose.assign(workers, gpus, visible) == expected
 
 
@@ -100,7 +98,7 @@ def test_gpus_hold_so_many_cells(make_job, monkeypatch):
         Choice(gpus_per_cell=0.5).make(on_cpu)
 
 
-def test_ctrl_c_is_nothing_to_a_worker_from_its_first_moment_on():
+def test_worker_ignores_ctrl_c_at_once():
     worker = Worker(None)
     try:
         lines = Path(f"/proc/{worker.process.pid}/status").read_text().splitlines()
@@ -134,7 +132,7 @@ def test_a_worker_that_dies_between_two_cells_is_replaced(monkeypatch):
     assert not processes.alive(second)
 
 
-def test_a_worker_that_does_not_stop_is_killed_and_what_waits_is_not_begun(tmp_path, monkeypatch):
+def test_deaf_worker_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "work", processes.deaf)
     monkeypatch.setattr(local, "GRACE", 0.5)
     executor = Local(["7"])
@@ -201,9 +199,7 @@ def whole(bert_dir, data_dir, tmp_path_factory):
     return processes.results(output, *FILES)
 
 
-def test_a_worker_killed_mid_cell_fails_it_alone_and_a_retry_gives_the_same_bytes(
-    planned, whole, tmp_path
-):
+def test_killed_worker_then_retry_same_bytes(planned, whole, tmp_path):
     jobs = planned(processes.LONG, METHODS)
     cell = jobs[1].directory
 
@@ -271,9 +267,7 @@ def interrupt(process):
     os.killpg(process.pid, signal.SIGINT)
 
 
-def test_a_grid_that_was_stopped_or_killed_goes_on_to_the_same_bytes(
-    started, planned, whole, tmp_path, monkeypatch
-):
+def test_stopped_or_killed_grid_resumes_same_bytes(started, planned, whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
     cell, later = (out / "small" / "cb" / name / "seed-0" for name in METHODS)
     with started() as process:
@@ -302,7 +296,7 @@ def test_a_grid_that_was_stopped_or_killed_goes_on_to_the_same_bytes(
     assert processes.results(out, *FILES) == whole
 
 
-def test_ctrl_c_while_a_worker_starts_and_a_second_one_that_does_not_wait_for_it(started, tmp_path):
+def test_ctrl_c_twice_while_a_worker_starts(started, tmp_path):
     script, place = tmp_path / "slow.py", tmp_path / "worker"
     script.write_text(
         "from pathlib import Path\n"

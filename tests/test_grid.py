@@ -79,7 +79,7 @@ def wild(raw) -> dict:
     return raw | {"methods": {"wild": {"method": "full_tuning", "train": rate}, "bitfit": {}}}
 
 
-def test_a_failed_cell_leaves_a_record_and_the_others_go_on(really, raw, tmp_path):
+def test_failed_cell_leaves_a_record(really, raw, tmp_path):
     jobs = jobs_of(wild(raw), tmp_path)
     ended = {result.cell.method: result.status for result in run(jobs)}
     assert ended == {"wild": "failed", "bitfit": "ok"}
@@ -88,7 +88,7 @@ def test_a_failed_cell_leaves_a_record_and_the_others_go_on(really, raw, tmp_pat
     assert plan.missing(jobs, retry_failed=True) == jobs[:1]
 
 
-def test_a_dead_worker_fails_its_cell_only_and_the_cell_can_be_retried(raw, tmp_path):
+def test_dead_worker_fails_its_cell_only(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path)
     ended = run(jobs, Here(Died("the worker process died (killed, or out of memory)")))
     assert sorted((result.cell.method, result.status) for result in ended) == [
@@ -99,14 +99,14 @@ def test_a_dead_worker_fails_its_cell_only_and_the_cell_can_be_retried(raw, tmp_
     assert [found.status for found in run(jobs[:1], retry=True)] == ["ok"]
 
 
-def test_what_no_one_expected_fails_the_cell_with_its_traceback(raw, tmp_path):
+def test_unexpected_error_fails_with_traceback(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path, "method=bitfit")
     (failed,) = run(jobs, Here(TypeError("cannot pickle")))
     assert failed.error.startswith("TypeError: cannot pickle\nTraceback")
     assert plan.read_record(jobs[0]) == failed
 
 
-def test_a_cell_that_another_has_is_told_once_and_run_when_that_one_is_gone(raw, tmp_path):
+def test_held_cell_is_told_once_and_run_later(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path)
     with contextlib.ExitStack() as other:
         other.enter_context(lock.acquire(jobs[0].directory, Control()))
@@ -137,7 +137,7 @@ def test_a_cell_that_another_finishes_is_taken_as_it_is(raw, tmp_path, monkeypat
     assert executor.begun == ["bitfit"] * 3
 
 
-def test_a_cell_that_is_free_again_does_not_wait_for_those_that_run(raw, tmp_path):
+def test_freed_cell_does_not_wait_for_running_ones(raw, tmp_path):
     class Slow(Here):
         """The second cell runs until the first one, another's at first, is begun again."""
 
@@ -175,7 +175,7 @@ def test_a_cell_stopped_from_outside_goes_on(raw, tmp_path):
     assert len(executor.begun) == 2
 
 
-def test_a_cell_that_always_loses_its_worker_elsewhere_is_given_up(raw, tmp_path, monkeypatch):
+def test_cell_is_given_up_after_some_tries(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "TRIES", 3)
     jobs = jobs_of(raw, tmp_path, "method=bitfit")
     executor = Here(*[work.Halted("gone")] * 5)
@@ -185,7 +185,7 @@ def test_a_cell_that_always_loses_its_worker_elsewhere_is_given_up(raw, tmp_path
     assert plan.read_record(jobs[0]) == failed
 
 
-def test_a_death_is_recorded_once_the_dead_ones_lock_is_free(raw, tmp_path):
+def test_death_is_recorded_once_the_lock_is_free(raw, tmp_path):
     (job,) = jobs_of(raw, tmp_path, "method=bitfit")
     with contextlib.ExitStack() as other:
         other.enter_context(lock.acquire(job.directory, Control()))
@@ -208,7 +208,7 @@ def test_an_error_of_who_is_told_is_no_death_of_a_worker(raw, tmp_path):
     assert told == [plan.read_record(jobs[0])]
 
 
-def test_ctrl_c_stops_the_executor_and_tells_what_ended_meanwhile(raw, tmp_path):
+def test_ctrl_c_tells_what_ended_meanwhile(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path)
     executor, ended, begun = Here(), [], []
 
@@ -224,7 +224,7 @@ def test_ctrl_c_stops_the_executor_and_tells_what_ended_meanwhile(raw, tmp_path)
     assert sorted(ended) == ["bitfit", "full_tuning"]
 
 
-def test_what_is_done_is_not_run_again_and_other_settings_are_refused(raw, tmp_path):
+def test_done_is_skipped_and_other_settings_refused(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path, "method=full_tuning")
     assert [job.cell.key.method for job in jobs] == ["full_tuning"]
     assert [result.status for result in run(jobs)] == ["ok"]
@@ -249,7 +249,7 @@ def test_data_or_model_that_changed_since_is_refused(raw, tmp_path, data_dir):
     assert f"input changed since the cell ran: {path};" in str(caught.value)
 
 
-def test_the_path_of_a_model_does_not_count_and_its_content_does(raw, tmp_path, bert_dir):
+def test_content_of_a_model_counts_not_its_path(raw, tmp_path, bert_dir):
     raw["model"] = str(shutil.copytree(bert_dir, tmp_path / "one"))
     raw["methods"] = {"bitfit": {}}
     run(jobs_of(raw, tmp_path))
@@ -260,7 +260,7 @@ def test_the_path_of_a_model_does_not_count_and_its_content_does(raw, tmp_path, 
         plan.states(jobs_of(raw, tmp_path))
 
 
-def test_an_input_that_changes_after_planning_fails_the_cell(really, raw, tmp_path, data_dir):
+def test_input_changed_after_planning(really, raw, tmp_path, data_dir):
     raw["data_dir"] = str(shutil.copytree(data_dir / "cb", tmp_path / "data" / "cb").parent)
     (job,) = jobs_of(raw, tmp_path, "method=bitfit")
     path = tmp_path / "data" / "cb" / "train.jsonl"
@@ -290,7 +290,7 @@ def test_all_bad_inputs_come_before_anything_runs(raw, tmp_path, data_dir):
     assert not (tmp_path / "out").exists()
 
 
-def test_each_seed_of_a_perturbation_has_its_own_training_set(really, raw, tmp_path, data_dir):
+def test_each_seed_has_its_own_perturbation(really, raw, tmp_path, data_dir):
     raw |= {"seeds": [0, 1], "drop_train": 0.25, "split": "random", "methods": {"bitfit": {}}}
     one, two = jobs_of(raw, tmp_path)
     assert not list(tmp_path.rglob("*.jsonl")), "planning writes nothing"

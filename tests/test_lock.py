@@ -418,7 +418,7 @@ def test_an_unreadable_file_is_held_until_stale(tmp_path, text):
     assert_free(tmp_path, 1)
 
 
-def test_only_regular_files_of_the_right_size_and_name_are_locks(tmp_path):
+def test_only_regular_files_are_locks(tmp_path):
     path_of(tmp_path).write_text(changed())
     assert lock_file.read(path_of(tmp_path)).content is not None
     with open(path_of(tmp_path), "r+b") as stream:
@@ -436,7 +436,7 @@ def test_only_regular_files_of_the_right_size_and_name_are_locks(tmp_path):
     assert lock_file.files(tmp_path) == before
 
 
-def test_an_empty_file_is_respected_while_its_owner_may_be_writing(tmp_path):
+def test_empty_file_is_respected_for_a_moment(tmp_path):
     path_of(tmp_path).touch()
     set_age(tmp_path, EMPTY_SECONDS - 4)
     assert_busy(tmp_path, r"lock-000000.json is unreadable \(last heartbeat")
@@ -573,7 +573,7 @@ def test_progress_that_cannot_be_written_harms_nothing(tmp_path, monkeypatch, qu
     assert_free(tmp_path, 1)
 
 
-def test_a_lock_that_cannot_be_renewed_is_lost_before_it_is_stale(tmp_path, monkeypatch, control):
+def test_unrenewed_lock_is_lost_before_it_is_stale(tmp_path, monkeypatch, control):
     last_moment = STALE_SECONDS - lock.BEAT_SECONDS
     began, passed, real = lock._clock(), [0.0], os.utime
     monkeypatch.setattr(lock, "_clock", lambda: began + passed[0])
@@ -621,7 +621,7 @@ def read_only():
             yield directory
 
 
-def test_a_read_only_directory_can_be_looked_at_but_not_locked(read_only, control):
+def test_read_only_directory(read_only, control):
     for place in (read_only, read_only / "deeper"):
         with pytest.raises(PermissionError), lock.acquire(place, control):
             pass

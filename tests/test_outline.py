@@ -51,7 +51,7 @@ def test_what_a_method_tunes(make_job, method, fields, expected):
     assert expected in told(make_job("cb", method, fields))["weights"]
 
 
-def test_a_frozen_head_a_late_first_score_and_one_example_a_batch(make_job):
+def test_frozen_head_late_score_single_examples(make_job):
     late = told(make_job("cb", "child_pruning", {"burn_in": 3}, {"freeze_head": True}))
     assert late["weights"].endswith("; the task head is frozen")
     assert late["dev"] == (
@@ -93,7 +93,7 @@ def test_a_training_too_short_for_its_method_is_refused(make_job):
         ("bitfit", {}, {"patience": 0, "min_steps": 0}, None),
     ],
 )
-def test_a_run_that_never_gets_better_ends_where_it_was_said_at_the_earliest(
+def test_run_that_never_gets_better_ends_at_first_stop(
     make_job, method, fields, settings, expected
 ):
     # At this rate no score changes.
@@ -105,7 +105,7 @@ def test_a_run_that_never_gets_better_ends_where_it_was_said_at_the_earliest(
     )
 
 
-def test_a_choice_tells_its_batches_and_training_its_steps_from_0_on(make_job):
+def test_progress_of_selection_and_training(make_job):
     class Listening(Control):
         """Keeps all that is told."""
 

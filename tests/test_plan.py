@@ -47,7 +47,7 @@ def write(job, **changes) -> None:
     (job.directory / DELTA).touch()
 
 
-def test_only_is_some_of_the_cells_and_nothing_that_is_not_there(raw, tmp_path):
+def test_only(raw, tmp_path):
     jobs = jobs_of(raw, tmp_path, "method=sam,seed=1,seed=7")
     keys = [(job.cell.key.task, job.cell.key.method, job.cell.seed) for job in jobs]
     assert keys == [("cb", "sam", 1), ("rte", "sam", 7)]
@@ -68,7 +68,7 @@ def test_only_is_some_of_the_cells_and_nothing_that_is_not_there(raw, tmp_path):
         assert problems(jobs_of, raw, tmp_path, only) == expected
 
 
-def test_dev_as_test_is_planned_and_written_once_for_all_cells(raw, data_dir, tmp_path):
+def test_dev_as_test_is_written_once(raw, data_dir, tmp_path):
     jobs = jobs_of(raw | {"split": "dev_as_test"}, tmp_path)
     assert not list(tmp_path.rglob("train.jsonl")), "planning writes nothing"
     plan.write_data(jobs, tmp_path)
@@ -143,7 +143,7 @@ def test_a_record_of_another_cell_is_not_done(raw, tmp_path):
     ]
 
 
-def test_a_checkpoint_of_other_settings_that_somebody_runs_is_not_to_be_removed(raw, tmp_path):
+def test_checkpoint_in_use_is_not_to_be_removed(raw, tmp_path):
     job, *_ = jobs_of(raw, tmp_path)
     checkpoint.save(job.directory, 1, job.identity, {})
     (other, *_) = jobs_of(raw | {"train": {"max_steps": 3, "max_seq_length": 64}}, tmp_path)

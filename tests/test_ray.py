@@ -48,9 +48,7 @@ def planned(bert_dir, data_dir, tmp_path, monkeypatch):
     return make
 
 
-def test_a_worker_killed_mid_cell_costs_nothing_and_the_bytes_are_those_of_local(
-    executor, planned, tmp_path
-):
+def test_killed_ray_worker_same_bytes_as_local(executor, planned, tmp_path):
     jobs, whole = planned("out"), planned("whole")
     killed = []
 
@@ -93,7 +91,7 @@ def test_a_cluster_is_joined_by_its_address_and_stays(
     assert ray.cluster_resources()["CPU"] == 2
 
 
-def test_a_stopped_task_writes_its_checkpoint_and_what_waits_is_not_begun(executor, planned):
+def test_stopped_task_writes_its_checkpoint(executor, planned):
     jobs = planned("stopped", processes.LONG | {"max_steps": 100_000}, 3)
     futures = [executor.submit(job, None) for job in jobs]
     for job in jobs[:2]:
@@ -170,7 +168,7 @@ def test_a_cluster_that_is_not_there_is_bad_input(make_job):
         Choice("ray", address).make([make_job(threads=None)])
 
 
-def test_without_ray_there_is_one_line_that_names_the_extra(make_job, monkeypatch):
+def test_without_ray(make_job, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "jiant_sparse.grid.executors.ray", raising=False)
     with pytest.raises(InputError) as caught:

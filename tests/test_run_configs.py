@@ -72,16 +72,16 @@ def by_method(benchmark: Benchmark, task: str) -> dict:
         ("stochastic2024/small", f"{2 * 11} cells"),
     ],
 )
-def test_every_configuration_has_the_cells_of_its_experiment(name, expected):
+def test_cells_of_every_configuration(name, expected):
     assert config.check(ROOT / f"{name}.yaml") == expected
 
 
 def test_no_configuration_is_left_out():
-    (counted,) = test_every_configuration_has_the_cells_of_its_experiment.pytestmark
+    (counted,) = test_cells_of_every_configuration.pytestmark
     assert {ROOT / f"{name}.yaml" for name, _ in counted.args[1]} == set(PATHS)
 
 
-def test_the_name_is_the_place_and_a_file_is_read_at_a_glance():
+def test_names_and_lengths_of_files():
     for path in PATHS:
         text = path.read_text()
         name = str(path.relative_to(ROOT).with_suffix(""))
@@ -96,7 +96,7 @@ def test_the_name_is_the_place_and_a_file_is_read_at_a_glance():
             assert any(f"include: {name}.yaml" in path.read_text() for name in shared), path
 
 
-def test_published_protocol_is_what_the_paper_and_its_program_say():
+def test_published_protocol():
     sam = {c.key.task: c for c in load("table1").cells if c.key.method == "sam"}
     assert {task: cell.method_fields["burn_in"] for task, cell in sam.items()} == BURN_IN
     train = sam["cb"].train
@@ -107,7 +107,7 @@ def test_published_protocol_is_what_the_paper_and_its_program_say():
         assert not [d for c in load(name).cells for d in published.departures(c.settings, None)]
 
 
-def test_own_data_under_the_papers_protocol_keep_their_own_division(tmp_path):
+def test_own_data_keep_their_own_split(tmp_path):
     """The example of the README."""
     path = tmp_path / "mine.yaml"
     path.write_text(
@@ -117,7 +117,7 @@ def test_own_data_under_the_papers_protocol_keep_their_own_division(tmp_path):
     assert [c.settings["split"] for c in config.load(path).cells] == ["published", "files"]
 
 
-def test_table_2_is_table_1_with_a_tenth_of_the_training_set_left_out():
+def test_table_2_is_table_1_without_a_tenth_of_train():
     one, two = load("table1"), load("table2")
     assert {cell.setup.drop_train for cell in two.cells} == {0.1}
     assert {cell.seed for cell in two.cells} == set(range(10))
@@ -125,7 +125,7 @@ def test_table_2_is_table_1_with_a_tenth_of_the_training_set_left_out():
     assert plain == [cell.settings for cell in one.cells]
 
 
-def test_figure_3_changes_the_mask_every_600_steps_and_is_scored_then():
+def test_figure_3_changes_the_mask_every_600_steps():
     (cell,) = load("figure3").cells
     fields = cell.method_fields
     assert (cell.key.task, cell.method_name, fields["density"]) == ("cb", "diff_pruning", 0.005)
@@ -133,7 +133,7 @@ def test_figure_3_changes_the_mask_every_600_steps_and_is_scored_then():
     assert cell.make_method().scores_at(cell.train.eval_every)
 
 
-def test_figure_5_has_the_ten_densities_and_table_1_is_one_of_them():
+def test_figure_5_has_the_ten_densities():
     benchmark = load("figure5")
     labels = dict.fromkeys(c.key.method for c in benchmark.cells)
     found = [float(label.removeprefix("sam_density_")) for label in labels]
@@ -143,20 +143,20 @@ def test_figure_5_has_the_ten_densities_and_table_1_is_one_of_them():
     assert [c.settings for c in same] == [c.settings for c in table1]
 
 
-def test_table_3_leaves_out_the_two_methods_that_it_does_not_time():
+def test_table_3_leaves_out_two_methods():
     timing, table1 = by_method(load("timing"), "cb"), by_method(load("table1"), "cb")
     assert table1.keys() - timing.keys() == {"mixout", "mag_pruning"}
     assert all(cell.settings == table1[name].settings for name, cell in timing.items())
 
 
-def test_the_burn_in_is_searched_where_the_paper_searched_it():
+def test_burn_ins_of_the_search():
     cells = load("burn_in").cells
     values = [c.method_fields["burn_in"] for c in cells if c.key.task == "wsc"]
     assert values == [500, 600, 700, 800, 900, 1000, 2000]
     assert {c.method_name for c in cells} == {"sam"}
 
 
-def test_rates_are_searched_for_the_methods_of_table_1_as_it_has_them():
+def test_rates_are_searched_for_table_1():
     """A candidate that differs in more than its rate would choose for another method."""
     table1 = by_method(load("table1"), "cb")
     found: dict[str, list[float]] = {}
@@ -223,7 +223,7 @@ def test_tasks_models_and_seeds_of_the_second_paper(name):
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_each_of_ten_epochs_is_scored_and_a_stage_of_dps_is_a_twentieth(name):
+def test_ten_epochs_are_scored_and_dps_stages(name):
     for cell in stochastic(name).cells:
         examples, _ = ORIGINAL_SIZES[cell.key.task]
         steps = total_steps(cell.train, examples)
@@ -245,7 +245,7 @@ def test_methods_run_as_their_papers_have_them():
             assert cell.method_fields == expected
 
 
-def test_methods_that_choose_at_every_step_run_in_both_readings():
+def test_stepwise_methods_run_in_both_readings():
     found = {c.key.method: c.method_fields.get("momentum") for c in stochastic("base").cells}
     assert {label: m for label, m in found.items() if m} == {
         **dict.fromkeys(STEPWISE, "lazy"),
@@ -291,6 +291,6 @@ def test_the_small_comparison_is_short():
             assert cell.method_fields["stage_steps"] == 100 * 0.05
 
 
-def test_the_quickstart_has_the_methods_of_the_second_paper_too():
+def test_quickstart_has_methods_of_both_papers():
     names = [*by_method(config.load(ROOT / "quickstart.yaml"), "cb")]
     assert names == [*published.METHODS, "stochastic_tuning", "top_tuning"]

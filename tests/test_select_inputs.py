@@ -28,19 +28,6 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_one_cell_needs_the_records_of_its_task_and_method_alone(folder):
-    other = {"train": {"batch_size": {"select": "nowhere.yaml"}}}
-    write("main.yaml", MAIN | {"methods": MAIN["methods"] | {"bitfit": other}})
-    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
-    for path in Path("out/s/rte").rglob("record.json"):
-        path.unlink()
-    found = config.single("cb", "sam", 3, Path("main.yaml"), output_dir=Path("out"))
-    assert burn_ins(found) == {"cb": 6}
-    assert "cb 6 (dev 100.0) from s" in found.chosen[0]
-    with pytest.raises(InputError, match="rte: 3 missing of 3 cells"):
-        config.single("rte", "sam", 0, Path("main.yaml"), output_dir=Path("out"))
-
-
 def test_without_an_output_directory_nothing_is_chosen(folder):
     with pytest.raises(InputError, match=r"sam.burn_in: is chosen by search.yaml from the records"):
         config.load(Path("main.yaml"))
@@ -156,7 +143,7 @@ def test_check_binds_every_candidate_where_it_will_stand(folder):
     assert "mask_interval is 7; it must be below burn_in (5)" in problem
 
 
-def test_check_reads_a_selection_once_however_many_candidates_it_has(folder, monkeypatch):
+def test_check_reads_a_selection_once(folder, monkeypatch):
     write("search.yaml", SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [*range(1, 40)]}}}})
     read, seen = select.read_yaml, []
     monkeypatch.setattr(select, "read_yaml", lambda path: [seen.append(path), read(path)][1])
@@ -179,7 +166,7 @@ def test_tasks_that_are_wrong_leave_one_problem(folder):
     assert problem.startswith("main.yaml: tasks: is 3")
 
 
-def test_records_of_another_model_keep_a_benchmark_from_being_planned(folder, data_dir, bert_dir):
+def test_records_of_another_model_stop_the_plan(folder, data_dir, bert_dir):
     given = {"model": str(bert_dir), "data_dir": str(data_dir)}
     for name, raw in (("search.yaml", SEARCH), ("main.yaml", MAIN)):
         write(name, raw | CB | {"split": "files", "train": {"max_seq_length": 64}})
@@ -240,7 +227,7 @@ def test_candidates_are_ranked_on_one_dev_set(folder):
     ]
 
 
-def test_a_part_needs_the_records_of_its_tasks_and_methods_alone(folder):
+def test_part_needs_its_own_records_alone(folder):
     block = MAIN["methods"]["sam"] | {"density": {"cb": 0.1, "mine": 0.2}}
     other = {"train": {"batch_size": {"select": "other.yaml"}}}
     tasks = {"cb": {}, "mine": {"like": "rte"}}
@@ -271,7 +258,7 @@ def test_a_part_needs_the_records_of_its_tasks_and_methods_alone(folder):
     assert burn_ins(one) == {"cb": 6}, "and knows that `mine` is a task of the file"
 
 
-def test_a_part_does_not_choose_for_other_tasks_what_chooses(folder):
+def test_part_selects_for_its_tasks_in_selections_too(folder):
     search = {"sweep": {"density": [0.5, 0.6]}, "burn_in": {"select": "search.yaml"}}
     write("density.yaml", {"benchmark": "d", "methods": {"sam": search}})
     write("main.yaml", MAIN | {"methods": {"sam": {"density": {"select": "density.yaml"}}}})

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from jiant_sparse.cli import app
 from jiant_sparse.cli.status import LISTED, WIDTH
 from jiant_sparse.grid import lock, lock_file, status
-from jiant_sparse.grid.time_left import NEAR
+from jiant_sparse.grid.time_left import NEAR, TimeLeft, time_left
 from jiant_sparse.grid.worker import work
 from jiant_sparse.host import checkpoint, log
 from jiant_sparse.layout import checkpoint_step
@@ -158,7 +158,7 @@ def test_who_holds_a_cell_runs_it_whatever_was_before(folder):
     assert (found.done, found.failed, found.waiting) == (1, (), 6)
 
 
-def test_locks_that_nobody_holds_and_checkpoints_are_waiting_cells(folder):
+def test_free_locks_and_checkpoints_are_waiting_cells(folder):
     folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=lock_file.STALE_SECONDS + 9)
     folder.lock("cb/sam/seed-1", "training", 5, 10, None, released=True)
     folder.checkpoint("cb/sam/seed-1", 5)
@@ -199,7 +199,7 @@ def test_the_log_is_ahead_of_the_lock(folder, lines, step):
 
 
 @pytest.mark.parametrize("phase", ["loading", "selecting"])
-def test_the_log_of_an_earlier_run_says_nothing_before_the_first_step(folder, phase):
+def test_log_of_an_earlier_run_is_ignored(folder, phase):
     folder.lock("cb/sam/seed-0", phase, 0, None, None)
     folder.log("cb/sam/seed-0", line("train", 70))
     assert folder.look().running[0].step == 0
@@ -218,76 +218,88 @@ def test_a_score_that_is_no_number_is_none(folder):
     assert folder.look().running[0].score is None
 
 
-def seconds_left(folder) -> float:
-    return folder.look().time_left.seconds
+def finished(place: str, seconds=100.0, steps=1000, cost=None) -> Record:
+    """A done cell of `task/method`."""
+    task, method = place.split("/")
+    return Record(
+        cell=CellKey(benchmark="b", task=task, method=method, seed=9),
+        settings={}, settings_hash=settings_hash({}), inputs={}, provenance=PROVENANCE,
+        status="ok", steps=steps,
+        cost=cost or Cost(train_seconds=seconds * 0.75, eval_seconds=seconds / 4),
+    )  # fmt: skip
 
 
-def test_the_nearest_done_cells_say_what_is_left(tmp_path):
-    folder = Folder(tmp_path, tasks=("cb", "rte", "wsc"), methods=("sam", "lora"), seeds=4)
-    names = [f"{t}/{m}/seed-{s}" for t in ("cb", "rte") for m in ("sam", "lora") for s in range(4)]
-    for name in names:
-        folder.failed(name)
-    for seed, seconds in enumerate((10, 20, 90)):
-        folder.done(f"cb/sam/seed-{seed}", seconds)
-    for name in (f"wsc/{method}/seed-{s}" for method in ("sam", "lora") for s in range(4)):
-        folder.failed(name)
-
-    def left_by(name):
-        path = folder.path / name / "record.json"
-        before = path.read_bytes()
-        path.unlink()
-        left = folder.look().time_left
-        path.write_bytes(before)
-        assert left.at_a_time == 1
-        return left.seconds, left.basis
-
-    assert folder.look().time_left is None
-    same, method, task, other = NEAR
-    assert left_by("cb/sam/seed-3") == (20, {same: 1})
-    assert left_by("rte/sam/seed-0") == (20, {method: 1})
-    assert left_by("cb/lora/seed-0") == (20, {task: 1})
-    assert left_by("rte/lora/seed-0") == (20, {other: 1})
-    folder.done("cb/lora/seed-1", 5)
-    folder.done("wsc/sam/seed-1", 50)
-    assert left_by("cb/sam/seed-3") == (20, {same: 1})
-    assert left_by("rte/sam/seed-0") == (35, {method: 1})
-    assert left_by("rte/lora/seed-0") == (5, {method: 1}), "the method is nearer than the task"
-    folder.failed("cb/lora/seed-1")
-    assert left_by("cb/lora/seed-0") == (20, {task: 1})
-    assert left_by("wsc/lora/seed-0") == (50, {task: 1})
-    assert left_by("rte/lora/seed-0") == (35, {other: 1})
+def left(done, *cells, at_a_time=1) -> TimeLeft:
+    """cells: `task/method`, step and last step of each."""
+    unfinished = []
+    for place, step, last in cells:
+        task, method = place.split("/")
+        unfinished.append((PlannedCell(task=task, method=method, seed=0), step, last))
+    return time_left(unfinished, done, at_a_time)
 
 
-def test_every_part_of_a_cost_counts_and_what_was_not_measured_does_not(tmp_path):
-    folder = Folder(tmp_path, seeds=4)
-    folder.done("cb/sam/seed-0", cost=Cost(eval_seconds=5))
-    assert seconds_left(folder) is None
-    folder.done("cb/sam/seed-1", cost=Cost(train_seconds=7))
-    assert seconds_left(folder) == 14
-    folder.done("cb/sam/seed-1", cost=Cost(train_seconds=7, eval_seconds=20, select_seconds=300))
-    assert seconds_left(folder) == 654
-    shorter = "time left: about 11 min with one at a time (medians of done cells: 2 by the same"
-    assert shorter in shown(folder.path)
+CB = [finished("cb/sam", seconds) for seconds in (10, 20, 90)]
+WSC = finished("wsc/sam", 50)
 
 
-def test_a_cell_on_its_way_has_left_what_others_had_at_its_step(tmp_path):
-    folder = Folder(tmp_path, seeds=4)
-    folder.done("cb/sam/seed-0", 100, steps=1000)
-    folder.done("cb/sam/seed-1", 400, steps=4000)
-    folder.failed("cb/sam/seed-2")
-    folder.lock("cb/sam/seed-3", "training", 500, 9000, None)
-    assert seconds_left(folder) == 200
-    folder.lock("cb/sam/seed-3", "training", 2000, 9000, None)
-    assert seconds_left(folder) == 200, "of the one that went further"
-    folder.lock("cb/sam/seed-3", "scoring", 9000, 9000, None)
-    assert seconds_left(folder) == 0
-    assert folder.look().time_left.bounded == 0
-    folder.lock("cb/sam/seed-3", "training", 500, 9000, None, released=True)
-    folder.checkpoint("cb/sam/seed-3", 2000)
-    assert seconds_left(folder) == 200, "a checkpoint counts"
+@pytest.mark.parametrize(
+    ("done", "place", "seconds", "near"),
+    [
+        (CB, "cb/sam", 20, 0),
+        (CB, "rte/sam", 20, 1),
+        (CB, "cb/lora", 20, 2),
+        (CB, "rte/lora", 20, 3),
+        ([*CB, WSC, finished("cb/lora", 5)], "cb/sam", 20, 0),
+        ([*CB, WSC, finished("cb/lora", 5)], "rte/sam", 35, 1),
+        # The method is nearer than the task.
+        ([*CB, WSC, finished("cb/lora", 5)], "cb/lora", 5, 0),
+        ([*CB, WSC, finished("cb/lora", 5)], "rte/lora", 5, 1),
+        ([*CB, WSC], "wsc/lora", 50, 2),
+        ([*CB, WSC], "rte/lora", 35, 3),
+    ],
+)
+def test_the_nearest_done_cells_say_what_is_left(done, place, seconds, near):
+    assert left(done, (place, 0, None)) == TimeLeft(seconds, 1, {NEAR[near]: 1}, 0, 0)
 
 
-def test_a_cell_beyond_all_done_ones_has_its_steps_left_at_most_or_is_not_measured(tmp_path):
+SHORT_AND_LONG = [finished("cb/sam", 100, steps=1000), finished("cb/sam", 400, steps=4000)]
+FAST_AND_SLOW = [finished("cb/sam", 100, steps=1000), finished("cb/sam", 600, steps=2000)]
+
+
+@pytest.mark.parametrize(
+    ("done", "step", "last", "seconds", "bounded"),
+    [
+        # What others had left at its step; of those that went further.
+        (SHORT_AND_LONG, 500, 9000, 200, 0),
+        (SHORT_AND_LONG, 2000, 9000, 200, 0),
+        (SHORT_AND_LONG, 9000, 9000, 0, 0),
+        # Beyond all of them: 0.1 and 0.3 seconds a step to its last one, if that is known.
+        (FAST_AND_SLOW, 3000, 9000, 6000 * 0.2, 1),
+        (FAST_AND_SLOW, 2000, None, None, 0),
+        # Every part of the cost counts, and what was not measured does not.
+        ([finished("cb/sam", cost=Cost(eval_seconds=5))], 0, 9, None, 0),
+        ([finished("cb/sam", cost=Cost(train_seconds=7))], 0, 9, 7, 0),
+        (
+            [finished("cb/sam", cost=Cost(train_seconds=7, eval_seconds=20, select_seconds=300))],
+            0, 9, 327, 0,
+        ),
+        ([], 0, 9, None, 0),
+    ],
+)  # fmt: skip
+def test_time_left_of_a_cell_on_its_way(done, step, last, seconds, bounded):
+    found = left(done, ("cb/sam", step, last))
+    assert (found.seconds, found.bounded) == (seconds, bounded)
+    assert found.unmeasured == (seconds is None)
+
+
+def test_cells_are_shared_but_none_by_two():
+    cells = [("cb/sam", step, 1000) for step in (500, 0, 0)]
+    assert left([finished("cb/sam")], *cells).seconds == 250
+    cells[1] = ("cb/sam", 700, 1000)
+    assert left([finished("cb/sam")], *cells, at_a_time=2).seconds == 100, "one needs 100 s alone"
+
+
+def test_beyond_all_done_cells_in_words(tmp_path):
     folder = Folder(tmp_path, seeds=4)
     folder.done("cb/sam/seed-0", 100, steps=1000)
     folder.done("cb/sam/seed-1", 600, steps=2000)
@@ -314,26 +326,22 @@ def test_a_cell_beyond_all_done_ones_has_its_steps_left_at_most_or_is_not_measur
     assert "time left: not measured: no done cell went as far" in shown(folder.path)
 
 
-def test_cells_are_shared_by_those_that_run_but_none_by_two(tmp_path):
-    folder = Folder(tmp_path, seeds=4)
-    folder.done("cb/sam/seed-0", 100)
-    folder.lock("cb/sam/seed-1", "training", 500, 1000, None)
-    assert seconds_left(folder) == 250
-    folder.lock("cb/sam/seed-2", "training", 700, 1000, None)
-    assert seconds_left(folder) == 100, "90 s each, but one needs 100"
-    folder.failed("cb/sam/seed-3")
-    assert seconds_left(folder) == 50
-
-
-def test_a_real_checkpoint_is_seen(folder):
+def test_a_checkpoint_counts(folder):
     identity = {"settings": {}, "settings_hash": "", "inputs": {}}
-    checkpoint.save(folder.path / "cb/sam/seed-0", 12, identity, {"a": 1})
+    checkpoint.save(folder.path / "cb/sam/seed-0", 500, identity, {"a": 1})
+    for place in ("cb/sam/seed-1", *(f"cb/lora/seed-{s}" for s in "01")):
+        folder.done(place)
+    for place in (f"rte/{m}/seed-{s}" for m in ("sam", "lora") for s in "01"):
+        folder.failed(place)
     found = folder.look()
-    assert found.with_checkpoint == 1
-    assert checkpoint_step(folder.path / "cb/sam/seed-0") == 12
+    assert (found.with_checkpoint, found.time_left.seconds) == (1, 50)
+    assert checkpoint_step(folder.path / "cb/sam/seed-0") == 500
+    assert "time left: about 50 s with one at a time (medians of done cells: 1 by the same" in (
+        shown(folder.path)
+    )
 
 
-def test_a_record_in_a_wrong_place_is_broken_and_its_time_does_not_count(folder):
+def test_record_in_a_wrong_place_is_broken(folder):
     folder.done("cb/sam/seed-0")
     source = folder.path / "cb/sam/seed-0/record.json"
     target = folder.path / "rte/sam/seed-0/record.json"
@@ -346,7 +354,7 @@ def test_a_record_in_a_wrong_place_is_broken_and_its_time_does_not_count(folder)
     assert broken.problem == "is the record of another cell: b/cb/sam/seed-0"
 
 
-def test_a_record_that_does_not_count_elsewhere_is_broken_here(folder):
+def test_bad_record_is_broken(folder):
     for seed in range(2):
         folder.done(f"cb/sam/seed-{seed}")
     path = folder.path / "cb/sam/seed-0/record.json"
@@ -378,7 +386,7 @@ def test_a_place_that_is_no_directory_is_broken(folder):
     assert broken == status.Broken("cb/sam/seed-0", "cannot be read: Not a directory")
 
 
-def test_many_failed_cells_are_counted_and_long_lines_are_cut(tmp_path):
+def test_many_failed_cells_and_long_lines(tmp_path):
     method = "a" * 60
     folder = Folder(tmp_path, methods=(method,), seeds=30)
     for seed in range(27):

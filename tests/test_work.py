@@ -112,7 +112,7 @@ def test_a_data_file_that_vanished_since_it_was_planned(make_job, tmp_path, data
     assert str(data / "val.jsonl") in on_disk(job).error
 
 
-def test_bad_input_is_raised_to_a_user_who_waits_and_leaves_no_record(make_job, monkeypatch):
+def test_bad_input_is_raised_to_a_user_who_waits(make_job, monkeypatch):
     fails_with(monkeypatch, InputError("a: is wrong"))
     job = make_job()
     with pytest.raises(InputError, match="a: is wrong"):
@@ -134,7 +134,7 @@ def test_a_failed_record_that_cannot_be_written_says_so(make_job, monkeypatch):
     assert rest[0].startswith("Traceback")
 
 
-def test_a_directory_that_cannot_be_made_is_a_failure_or_raised(make_job):
+def test_unmakeable_directory_fails_or_raises(make_job):
     job = make_job()
     job.directory.parent.parent.mkdir(parents=True)
     job.directory.parent.touch()
@@ -144,7 +144,7 @@ def test_a_directory_that_cannot_be_made_is_a_failure_or_raised(make_job):
     assert "gone; " in work.record_death(job, "gone").error
 
 
-def test_a_record_that_is_spoiled_or_of_other_settings_is_named_and_kept(make_job, monkeypatch):
+def test_foreign_record_is_named_and_kept(make_job, monkeypatch):
     train_at_once(make_job(train={"weight_decay": 0.5}))
     job = make_job()
     path = job.directory / "record.json"
@@ -170,7 +170,7 @@ def test_a_cell_that_another_runs_is_left_alone(make_job, trained):
 
 
 @pytest.mark.parametrize("end", [Stopped("lost"), KeyError("torn away"), None])
-def test_who_lost_the_lock_is_told_writes_nothing_and_waits(make_job, monkeypatch, end):
+def test_lost_lock_writes_nothing(make_job, monkeypatch, end):
     job = make_job()
 
     def act(job, control):
@@ -190,7 +190,7 @@ def test_who_lost_the_lock_is_told_writes_nothing_and_waits(make_job, monkeypatc
     assert not (job.directory / "record.json").exists()
 
 
-def test_a_failure_does_not_replace_what_an_earlier_owner_finished_after_all(make_job, monkeypatch):
+def test_failure_keeps_a_good_record(make_job, monkeypatch):
     job, theirs = make_job(), []
 
     def act(job, control):
@@ -217,9 +217,7 @@ def test_who_lost_the_lock_removes_no_checkpoints(make_job, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_cell_with_a_checkpoint_and_it_goes_on_to_the_same_bytes(
-    make_job, monkeypatch, number
-):
+def test_signal_then_resume_same_bytes(make_job, monkeypatch, number):
     whole, job = make_job(output="whole"), make_job()
     work.work(whole)
     before = signal.getsignal(number)
@@ -250,7 +248,7 @@ def test_a_signal_stops_the_cell_with_a_checkpoint_and_it_goes_on_to_the_same_by
     assert not (job.directory / checkpoint.FOLDER).exists()
 
 
-def test_a_second_ctrl_c_ends_it_at_once_and_frees_the_cell(make_job, monkeypatch):
+def test_second_ctrl_c_ends_at_once(make_job, monkeypatch):
     def act(job, control):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
@@ -277,7 +275,7 @@ def test_a_signal_that_is_ignored_stays_so(make_job, monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_a_process_killed_after_its_record_left_is_removed(make_job, at_once):
+def test_tidy_after_a_kill(make_job, at_once):
     job = make_job()
     result = work.work(job)
     for begin in (work.tidy, lambda job: work.record_death(job, "gone")):

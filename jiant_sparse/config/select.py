@@ -68,7 +68,7 @@ class Resolver:
         self._open.append(_real(Path(where)))
         for reference in _references(expanded):
             block = blocks[reference.label]
-            blocks[reference.label] = _left_out(block, reference.key)
+            blocks[reference.label] = without(block, reference.key)
             if not isinstance(tasks, Mapping):
                 continue
             try:
@@ -160,14 +160,6 @@ def _references(expanded: Expanded) -> Iterator[Reference]:
         for key in keys:
             if is_reference(value_of(block, key)):
                 yield Reference(label, variant.origin, key)
-
-
-def _left_out(block: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Copy a method block without `field` or `train.field`."""
-    first, _, field = key.partition(".")
-    if not field:
-        return without(block, first)[0]
-    return {**block, first: without(block[first], field)[0]}
 
 
 def _shown(path: Path) -> str:

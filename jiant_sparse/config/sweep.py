@@ -62,9 +62,9 @@ def expand(raw: Mapping[str, Any], where: str) -> Expanded:
     >>> [*expand({"methods": sweep}, "a.yaml").raw["methods"]]
     ['sam_burn_in_500', 'sam_burn_in_600']
     """
-    rest, common = without(raw, "sweep")
+    rest = without(raw, "sweep")
     problems: list[str] = []
-    lists = _lists(common, f"{where}: sweep", problems)
+    lists = _lists(raw.get("sweep", {}), f"{where}: sweep", problems)
     blocks, tasks = rest.get("methods"), rest.get("tasks")
     names = tuple(map(str, tasks)) if isinstance(tasks, Mapping) else ()
     if not isinstance(blocks, Mapping):
@@ -75,8 +75,8 @@ def expand(raw: Mapping[str, Any], where: str) -> Expanded:
         place = f"{where}: methods.{label}.sweep"
         own = lists
         if isinstance(block, Mapping) and "sweep" in block:
-            block, sweep = without(block, "sweep")
-            own = _lists(sweep, place, problems)
+            own = _lists(block["sweep"], place, problems)
+            block = without(block, "sweep")
         problems += [
             f"{place}: {key} is swept and chosen by `select`; give one of the two"
             for key in own
@@ -95,10 +95,15 @@ def expand(raw: Mapping[str, Any], where: str) -> Expanded:
     return Expanded(rest | {"methods": methods}, variants, tuple(problems), names)
 
 
-def without(block: Mapping[str, Any], key: str) -> tuple[dict[str, Any], Any]:
-    """Copy `block` without `key`; return the copy and the value of `key`, {} if it has none."""
+def without(block: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Copy a method block without `field` or `train.field`."""
+    first, _, field = key.partition(".")
     rest = dict(block)
-    return rest, rest.pop(key, {})
+    if field:
+        rest[first] = without(rest[first], field)
+    else:
+        rest.pop(first, None)
+    return rest
 
 
 def value_of(block: Any, key: str) -> Any:
@@ -121,8 +126,8 @@ def with_value(block: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]
 def text(value: Any) -> str:
     """Write a plain value as in a label.
 
-    >>> [text(value) for value in (500, 1e-4, True, None, ["query", "value"])]
-    ['500', '0.0001', 'true', 'null', 'query-value']
+    >>> [text(value) for value in (500, 1e-5, True, None, ["query", "output.dense"])]
+    ['500', '1e-05', 'true', 'null', 'query-output.dense']
     """
     if isinstance(value, list):
         return "-".join(map(text, value))

@@ -21,7 +21,14 @@ from types import MappingProxyType
 from typing import Any
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.grid.time_left import NEAR, Nearest, Part, TimeLeft, measured_seconds, together
+from jiant_sparse.grid.time_left import (
+    NEAR,
+    CellTime,
+    Nearest,
+    TimeLeft,
+    measured_seconds,
+    together,
+)
 from jiant_sparse.host import container, device
 from jiant_sparse.host.job import Job
 from jiant_sparse.layout import checkpoint_step
@@ -92,14 +99,14 @@ class Past:
         total = round(sum(sizes)) if sizes else None
         return Estimate(together(parts, workers), total, cells=len(jobs), sized=len(sizes))
 
-    def _time(self, job: Job, done: int) -> Part:
+    def _time(self, job: Job, done: int) -> CellTime:
         """Estimate what is left of a job after `done` steps."""
         train = job.cell.train
         on_cuda = device.pick(job.cell.setup.device).type == "cuda"
         keys = _time_keys(job.source.sha256, on_cuda, job.cell.settings)
         near, records = self._records.find(keys)
         if not records:
-            return Part()
+            return CellTime()
         steps, bounded = self._steps(job, done)
         last = round(steps)
         scored = container.evaluations(train, last)
@@ -112,7 +119,7 @@ class Past:
         )
         # The farthest key has every record of this model and device.
         _, every = self._records.find({"": [*keys.values()][-1]})
-        return Part(near, own + min(map(_overhead, every)), bounded)
+        return CellTime(near, own + min(map(_overhead, every)), bounded)
 
     def _steps(self, job: Job, done: int) -> tuple[float, bool]:
         """Estimate the steps of the whole run; and whether they are only an upper bound.

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, ValidationError
 
 from jiant_sparse.schema.control import Progress
-from jiant_sparse.schema.document import Part
+from jiant_sparse.schema.document import Strict
 
 STALE_SECONDS = 120.0
 """Age of the last heartbeat after which another process may take over."""
@@ -28,7 +28,7 @@ _NAME = re.compile(r"lock-([0-9]{6,18})\.json")
 _ENDED = -1
 
 
-class Owner(Part):
+class Owner(Strict):
     """A process that holds, or has held, a lock.
 
     pid_namespace: boot id and PID namespace in which `pid` is valid; None = unknown. started:
@@ -45,7 +45,7 @@ class Owner(Part):
         return f"{self.host}:{self.pid}"
 
 
-class Content(Part):
+class Content(Strict):
     """What a lock file says. released: its owner has released the lock."""
 
     owner: Owner

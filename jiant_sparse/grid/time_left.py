@@ -55,7 +55,7 @@ def time_left(
 
 
 @dataclass(frozen=True)
-class Part:
+class CellTime:
     """The estimate of one cell. near: see NEAR. seconds: None = not measured."""
 
     near: str = ""
@@ -81,7 +81,7 @@ class Nearest(Generic[_Value]):
         return "", []
 
 
-def together(parts: Sequence[Part], at_a_time: int) -> TimeLeft:
+def together(parts: Sequence[CellTime], at_a_time: int) -> TimeLeft:
     """Add up cells of which no two workers share one."""
     measured = [part for part in parts if part.seconds is not None]
     seconds = [part.seconds for part in measured if part.seconds is not None]
@@ -103,18 +103,18 @@ def measured_seconds(found: Record) -> float | None:
     return cost.train_seconds + (cost.eval_seconds or 0.0) + (cost.select_seconds or 0.0)
 
 
-def _rest_of(near: str, runs: Sequence[tuple[int, float]], step: int, last: int | None) -> Part:
+def _rest_of(near: str, runs: Sequence[tuple[int, float]], step: int, last: int | None) -> CellTime:
     """Estimate what is left after `step` by the (steps, seconds) of runs that went further.
 
     If none did, by their seconds a step up to the `last` step, if that is known.
     """
     further = [seconds * (1 - step / steps) for steps, seconds in runs if steps > step]
     if further:
-        return Part(near, statistics.median(further))
+        return CellTime(near, statistics.median(further))
     if not runs or last is None:
-        return Part()
+        return CellTime()
     rate = statistics.median(seconds / steps for steps, seconds in runs)
-    return Part(near, rate * (last - step), bounded=last > step)
+    return CellTime(near, rate * (last - step), bounded=last > step)
 
 
 def _place_keys(task: str, method: str) -> dict[str, Hashable]:

@@ -12,8 +12,8 @@ from jiant_sparse.files import read_input
 LARGEST_BYTES = 50_000_000
 
 
-class Part(BaseModel):
-    """A part of a document: no value is converted, and unknown keys are errors."""
+class Strict(BaseModel):
+    """A document or a part of one: no value is converted, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

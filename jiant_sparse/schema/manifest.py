@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from jiant_sparse import seeds
 from jiant_sparse.errors import shown
 from jiant_sparse.files import NAME_RULE, is_folder_name, write_text
-from jiant_sparse.schema.document import Part, read_document
+from jiant_sparse.schema.document import Strict, read_document
 
 SCHEMA_VERSION: Literal[1] = 1
 FILE_NAME = "benchmark.json"
@@ -23,7 +23,7 @@ def _checked(label: str) -> str:
 _Label = Annotated[str, AfterValidator(_checked)]
 
 
-class PlannedCell(Part):
+class PlannedCell(Strict):
     """A cell of the plan; its labels are those of the record's `cell`."""
 
     task: _Label
@@ -36,7 +36,7 @@ class PlannedCell(Part):
         return f"{self.task}/{self.method}/seed-{self.seed}"
 
 
-class Manifest(Part):
+class Manifest(Strict):
     """The plan of one benchmark. A report keeps the order of `tasks` and `methods`."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

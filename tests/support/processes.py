@@ -64,7 +64,7 @@ def grid(
         process.communicate()
 
 
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+def until(what: Callable[[], Any], seconds: float = 180) -> Any:
     """The first true value of `what()`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
