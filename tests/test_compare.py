@@ -1,4 +1,4 @@
-"""Result sets side by side: what is held against what, what is said of it, and bad input."""
+"""Result sets side by side: what is compared with what, what is said of it, and bad input."""
 
 import csv
 import subprocess
@@ -14,15 +14,19 @@ from typer.testing import CliRunner
 from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.report import published
-from jiant_sparse.report.arrange import summarise
-from jiant_sparse.report.collect import collect
-from jiant_sparse.report.comparison import Compared, compare
+from jiant_sparse.report.comparison import compare
+from jiant_sparse.report.comparison.pairs import Pair, pairs
 from jiant_sparse.report.comparison.sets import differences, label
+from jiant_sparse.report.comparison.table import comparison
+from jiant_sparse.report.frame import load
+from jiant_sparse.report.numbers import DASH
+from jiant_sparse.report.table import Table
 from jiant_sparse.schema.record import Cost, Primary, Record
 
 LOW = (0.700, 0.712, 0.705, 0.698)
 HIGH = (0.740, 0.751, 0.748, 0.739)
 FILES = {"model": "a" * 64, "test": "b" * 64}
+SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
 
 
 def cells(task: str, method: str, values: tuple, **changes: object) -> list[Record]:
@@ -37,39 +41,33 @@ def write(directory: Path, *records: Record, benchmark: str = "bench") -> Path:
     return directory / benchmark
 
 
-def lines(made: Compared) -> dict[tuple[str, str], dict[str, str]]:
-    with open(made.page.parent / "tables/comparison.csv", encoding="utf-8") as stream:
-        return {(row["task"], row["method"]): row for row in csv.DictReader(stream)}
+def compared(*directories: Path, published: bool = False) -> dict[tuple[str, str], Pair]:
+    """The pairs of the last directory with the first one, or with the published tables."""
+    sets = label([*map(load, directories)])
+    found = pairs(None, sets) if published else pairs(sets[0], sets[1:])
+    return {(place[0]["task"], place[0]["method"]): place[-1] for place in found}
+
+
+def table_of(*directories: Path, published: bool = False) -> Table:
+    sets = label([*map(load, directories)])
+    return comparison(sets, None if published else sets[0], differences(sets))
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Path, Path]:
     """Two commits; `sam` has gained on RTE."""
-    new = provenance(commit="f" * 40)
-    cost = Cost(step_milliseconds_median=151.0)
+    now = {"provenance": provenance(commit="f" * 40), "cost": Cost(step_milliseconds_median=151.0)}
     old = [*cells("rte", "sam", LOW), *cells("cb", "sam", LOW), *cells("rte", "random", LOW)]
-    a = write(tmp_path / "a", *old)
-    now = {"provenance": new, "cost": cost}
-    b = write(
-        tmp_path / "b",
-        *cells("rte", "sam", HIGH, **now),
-        *cells("cb", "sam", LOW, **now),
-        *cells("rte", "random", LOW[:2], **now),
-    )
-    return a, b
+    new = [*cells("rte", "sam", HIGH, **now), *cells("cb", "sam", LOW, **now)]
+    new += cells("rte", "random", LOW[:2], **now)
+    return write(tmp_path / "a", *old), write(tmp_path / "b", *new)
 
 
-def test_each_place_is_tested_as_scipy_does_and_corrected_over_all(two: tuple[Path, Path]) -> None:
+def test_each_place_is_tested_and_corrected_over_all(two: tuple[Path, Path]) -> None:
     made = compare(two)
     assert made.page == two[0] / "report/compare/index.html"
-    found = lines(made)
-    row = found["RTE", "sam"]
-    test = stats.ttest_ind([100 * v for v in HIGH], [100 * v for v in LOW], equal_var=False)
-    assert float(row["t"]) == pytest.approx(test.statistic, abs=1e-5)
-    assert float(row["p"]) == pytest.approx(test.pvalue, abs=1e-6)
-    assert float(row["difference"]) == pytest.approx(4.075)
-    assert float(row["step_time_ratio"]) == pytest.approx(2)
-    assert float(row["hedges_g"]) > 0
+    with open(made.page.parent / "tables/comparison.csv", encoding="utf-8") as stream:
+        found = {(row["task"], row["method"]): row for row in csv.DictReader(stream)}
     assert {place: row["word"] for place, row in found.items()} == {
         ("RTE", "random"): "too few runs",
         ("AVG", "random"): "no result",
@@ -77,11 +75,16 @@ def test_each_place_is_tested_as_scipy_does_and_corrected_over_all(two: tuple[Pa
         ("CB", "sam"): "no difference seen",
         ("AVG", "sam"): "higher",
     }
+    row = found["RTE", "sam"]
+    test = stats.ttest_ind([100 * v for v in HIGH], [100 * v for v in LOW], equal_var=False)
+    assert float(row["t"]) == pytest.approx(test.statistic, abs=1e-5)
+    assert float(row["p"]) == pytest.approx(test.pvalue, abs=1e-6)
+    assert float(row["difference"]) == pytest.approx(4.075)
+    assert float(row["step_time_ratio"]) == pytest.approx(2) and float(row["hedges_g"]) > 0
     tested = [row for row in found.values() if row["p"]]
     expected = multipletests([float(row["p"]) for row in tested], method="holm")[1]
-    assert [float(row["holm_p"]) for row in tested] == pytest.approx(list(expected), abs=2e-6)
+    assert [float(row["holm_p"]) for row in tested] == pytest.approx([*expected], abs=2e-6)
     assert (found["RTE", "random"]["n"], found["RTE", "random"]["n_baseline"]) == ("2", "4")
-    assert "too few runs" in made.text
     assert "2 and 4; a test needs 3" in made.text
 
 
@@ -90,39 +93,56 @@ def test_what_is_said_is_after_the_correction(tmp_path: Path) -> None:
     tasks = ("rte", "cb", "wsc", "copa")
     a = write(tmp_path / "a", *(item for task in tasks for item in cells(task, "sam", LOW)))
     same = (item for task in tasks[1:] for item in cells(task, "sam", LOW))
-    b = write(tmp_path / "b", *cells("rte", "sam", near), *same)
-    row = lines(compare([a, b]))["RTE", "sam"]
-    assert float(row["p"]) < 0.05 < float(row["holm_p"])
-    assert row["word"] == "no difference seen"
+    row = compared(a, write(tmp_path / "b", *cells("rte", "sam", near), *same))["RTE", "sam"]
+    assert row["p"] < 0.05 < row["holm_p"] and row["word"] == "no difference seen"
 
 
 def test_the_other_way_round_everything_changes_its_sign(two: tuple[Path, Path]) -> None:
-    there, back = lines(compare(two)), lines(compare(two, baseline=two[1]))
-    assert back["RTE", "sam"]["word"] == "lower"
-    assert back["RTE", "random"]["word"] == there["RTE", "random"]["word"] == "too few runs"
+    there, back = compared(*two)["RTE", "sam"], compared(*two[::-1])["RTE", "sam"]
+    assert (there["word"], back["word"]) == ("higher", "lower")
     for name in ("difference", "t", "hedges_g"):
-        assert float(back["RTE", "sam"][name]) == -float(there["RTE", "sam"][name])
-    assert float(back["RTE", "sam"]["step_time_ratio"]) == 0.5
-    assert back["RTE", "sam"]["set"] == "bench (012345678)"
-    assert back["RTE", "sam"]["baseline"] == "bench (fffffffff)"
+        assert back[name] == pytest.approx(-there[name])
+    assert back["step_time_ratio"] == 0.5
+    assert (back["set"], back["baseline"]) == ("bench (012345678)", "bench (fffffffff)")
 
 
-def test_the_average_is_over_the_same_tasks_or_not_compared(two: tuple[Path, Path]) -> None:
-    found = lines(compare(two))
-    row = found["AVG", "sam"]
-    assert float(row["mean"]) == pytest.approx((100 * sum(HIGH) / 4 + 100 * sum(LOW) / 4) / 2)
-    assert float(row["difference"]) == pytest.approx(4.075 / 2)
-    # Satterthwaite's contrast: the same errors, over four samples.
+def test_the_average_is_satterthwaites_contrast(two: tuple[Path, Path]) -> None:
+    row = compared(*two)["AVG", "sam"]
+    assert row["mean"] == pytest.approx((100 * sum(HIGH) / 4 + 100 * sum(LOW) / 4) / 2)
+    assert row["difference"] == pytest.approx(4.075 / 2)
     variances = [stats.tvar([100 * v for v in values]) / 4 for values in (HIGH, LOW, LOW, LOW)]
-    assert float(row["t"]) == pytest.approx(4.075 / sum(variances) ** 0.5, abs=1e-4)
-    assert row["hedges_g"] == ""
-    assert float(row["step_time_ratio"]) == pytest.approx(2)
-    assert ("AVG", "random") in found
-    assert found["AVG", "random"]["word"] == "no result"
-    write(two[1].parent, *cells("wsc", "sam", LOW))
-    more = lines(compare(two))["AVG", "sam"]
-    assert (more["word"], more["difference"]) == ("not comparable", "")
-    assert more["reasons"] == "AVG is over other tasks"
+    assert row["t"] == pytest.approx(4.075 / sum(variances) ** 0.5, abs=1e-4)
+    assert row["hedges_g"] is None and row["step_time_ratio"] == pytest.approx(2)
+
+
+NOTHING = dict.fromkeys(("difference", "p", "holm_p", "hedges_g", "step_time_ratio"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "reason"),
+    [
+        (SEVEN, ("cb",), "AVG is over other tasks"),
+        (("cb",), SEVEN, "AVG is over other tasks"),
+        (("cb", "rte"), ("cb", "rte", "wsc"), "AVG is over other tasks"),
+        # It would be the task's own test once more.
+        (("cb",), ("cb",), "AVG is over one task"),
+    ],
+)
+def test_averages_over_other_tasks_are_not_compared(tmp_path: Path, ours, theirs, reason) -> None:
+    a, b = (
+        write(tmp_path / name, *(item for task in tasks for item in cells(task, "sam", values)))
+        for name, tasks, values in (("a", theirs, LOW), ("b", ours, HIGH))
+    )
+    # That AVG is a place at all takes a second task, of any set.
+    c = write(tmp_path / "c", *cells("cb", "other", LOW), *cells("mrpc", "other", LOW))
+    sets = label([*map(load, (a, b, c))])
+    (row,) = (place[0] for place in pairs(sets[0], sets[1:]) if place[0]["task"] == "AVG"
+              and place[0]["method"] == "sam")  # fmt: skip
+    assert (row["word"], row["reasons"]) == ("not comparable", (reason,))
+    assert {name: row[name] for name in NOTHING} == NOTHING
+    # The side that is shown is the side that is recorded.
+    assert row["mean"] == pytest.approx(100 * sum(HIGH) / 4)
+    assert row["mean_baseline"] == pytest.approx(100 * sum(LOW) / 4)
 
 
 @pytest.mark.parametrize(
@@ -131,62 +151,83 @@ def test_the_average_is_over_the_same_tasks_or_not_compared(two: tuple[Path, Pat
         ({"primary": Primary(name="f1", dev=0.7, test=0.7)}, "metric is f1, not acc"),
         ({"inputs": {**FILES, "test": "c" * 64}}, "test data differ"),
         ({"inputs": {"model": "a" * 64}}, "test data are not recorded"),
-        (
-            {"setting": {"task": {"name": "rte", "like": "cb", "metric": "acc"}}},
-            "task is cb, not rte",
-        ),
+        ({"setting": {"task": {"name": "rte", "like": "cb"}}}, "task is cb, not rte"),
         ({"setting": {"method": {"name": "random"}}}, "method is random, not sam"),
+        (
+            {"setting": {"split": "dev_as_test"}},
+            "on one side the test set also chose the best step",
+        ),
+        ({"provenance": provenance(dropped_examples={"test": 1})}, "other test rows were left out"),
     ],
 )
-def test_what_is_of_another_thing_is_not_compared(
+def test_results_of_different_things_are_not_compared(
     tmp_path: Path, changes: dict, reason: str
 ) -> None:
     a = write(tmp_path / "a", *cells("rte", "sam", LOW))
     b = write(tmp_path / "b", *cells("rte", "sam", HIGH, **changes))
-    row = lines(compare([a, b]))["RTE" if "task" not in reason else "rte", "sam"]
-    assert (row["word"], row["difference"], row["p"]) == ("not comparable", "", "")
-    assert row["reasons"] == reason
-    assert row["mean"] != ""
+    (row,) = compared(a, b).values()
+    assert (row["word"], row["difference"], row["p"]) == ("not comparable", None, None)
+    assert row["reasons"] == (reason,) and row["mean"] is not None
+    # On AVG the reason has its task.
+    write(tmp_path / "a", *cells("cb", "sam", LOW))
+    write(tmp_path / "b", *cells("cb", "sam", LOW))
+    row = compared(a, b)["AVG", "sam"]
+    assert [one.partition(": ")[2] for one in row["reasons"]] == [reason]
 
 
 def test_many_reasons_are_told_in_the_csv_alone(tmp_path: Path) -> None:
     setting = {"model": "tiny", "split": "files", "pooling": "mean"}
-    made = compare(
-        [write(tmp_path, *cells("rte", "sam", LOW, setting=setting))], baseline="published"
-    )
-    reasons = lines(made)["RTE", "sam"]["reasons"]
-    assert reasons == "model is tiny; split is files; pooling is mean"
-    page = made.page.read_text("utf-8")
-    assert "model is tiny; split is files; and 1 more" in page
+    a = write(tmp_path, *cells("rte", "sam", LOW, setting=setting))
+    made = table_of(a, published=True)
+    assert [*made.data["reasons"]] == ["model is tiny; split is files; pooling is mean"]
+    assert made.rows[0][-1].note == "model is tiny; split is files; and 1 more"
 
 
 def test_a_missing_side_or_spread_is_said(tmp_path: Path) -> None:
     a = write(tmp_path / "a", *cells("rte", "sam", (0.5,) * 3), failure("rte", "lora", 0, "no"))
     b = write(tmp_path / "b", *cells("rte", "sam", (0.6,) * 3), *cells("rte", "lora", LOW))
     write(tmp_path / "b", *cells("rte", "bitfit", LOW))
-    found = lines(compare([a, b]))
+    found = compared(a, b)
     assert found["RTE", "sam"]["word"] == "no spread"
-    assert float(found["RTE", "sam"]["difference"]) == pytest.approx(10)
+    assert found["RTE", "sam"]["difference"] == pytest.approx(10)
     assert found["RTE", "lora"]["word"] == found["RTE", "bitfit"]["word"] == "no result"
-    assert found["RTE", "bitfit"]["mean_baseline"] == ""
-    assert float(found["RTE", "bitfit"]["mean"]) == pytest.approx(70.375)
+    assert found["RTE", "bitfit"]["mean_baseline"] is None
+    assert found["RTE", "bitfit"]["mean"] == pytest.approx(70.375)
     # A method that the baseline alone has.
-    turned = lines(compare([b, a]))["RTE", "bitfit"]
-    assert (turned["mean"], turned["n"]) == ("", "0")
-    assert float(turned["mean_baseline"]) == pytest.approx(70.375)
+    turned = compared(b, a)["RTE", "bitfit"]
+    assert (turned["mean"], turned["n"]) == (None, 0)
+    assert turned["mean_baseline"] == pytest.approx(70.375)
 
 
-def test_three_sets_each_against_the_first(two: tuple[Path, Path], tmp_path: Path) -> None:
-    third = write(tmp_path / "c", *cells("rte", "sam", HIGH), benchmark="third")
-    made = compare([*two, third])
-    with open(made.page.parent / "tables/comparison.csv", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["task"] == "RTE"]
-    assert [row["set"] for row in rows[:2]] == ["bench (fffffffff)", "third"]
-    assert {row["baseline"] for row in rows} == {"bench (012345678)"}
-    assert "bench (fffffffff) and third against bench (012345678)" in made.text
+def test_without_a_result_nothing_is_said_to_differ(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", *cells("rte", "sam", LOW), *cells("cb", "sam", LOW))
+    failed = [failure(task, "sam", seed, "x") for task in ("rte", "cb") for seed in range(3)]
+    b = write(tmp_path / "b", *failed, *cells("wsc", "sam", LOW))
+    for found in (compared(a, b), compared(b, a)):
+        assert {row["word"] for row in found.values()} == {"no result"}
+        assert {row["reasons"] for row in found.values()} == {()}
+    c, d = (write(tmp_path / name, *failed) for name in "cd")
+    assert table_of(c, d).caption.startswith("No cell has a test value yet.")
 
 
-def test_against_the_published_tables_one_set_is_enough(tmp_path: Path) -> None:
+def test_step_times_are_the_means_that_the_report_shows(tmp_path: Path) -> None:
+    a, b = (
+        write(
+            tmp_path / name,
+            *(
+                record("rte", "sam", seed, LOW[seed], cost=Cost(step_milliseconds_median=time))
+                for seed, time in enumerate(times)
+            ),
+        )
+        for name, times in (("a", (10.0, 10.0, 40.0)), ("b", (30.0, 30.0, 60.0)))
+    )
+    assert compared(a, b)["RTE", "sam"]["step_time_ratio"] == pytest.approx(2)
+
+
+# The published tables.
+
+
+def test_against_the_published_tables(tmp_path: Path) -> None:
     value = published.value("sam", "RTE")
     near = tuple(value.mean / 100 + shift for shift in (-0.01, 0.0, 0.012))
     a = write(
@@ -196,136 +237,66 @@ def test_against_the_published_tables_one_set_is_enough(tmp_path: Path) -> None:
         *cells("cb", "random", near, setting={"model": "tiny"}),
         *cells("rte", "mine", near),
     )
-    found = lines(compare([a], baseline="published"))
-    assert found["RTE", "sam"]["word"] == "no difference seen"
-    assert found["RTE", "sam"]["n_baseline"] == "10"
-    assert float(found["RTE", "sam"]["mean_baseline"]) == value.mean
+    found = compared(a, published=True)
+    assert {place: row["word"] for place, row in found.items() if place[0] != "AVG"} == {
+        ("RTE", "sam"): "no difference seen",
+        ("CB", "sam"): "lower",
+        ("CB", "random"): "not comparable",
+        ("RTE", "mine"): "no result",
+    }
+    row = found["RTE", "sam"]
+    assert (row["n_baseline"], row["mean_baseline"]) == (10, value.mean)
+    ours, theirs = stats.tstd([100 * v for v in near]), value.std * (10 / 9) ** 0.5
     expected = stats.ttest_ind_from_stats(
-        100 * sum(near) / 3, stats.tstd([100 * v for v in near]), 3,
-        value.mean, value.std * (10 / 9) ** 0.5, 10, equal_var=False,
-    )  # fmt: skip
-    assert float(found["RTE", "sam"]["p"]) == pytest.approx(expected.pvalue, abs=1e-6)
-    assert found["CB", "sam"]["word"] == "lower"
-    assert found["CB", "random"]["word"] == "not comparable"
-    assert "model is tiny" in found["CB", "random"]["reasons"]
-    assert found["RTE", "mine"]["word"] == "no result"
-    made = compare([a], baseline="published")
-    assert (
-        "bench against published: partly not comparable: model is tiny (1 of 3 results)"
-        in made.text
+        100 * sum(near) / 3, ours, 3, value.mean, theirs, 10, equal_var=False
     )
-    assert "partly not comparable: model is tiny (1 of 3 results)" in made.page.read_text("utf-8")
+    assert row["p"] == pytest.approx(expected.pvalue, abs=1e-6)
+    assert found["CB", "random"]["reasons"] == ("model is tiny",)
     # The paper's AVG is over its seven tasks.
-    assert found["AVG", "sam"]["mean_baseline"] == ""
+    assert found["AVG", "sam"]["mean_baseline"] is None
+    made, said = compare([a], baseline="published"), "partly not comparable: model is tiny (1 of 3"
+    assert f"bench against published: {said}" in made.text and said in made.page.read_text("utf-8")
 
 
 def test_the_published_average_stands_beside_its_seven_tasks(tmp_path: Path) -> None:
-    tasks = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
-    a = write(tmp_path, *(item for task in tasks for item in cells(task, "sam", (0.1, 0.11, 0.12))))
-    row = lines(compare([a], baseline="published"))["AVG", "sam"]
-    assert float(row["mean_baseline"]) == pytest.approx(
-        published.value("sam", "AVG").mean, abs=0.01
-    )
-    assert row["word"] == "lower"
-
-
-SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
-
-
-def test_an_average_is_not_held_against_one_task(tmp_path: Path) -> None:
-    a = write(tmp_path / "a", *(item for task in SEVEN for item in cells(task, "sam", LOW)))
+    values = (0.1, 0.11, 0.12)
+    a = write(tmp_path / "a", *(item for task in SEVEN for item in cells(task, "sam", values)))
     b = write(tmp_path / "b", *cells("cb", "sam", HIGH))
-    for pair in ([a, b], [b, a]):
-        row = lines(compare(pair))["AVG", "sam"]
-        assert (row["word"], row["reasons"]) == ("not comparable", "AVG is over other tasks")
-        assert [row[k] for k in ("difference", "p", "holm_p", "hedges_g", "step_time_ratio")] == (
-            [""] * 5
-        )
-    # The side that is shown is the side that is recorded.
-    row = lines(compare([a, b]))["AVG", "sam"]
-    assert float(row["mean_baseline"]) == pytest.approx(100 * sum(LOW) / 4)
-    assert float(row["mean"]) == pytest.approx(100 * sum(HIGH) / 4)
-
-
-def test_an_average_over_one_task_is_not_tested_once_more(tmp_path: Path) -> None:
-    a, b = (write(tmp_path / n, *cells("cb", "sam", v)) for n, v in (("a", LOW), ("b", HIGH)))
-    c = write(tmp_path / "c", *cells("cb", "sam", LOW), *cells("rte", "sam", LOW))
-    made = compare([a, b, c])
-    with open(made.page.parent / "tables/comparison.csv", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["task"] == "AVG"]
-    assert [row["reasons"] for row in rows] == ["AVG is over one task", "AVG is over other tasks"]
-    assert [row["p"] for row in rows] == ["", ""]
-
-
-def test_one_task_is_not_held_against_the_published_average(tmp_path: Path) -> None:
-    a = write(tmp_path / "a", *(item for task in SEVEN for item in cells(task, "sam", LOW)))
-    b = write(tmp_path / "b", *cells("cb", "sam", HIGH))
-    made = compare([a, b], baseline="published")
-    with open(made.page.parent / "tables/comparison.csv", encoding="utf-8") as stream:
-        one, other = [row for row in csv.DictReader(stream) if row["task"] == "AVG"]
-    assert one["p"] != ""
-    assert (other["word"], other["p"], other["mean_baseline"]) == ("no result", "", "")
+    row = compared(a, published=True)["AVG", "sam"]
+    expected = published.value("sam", "AVG").mean
+    assert row["word"] == "lower" and row["mean_baseline"] == pytest.approx(expected, abs=0.01)
+    alone = compared(a, b, published=True)["AVG", "sam"]
+    assert (alone["word"], alone["p"], alone["mean_baseline"]) == ("no result", None, None)
 
 
 def test_sets_beside_two_published_tables_show_both_values(tmp_path: Path) -> None:
-    reduced = {"drop_train": 0.1}
     a = write(tmp_path / "a", *cells("rte", "sam", LOW), benchmark="T1")
-    b = write(tmp_path / "b", *cells("rte", "sam", LOW, setting=reduced), benchmark="T2")
-    made = compare([a, b], baseline="published")
-    one, two = (published.value("sam", "RTE", table) for table in (1, 2))
-    page = made.page.read_text("utf-8")
-    for text in (made.text, page):
-        assert f"{one.mean:.2f}" in text
-        assert f"for T2: {two.mean:.2f} ± {two.std:.2f}" in text
-        assert "for T1" not in text
-    assert "for T1" not in compare([a], baseline="published").text
+    reduced = cells("rte", "sam", LOW, setting={"drop_train": 0.1})
+    b = write(tmp_path / "b", *reduced, benchmark="T2")
+    one, other = (published.value("sam", "RTE", number) for number in (1, 2))
+    shown = table_of(a, b, published=True).rows[0][1]
+    assert shown.value == one.mean
+    assert shown.note == f"for T2: {other.mean:.2f} ± {other.std:.2f}"
+    assert table_of(a, published=True).rows[0][1].note == ""
 
 
-def test_step_times_are_the_means_that_the_report_shows(tmp_path: Path) -> None:
-    a, b = (
-        write(
-            tmp_path / name,
-            *(
-                record(
-                    "rte", "sam", seed, LOW[seed], inputs=FILES,
-                    cost=Cost(step_milliseconds_median=time),
-                )
-                for seed, time in enumerate(times)
-            ),
-        )
-        for name, times in (("a", (10.0, 10.0, 40.0)), ("b", (30.0, 30.0, 60.0)))
-    )  # fmt: skip
-    assert float(lines(compare([a, b]))["RTE", "sam"]["step_time_ratio"]) == pytest.approx(2)
-
-
-def test_without_a_result_nothing_is_said_to_differ(tmp_path: Path) -> None:
-    a = write(tmp_path / "a", *cells("rte", "sam", LOW), *cells("cb", "sam", LOW))
-    failed = [failure(task, "sam", seed, "x") for task in ("rte", "cb") for seed in range(3)]
-    b = write(tmp_path / "b", *failed)
-    write(tmp_path / "b", *cells("wsc", "sam", LOW))
-    for pair in ([a, b], [b, a]):
-        found = lines(compare(pair))
-        assert {row["word"] for row in found.values()} == {"no result"}
-        assert {row["reasons"] for row in found.values()} == {""}
+# What differs.
 
 
 def told(*directories: Path) -> dict[str, tuple[str, ...]]:
-    sets = label([summarise(collect(directory)) for directory in directories])
+    sets = label([*map(load, directories)])
     return {item.name: item.values for item in differences(sets)}
 
 
 def test_what_differs_is_told_and_nothing_else(tmp_path: Path) -> None:
     a = write(tmp_path / "a", *cells("rte", "sam", LOW))
-    other = {"decay_unselected": True, **record().settings["train"], "learning_rate": 0.5}
-    b = write(
-        tmp_path / "b",
-        *cells(
-            "rte", "sam", LOW[:3],
-            setting={"model": "tiny", "train": other, "method": {"name": "sam", "density": 0.1}},
-            provenance=provenance(device="GPU", versions={"python": "3.11.9", "torch": "3"}),
-            inputs={**FILES, "model": "c" * 64, "train": "d" * 64},
-        ),
-    )  # fmt: skip
+    train = {"decay_unselected": True, **record().settings["train"], "learning_rate": 0.5}
+    other = {
+        "setting": {"model": "tiny", "train": train, "method": {"name": "sam", "density": 0.1}},
+        "provenance": provenance(device="GPU", versions={"python": "3.11.9", "torch": "3"}),
+        "inputs": {**FILES, "model": "c" * 64, "train": "d" * 64},
+    }
+    b = write(tmp_path / "b", *cells("rte", "sam", LOW[:3], **other))
     assert told(a, b) == {
         "cells": ("4 ok, 0 failed, missing unknown", "3 ok, 0 failed, missing unknown"),
         "model": ("roberta-base", "tiny"),
@@ -341,13 +312,10 @@ def test_what_differs_is_told_and_nothing_else(tmp_path: Path) -> None:
     made = compare([a, b])
     assert "model: bench (cpu): roberta-base; bench (GPU): tiny" in made.text
     page = made.page.read_text("utf-8")
-    assert (
-        page.index("What differs between") < page.index("roberta-base") < page.index("caption-comp")
-    )
-    assert (
-        "The sets differ in: cells, model, train.learning_rate, method sam.density, ran on"
-        in " ".join(made.text.split())
-    )
+    places = [page.index(text) for text in ("What differs between", "roberta-base", "caption-comp")]
+    assert places == sorted(places)
+    said = "The sets differ in: cells, model, train.learning_rate, method sam.density, ran on"
+    assert said in " ".join(made.text.split())
 
 
 def test_a_task_or_method_that_only_one_set_has_is_no_difference(tmp_path: Path) -> None:
@@ -357,47 +325,44 @@ def test_a_task_or_method_that_only_one_set_has_is_no_difference(tmp_path: Path)
     less = {"inputs": {"model": "a" * 64}, "setting": {"method": {"name": "random"}}}
     c = write(tmp_path / "c", *cells("cb", "random", LOW, **less))
     found = told(a, b, c)
-    assert found["file test of cb"] == ("\N{EN DASH}", "b" * 12, "not recorded")
-    assert found["method random.density"] == ("\N{EN DASH}", "0.005", "not recorded")
+    assert found["file test of cb"] == (DASH, "b" * 12, "not recorded")
+    assert found["method random.density"] == (DASH, "0.005", "not recorded")
 
 
 def test_readings_of_one_method_may_differ(tmp_path: Path) -> None:
     paper = {"name": "random", "density": 0.005, "draw": "exact", "scope": "global"}
     program = {**paper, "draw": "bernoulli", "scope": "per_tensor"}
     train = record().settings["train"] | {"decay_unselected": False, "freeze_head": False}
-    a = write(
-        tmp_path / "a", *cells("rte", "random", LOW, setting={"method": paper, "train": train})
+    a, b = (
+        write(tmp_path / n, *cells("rte", "random", LOW, setting={"method": m, "train": train}))
+        for n, m in (("a", paper), ("b", program))
     )
-    b = write(
-        tmp_path / "b", *cells("rte", "random", LOW, setting={"method": program, "train": train})
-    )
-    assert told(a, b)["method random.draw"] == ("exact", "bernoulli")
-    assert "reading of random" in told(a, b)
+    found = told(a, b)
+    assert found["method random.draw"] == ("exact", "bernoulli") and "reading of random" in found
 
 
 def test_mixed_values_are_counted(tmp_path: Path) -> None:
     a = write(tmp_path / "a", *cells("rte", "sam", LOW))
     kinds = [provenance(threads=number) for number in (1, 1, 2, 3, 4, 5)]
-    b = write(
-        tmp_path / "b",
-        *(record("rte", "sam", i, inputs=FILES, provenance=kind) for i, kind in enumerate(kinds)),
+    mixed = (record("rte", "sam", i, inputs=FILES, provenance=k) for i, k in enumerate(kinds))
+    assert told(a, write(tmp_path / "b", *mixed))["threads used"] == (
+        "2",
+        "1 (2 cells), 2 (1 cell), 3 (1 cell), 4 (1 cell), and 1 more",
     )
-    assert told(a, b)["threads used"] == (
-        "2", "1 (2 cells), 2 (1 cell), 3 (1 cell), 4 (1 cell), and 1 more",
-    )  # fmt: skip
 
 
-def test_sets_of_one_record_of_all_that_is_known_do_not_differ(tmp_path: Path) -> None:
-    a = write(tmp_path / "a", *cells("rte", "sam", LOW))
-    b = write(tmp_path / "b", *cells("rte", "sam", LOW))
+def test_sets_of_equal_records_do_not_differ(tmp_path: Path) -> None:
+    a, b = (write(tmp_path / name, *cells("rte", "sam", LOW)) for name in "ab")
     made = compare([a, b])
     assert "Nothing that is recorded of the runs differs." in made.text
     assert "Nothing that is recorded of the runs." in made.page.read_text("utf-8")
-    assert lines(made)["RTE", "sam"]["baseline"] == "bench (a)"
+    # One seed or one method draws no ranks.
+    assert not (made.page.parent / "figures").exists()
+    assert "Figures" not in made.page.read_text("utf-8")
 
 
 def labels(*directories: Path) -> list[str]:
-    return [item.label for item in label([summarise(collect(each)) for each in directories])]
+    return [item.label for item in label([*map(load, directories)])]
 
 
 def test_a_set_is_called_by_what_tells_it_apart(tmp_path: Path, monkeypatch) -> None:
@@ -406,8 +371,9 @@ def test_a_set_is_called_by_what_tells_it_apart(tmp_path: Path, monkeypatch) -> 
     monkeypatch.chdir(tmp_path)
     # One path is a part of the other: both are told as they were given.
     assert labels(Path("x/bench"), Path("x/old/bench")) == [
-        "bench (x/bench)", "bench (x/old/bench)",
-    ]  # fmt: skip
+        "bench (x/bench)",
+        "bench (x/old/bench)",
+    ]
     device = write(tmp_path / "z", *cells("rte", "sam", LOW, provenance=provenance(device="GPU")))
     assert labels(a, device) == ["bench (cpu)", "bench (GPU)"]
     other = write(tmp_path / "z", *cells("rte", "sam", LOW), benchmark="other")
@@ -415,17 +381,24 @@ def test_a_set_is_called_by_what_tells_it_apart(tmp_path: Path, monkeypatch) -> 
     unknown = write(tmp_path / "u", *cells("rte", "sam", LOW, provenance=provenance(commit=None)))
     assert labels(b, unknown) == ["bench (x/old)", "bench (u)"]
     odd = write(tmp_path / "odd", *cells("rte", "sam", LOW), benchmark="bench (x)")
-    assert len(set(labels(a, device, odd))) == 3
-    long = write(tmp_path / "long", *cells("rte", "sam", LOW), benchmark="n" * 200)
-    assert labels(long, a)[0] == "n" * 45 + "..."
-
-
-def test_labels_that_are_still_equal_are_numbered(tmp_path: Path) -> None:
-    a, b = (
-        write(tmp_path / name, *cells("rte", "sam", LOW), benchmark=f"{'n' * 60}{name}")
-        for name in ("a", "b")
+    assert len({*labels(a, device, odd)}) == 3
+    one, two = (
+        write(tmp_path / n, *cells("rte", "sam", LOW), benchmark=f"{'n' * 60}{n}") for n in "ab"
     )
-    assert labels(a, b) == [f"{'n' * 45}... (bench)", ""] or len(set(labels(a, b))) == 2
+    assert labels(one, a)[0] == "n" * 45 + "..."
+    assert len({*labels(one, two)}) == 2, "numbered if nothing else tells them apart"
+
+
+# The page and its files.
+
+
+def test_three_sets_each_against_the_first(two: tuple[Path, Path], tmp_path: Path) -> None:
+    more = [write(tmp_path / n, *cells("rte", "sam", HIGH), benchmark=n) for n in ("x", "y")]
+    made = table_of(*two, *more)
+    rows = made.data[made.data["task"] == "RTE"]
+    assert [*rows["set"]][:3] == ["bench (fffffffff)", "x", "y"]
+    assert {*rows["baseline"]} == {"bench (012345678)"}
+    assert made.title == "bench (fffffffff), x and y against bench (012345678)"
 
 
 def test_names_are_escaped_on_the_page(tmp_path: Path) -> None:
@@ -435,11 +408,9 @@ def test_names_are_escaped_on_the_page(tmp_path: Path) -> None:
     b = write(tmp_path / "b", *cells("rte", "<b>|$&", LOW, provenance=provenance(device=evil)))
     (b / "<i>").mkdir()
     (b / "<i>/record.json").write_text("{")
-    made = compare([a, b])
-    page = made.page.read_text("utf-8")
-    assert evil not in page
-    assert "<b>|" not in page
-    assert "<i>/record" not in page
+    page = compare([a, b]).page.read_text("utf-8")
+    for raw in (evil, "<b>|", "<i>/record"):
+        assert raw not in page
     assert "&lt;i&gt;/record.json</code>: file: Invalid JSON" in page
     assert "4 ok, 0 failed, missing unknown, 1 unusable" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
@@ -459,32 +430,21 @@ def test_the_same_records_give_the_same_bytes(two: tuple[Path, Path], tmp_path: 
     assert not (two[0] / "report").exists()
 
 
-def test_sets_that_share_nothing_are_told_so(two: tuple[Path, Path], tmp_path: Path) -> None:
-    said = "No method has a result on the same task on both sides."
-    other = write(tmp_path / "c", *cells("wsc", "sam", HIGH), *cells("rte", "lora", HIGH))
-    made = compare([two[0], other])
-    assert said in " ".join(made.text.split())
-    assert said in made.page.read_text("utf-8")
-    assert {row["word"] for row in lines(made).values()} == {"no result"}
-    # Two averages that are over other tasks share nothing either.
-    apart = write(tmp_path / "d", *cells("wsc", "sam", HIGH), *cells("copa", "sam", HIGH))
-    assert said in " ".join(compare([two[0], apart]).text.split())
-    assert lines(compare([two[0], apart]))["AVG", "sam"]["word"] == "not comparable"
-    write(tmp_path / "c", *cells("rte", "sam", HIGH))
-    assert said not in " ".join(compare([two[0], other]).text.split())
+@pytest.mark.parametrize(
+    ("records", "alone"),
+    [
+        ([*cells("wsc", "sam", HIGH), *cells("rte", "lora", HIGH)], True),
+        # Two averages that are over other tasks share nothing either.
+        ([*cells("wsc", "sam", HIGH), *cells("copa", "sam", HIGH)], True),
+        (cells("rte", "sam", HIGH), False),
+    ],
+)
+def test_sets_that_share_nothing_are_told_so(two, tmp_path: Path, records, alone) -> None:
+    made = table_of(two[0], write(tmp_path / "c", *records))
+    assert made.caption.endswith("on the same task on both sides.") == alone
 
 
-def test_the_sets_are_enumerated(two: tuple[Path, Path], tmp_path: Path) -> None:
-    more = [write(tmp_path / n, *cells("rte", "sam", LOW), benchmark=n) for n in ("x", "y")]
-    page = compare([*two, *more]).page.read_text("utf-8")
-    assert "<h1>bench (fffffffff), x and y against bench (012345678)</h1>" in page
-
-
-def test_one_seed_draws_no_ranks(tmp_path: Path) -> None:
-    a, b = (write(tmp_path / n, *cells("rte", "sam", LOW[:1])) for n in "ab")
-    made = compare([a, b])
-    assert not (made.page.parent / "figures").exists()
-    assert "Figures" not in made.page.read_text("utf-8")
+# The command.
 
 
 @pytest.fixture
@@ -509,57 +469,53 @@ def test_the_command_prints_the_comparison(cli) -> None:
     assert Path("out/tables/comparison.tex").exists()
 
 
+SEVERAL = "expected one directory, got 2: a/bench, b/bench; use --compare for several"
+ONE = (
+    "got one directory to compare, a/bench; give two or more, or compare it with --baseline "
+    "published"
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problems"),
     [
+        ("a/bench b/bench", [SEVERAL]),
         (
-            ["a/bench", "b/bench"],
-            ["expected one directory, got 2: a/bench, b/bench; use --compare for several"],
-        ),
-        (
-            ["a/bench", "--baseline", "published"],
+            "a/bench --baseline published",
             ["--baseline published: belongs to a comparison; add --compare"],
         ),
         (
-            ["a/bench", "b/bench", "--compare", "--reference", "sam"],
+            "a/bench b/bench --compare --reference sam",
             ["--reference sam: belongs to a report of one set, not --compare"],
         ),
         (
-            ["a/bench", "b/bench", "--baseline", "a/bench"],
-            ["expected one directory, got 2: a/bench, b/bench; use --compare for several",
-             "--baseline a/bench: belongs to a comparison; add --compare"],
+            "a/bench b/bench --baseline a/bench",
+            [SEVERAL, "--baseline a/bench: belongs to a comparison; add --compare"],
         ),
+        ("a/bench --compare", [ONE]),
+        ("a/bench --compare --baseline a/bench", [ONE]),
         (
-            ["a/bench", "--compare"],
-            ["got one directory to compare, a/bench; give two or more, or compare it with "
-             "--baseline published"],
+            "a/bench b/bench --compare --baseline a",
+            [
+                "--baseline a: is not one of the directories that are compared; allowed are "
+                "published, a/bench, b/bench"
+            ],
         ),
+        ("a/bench b/bench ./a/bench --compare", ["a/bench: is given twice, as a/bench before"]),
         (
-            ["a/bench", "--compare", "--baseline", "a/bench"],
-            ["got one directory to compare, a/bench; give two or more, or compare it with "
-             "--baseline published"],
-        ),
-        (
-            ["a/bench", "b/bench", "--compare", "--baseline", "a"],
-            ["--baseline a: is not one of the directories that are compared; allowed are "
-             "published, a/bench, b/bench"],
-        ),
-        (
-            ["a/bench", "b/bench", "./a/bench", "--compare"],
-            ["a/bench: is given twice, as a/bench before"],
-        ),
-        (
-            ["gone", "a", "b/bench", "--compare"],
-            ["gone: is not a directory; expected <output>/<benchmark>",
-             "a: no usable record.json; expected <task>/<method>/seed-<k>/record.json"],
+            "gone a b/bench --compare",
+            [
+                "gone: is not a directory; expected <output>/<benchmark>",
+                "a: no usable record.json; expected <task>/<method>/seed-<k>/record.json",
+            ],
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_a_line_and_nothing_is_written(
-    cli, tmp_path: Path, arguments: list[str], problems: list[str]
+    cli, tmp_path: Path, arguments: str, problems: list[str]
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    result = cli(*arguments)
+    result = cli(*arguments.split())
     assert result.exit_code == 2, result.output
     said = [line.removeprefix("error: ") for line in result.stderr.splitlines()]
     assert [line for line in said if not line.startswith("a/bench/")][: len(problems)] == problems
@@ -571,15 +527,12 @@ def test_a_report_is_done_whatever_it_says_of_the_cells(cli, tmp_path: Path) -> 
     (tmp_path / "a/bench/cb/sam/seed-0/record.json").write_text("{")
     result = cli("a/bench", "--output-dir", "out")
     assert result.exit_code == 0, result.output
-    assert "1 failed" in result.stdout
-    assert "1 unusable" in result.stdout
+    assert "1 failed" in result.stdout and "1 unusable" in result.stdout
     assert result.stderr.splitlines()[-1] == "page: out/index.html"
     assert "page: " not in result.stdout
 
 
-def test_a_comparison_does_not_replace_a_report_nor_a_report_a_comparison(
-    cli, tmp_path: Path
-) -> None:
+def test_a_report_and_a_comparison_do_not_replace_each_other(cli, tmp_path: Path) -> None:
     assert cli("a/bench").exit_code == 0
     assert cli("a/bench", "b/bench", "--compare").exit_code == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -597,10 +550,9 @@ def test_a_comparison_does_not_replace_a_report_nor_a_report_a_comparison(
 
 
 def test_nothing_to_compare_is_bad_input() -> None:
-    with pytest.raises(InputError, match="there is nothing to compare; give a directory"):
-        compare([], baseline="published")
-    with pytest.raises(InputError, match="got one directory to compare, none; give two or more"):
-        compare([])
+    for baseline in ("published", None):
+        with pytest.raises(InputError, match="there is nothing to compare; give a directory"):
+            compare([], baseline=baseline)
 
 
 def test_help_says_what_each_option_is_for(cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,8 +175,11 @@ def test_report_runs_without_torch_and_jiant(tmp_path: Path) -> None:
     directory = write(tmp_path, record("rte", "sam", 0))
     code = (
         "import sys\n"
-        "for name in ('torch', 'jiant', 'transformers', 'yaml', 'adapters', 'loralib'):\n"
-        "    sys.modules[name] = None\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('torch', 'jiant', 'transformers', 'yaml', 'adapters', 'loralib'):\n"
+        "            raise ImportError(f'{name} is not installed')\n"
+        "sys.meta_path.insert(0, Absent())\n"
         "from pathlib import Path\n"
         "from jiant_sparse.report import build\n"
         "print(build(Path(sys.argv[1])).text)\n"

@@ -53,7 +53,7 @@ def build(
         oddities=oddities.oddities(frame),
     )
     target = directory / "report" if output_dir is None else output_dir
-    page = output.write(target, made, content.figures, render_page(frame, content))
+    page = output.write(target, made, drawn.figures, render_page(frame, content))
     return Report(
         text=as_text(frame, made),
         page=page,

@@ -53,8 +53,9 @@ def _of(records: Iterable[Record]) -> tuple[float, dict[str, str]] | None:
         if not isinstance(method, Mapping):
             return None
         density = method.get("density")
-        number = isinstance(density, (int, float)) and not isinstance(density, bool)
-        if not number or not 0 < density <= 1:
+        if isinstance(density, bool) or not isinstance(density, int | float):
+            return None
+        if not 0 < density <= 1:
             return None
         densities.add(float(density))
         others = {name: value for name, value in method.items() if name != "density"}

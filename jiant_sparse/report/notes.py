@@ -135,15 +135,16 @@ def _departures(results: pd.DataFrame) -> list[dict[str, tuple[str, ...]] | None
 def _apart(results: pd.DataFrame, but: str = "") -> list[str]:
     """Each setting that departs, with all its values, and in how many results if not in all."""
     judged = [found for found in _departures(results) if found is not None]
-    values: dict[str, dict[str, None]] = {name: {} for name in FIRST}
+    values: dict[str, dict[str, None]] = {}
     for found in judged:
-        for name in found.keys() - {but} and found:
-            values.setdefault(name, {}).update(dict.fromkeys(found[name]))
+        for name, its in found.items():
+            values.setdefault(name, {}).update(dict.fromkeys(its))
+    values.pop(but, None)
     said = []
-    for name, its in values.items():
+    for name in sorted(values, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
         number = sum(name in found for found in judged)
         some = "" if number == len(judged) else f" ({number} of {len(judged)} results)"
-        said += [f"{name} is {_either(its)}{some}"] if its and name != but else []
+        said.append(f"{name} is {_either(values[name])}{some}")
     return said
 
 

@@ -7,8 +7,8 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean, variance
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -24,8 +24,7 @@ MINIMUM_PAIRS = 3
 MOST_COUNTED = 8
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """The size, the mean and the variance (with n - 1 degrees of freedom) of n values."""
 
     n: int
@@ -43,20 +42,15 @@ class Sample:
         return cls(n, mean, std**2 * n / (n - 1))
 
 
-@dataclass(frozen=True)
-class Test:
+class Test(NamedTuple):
     """A t statistic, its two-sided p in [0, 1] and its degrees of freedom."""
-
-    # Pytest would take a class of this name for a class of tests.
-    __test__ = False
 
     t: float
     p: float
     df: float
 
 
-@dataclass(frozen=True)
-class Correlation:
+class Correlation(NamedTuple):
     """Spearman's rho in [-1, 1] of n pairs, and its two-sided p if the pairs are independent."""
 
     rho: float

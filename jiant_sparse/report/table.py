@@ -59,7 +59,7 @@ class Table:
     data: a row for each measured thing, numbers unrounded, NaN, NA or None = unknown.
     """
 
-    NAMES: ClassVar = (
+    NAMES: ClassVar = [
         "results",
         "published",
         "verdicts",
@@ -70,7 +70,7 @@ class Table:
         "time_to_best",
         "parameters",
         "comparison",
-    )
+    ]
     name: str
     title: str
     caption: str

@@ -4,6 +4,7 @@ All functions take `Replicates` whose names are keys of methods (densities for c
 the same code judges the records, their resamples and the published tables.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,18 +81,13 @@ def title(key: str) -> str:
     return TITLES.get(key, key)
 
 
-def most_beat(scores: Replicates) -> Finding:
-    """Claim 1: at least five of the nine other methods have a higher AVG than full tuning."""
-    return _majority(scores, scores.mean[..., -1], "a higher AVG")
+def majority(scores: Replicates, of: str) -> Finding:
+    """Claims 1 and 2: at least five of the nine other methods are better than full tuning.
 
-
-def most_steadier(scores: Replicates) -> Finding:
-    """Claim 2: at least five of the nine have a smaller AVG of standard deviations."""
-    return _majority(scores, -scores.std[..., -1], "a smaller AVG std")
-
-
-def _majority(scores: Replicates, average: np.ndarray, what: str) -> Finding:
-    """Count the methods with a larger `average`, (lines, methods), than full tuning."""
+    of: "mean", a higher AVG, or "std", a smaller AVG of standard deviations.
+    """
+    average = scores.mean[..., -1] if of == "mean" else -scores.std[..., -1]
+    what = "a higher AVG" if of == "mean" else "a smaller AVG std"
     base = scores.names.index(BASE)
     others = [name for name in scores.names if name != BASE]
     beat = np.delete(average > average[:, [base]], base, axis=1)
@@ -140,7 +136,8 @@ def go_together(scores: Replicates) -> Finding:
     whole = correlation(spearman(x[0], y[0]))
     told = f"over {len(scores.names)} methods, {whole}"
     told += f"; without the AVG column {correlation(spearman(x[0, task], y[0, task]))}"
-    return Finding(_one(rho > 0), _one(rho <= 0), rho, whole, told)
+    supports, refutes = Statements((rho > 0)[:, None]), Statements((rho <= 0)[:, None])
+    return Finding(supports, refutes, rho, whole, told)
 
 
 def rank_pairs(scores: Replicates) -> tuple[np.ndarray, np.ndarray]:
@@ -160,22 +157,16 @@ def correlation(found: Correlation | None) -> str:
     return f"rho = {fixed(found.rho, 3)} (p = {found.p:.2g}, {found.n} pairs)"
 
 
-def deviation_dips(scores: Replicates) -> Finding:
-    """Claim 6, stability: as the density falls, the standard deviation falls and then rises."""
-    return _bend(scores.names, scores.std[..., -1], "standard deviation", 1)
+def bend(scores: Replicates, of: str) -> Finding:
+    """Claim 6: as SAM's density falls, its deviation falls and then rises, its score the reverse.
 
-
-def mean_peaks(scores: Replicates) -> Finding:
-    """Claim 6, performance: as the density falls, the score rises (the error falls), then falls."""
-    return _bend(scores.names, scores.mean[..., -1], "score", -1)
-
-
-def _bend(densities: tuple[str, ...], curve: np.ndarray, what: str, sign: int) -> Finding:
-    """Fit a parabola in log10(density) to AVG. curve: (lines, densities), densities ascending.
-
-    The claim: its curvature has `sign`, its vertex lies between the end points, and an inner
-    density is beyond both ends, since a parabola may also turn where a curve only bends.
+    Fits a parabola in log10(density) to AVG; densities ascend. of: "std" or "mean". The claim: the
+    parabola opens to the right side, its vertex lies between the end points, and an inner density
+    is beyond both ends, since a parabola may also turn where a curve only bends.
     """
+    densities = scores.names
+    sign, curve = (1, scores.std[..., -1]) if of == "std" else (-1, scores.mean[..., -1])
+    what = "standard deviation" if of == "std" else "score"
     place = np.log10([float(density) for density in densities])
     middle = place.mean()
     fit = np.polynomial.polynomial.polyfit(place - middle, curve.T, 2)
@@ -196,39 +187,30 @@ def _bend(densities: tuple[str, ...], curve: np.ndarray, what: str, sign: int) -
         f"{densities[-1]} has {brief}; the {'smallest' if sign > 0 else 'largest'} value itself "
         f"is at {densities[(sign * curve[0]).argmin()]}"
     )
-    return _all_of([inside, turns, sign * curvature > 0], curvature, brief, told)
+    true = np.column_stack([inside, turns, sign * curvature > 0])
+    return Finding(Statements(true, 3), Statements(~true), curvature, brief, told)
 
 
-def above(scores: Replicates, one: str, other: str, margin: float = 0.0) -> Finding:
-    """Claims 3 and 8: one method's AVG is more than `margin` points above another's."""
-    apart, told = _apart(scores, one, other)
-    brief = f"{signed(apart[0], 2)} points"
-    return Finding(_one(apart > margin), _one(apart <= margin), apart, brief, told)
+# One method, how its AVG must compare, another method, and by how many points.
+Step = tuple[str, Callable[[np.ndarray, float], np.ndarray], str, float]
 
 
-def stochastic_order(scores: Replicates) -> Finding:
-    """Claim 7: AVG of Stochastic Tuning >= Top Tuning > full tuning."""
-    first, told = _apart(scores, STOCHASTIC, TOP_TUNING)
-    second, also_told = _apart(scores, TOP_TUNING, BASE)
-    brief = f"{signed(first[0], 2)} and {signed(second[0], 2)} points"
-    steps = [first >= 0, second > 0]
-    return _all_of(steps, np.minimum(first, second), brief, f"{told}; {also_told}")
-
-
-def _one(true: np.ndarray) -> Statements:
-    return Statements(true[:, None])
-
-
-def _all_of(parts: list[np.ndarray], estimate: np.ndarray, brief: str, told: str) -> Finding:
-    """A claim whose parts, (lines,) bool each, must all be true."""
-    true = np.column_stack(parts)
-    return Finding(Statements(true, len(parts)), Statements(~true), estimate, brief, told)
-
-
-def _apart(scores: Replicates, one: str, other: str) -> tuple[np.ndarray, str]:
-    """How many points of AVG one method is above another, (lines,), and line 0 in words."""
-    apart = np.round(scores.average(one) - scores.average(other), DECIMALS)
-    means = " against ".join(fixed(scores.average(key)[0], 2) for key in (one, other))
-    how = "as good as" if apart[0] == 0 else "above" if apart[0] > 0 else "below"
-    points = f"{fixed(abs(apart[0]), 2)} points " if apart[0] else ""
-    return apart, f"{title(one)} is {points}{how} {title(other)} on AVG ({means})"
+def ahead(scores: Replicates, steps: Sequence[Step]) -> Finding:
+    """Claims 3, 7 and 8: one method's AVG is above another's, in each of the steps."""
+    true, apart, told = [], [], []
+    for one, holds, other, margin in steps:
+        points = np.round(scores.average(one) - scores.average(other), DECIMALS)
+        true.append(holds(points, margin))
+        apart.append(points)
+        means = " against ".join(fixed(scores.average(key)[0], 2) for key in (one, other))
+        how = "above" if points[0] > 0 else "below"
+        how = f"{fixed(abs(points[0]), 2)} points {how}" if points[0] else "as good as"
+        told.append(f"{title(one)} is {how} {title(other)} on AVG ({means})")
+    parts = np.column_stack(true)
+    return Finding(
+        Statements(parts, len(steps)),
+        Statements(~parts),
+        np.min(apart, axis=0),
+        f"{' and '.join(signed(points[0], 2) for points in apart)} points",
+        "; ".join(told),
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import ge, gt
 
 import numpy as np
 
@@ -117,7 +118,7 @@ CLAIMS = (
         "Most methods that tune few weights perform better than FullTuning",
         f"{RESULTS}, conclusion (1)",
         "methods of the nine with a higher AVG",
-        findings.most_beat,
+        partial(findings.majority, of="mean"),
         _by_tables,
         needs=(BASE,),
         least=MOST + 1,
@@ -127,7 +128,7 @@ CLAIMS = (
         "Most methods that tune few weights are more stable than FullTuning",
         f"{RESULTS}, conclusion (2)",
         "methods of the nine with a smaller AVG std",
-        findings.most_steadier,
+        partial(findings.majority, of="std"),
         _by_tables,
         needs=(BASE,),
         least=MOST + 1,
@@ -138,7 +139,7 @@ CLAIMS = (
         "Even Random outperforms FullTuning",
         f"{RESULTS}, conclusion (3)",
         "points of AVG above FullTuning",
-        partial(findings.above, one="random", other=BASE),
+        partial(findings.ahead, steps=[("random", gt, BASE, 0)]),
         _by_tables,
         keys=("random", BASE),
         needs=("random", BASE),
@@ -169,7 +170,7 @@ CLAIMS = (
         "SAM's std falls and then rises as its density falls",
         SPARSITY,
         "curvature of the AVG std over log10 of the density",
-        findings.deviation_dips,
+        partial(findings.bend, of="std"),
         _by_figure5,
         keys=None,
         least=MINIMUM_GRID,
@@ -182,7 +183,7 @@ CLAIMS = (
         "then falls)",
         f"{SPARSITY}; section 3.3",
         "curvature of the AVG mean over log10 of the density",
-        findings.mean_peaks,
+        partial(findings.bend, of="mean"),
         _by_figure5,
         keys=None,
         least=MINIMUM_GRID,
@@ -193,7 +194,10 @@ CLAIMS = (
         "Stochastic Tuning >= Top Tuning > FullTuning",
         f"{published.STOCHASTIC_SOURCE}, section 3.2",
         "the smaller of the two steps, points of AVG",
-        findings.stochastic_order,
+        partial(
+            findings.ahead,
+            steps=[(STOCHASTIC, ge, TOP_TUNING, 0), (TOP_TUNING, gt, BASE, 0)],
+        ),
         keys=(STOCHASTIC, TOP_TUNING, BASE),
         needs=(STOCHASTIC, TOP_TUNING, BASE),
         tasks=published.STOCHASTIC_TASKS,
@@ -203,7 +207,7 @@ CLAIMS = (
         f"Stochastic Tuning is over {MARGIN:g} points better than BitFit",
         f"{published.STOCHASTIC_SOURCE}, section 3.2",
         "points of AVG above BitFit",
-        partial(findings.above, one=STOCHASTIC, other=BITFIT, margin=MARGIN),
+        partial(findings.ahead, steps=[(STOCHASTIC, gt, BITFIT, MARGIN)]),
         keys=(STOCHASTIC, BITFIT),
         needs=(STOCHASTIC, BITFIT),
         tasks=published.STOCHASTIC_TASKS,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jiant_sparse.report import published
 from jiant_sparse.report.comparison.sets import ResultSet
-from jiant_sparse.report.frame import spread
+from jiant_sparse.report.frame import Frame, spread
 from jiant_sparse.report.published import AVERAGE, STOCHASTIC_SPLIT
 from jiant_sparse.report.statistics import (
     LEVEL,
@@ -54,7 +54,16 @@ def pairs(baseline: ResultSet | None, others: Sequence[ResultSet]) -> list[list[
         word             what can be said, after the correction
         reasons          why the two sides are results of different things
     """
-    places = [*_places(baseline, others)]
+    sets = [baseline, *others] if baseline else others
+    label = baseline.label if baseline else PUBLISHED
+    places = []
+    for task, method, rows in _places([item.frame for item in sets]):
+        base, sides = (rows[0], rows[1:]) if baseline else (None, rows)
+        place = []
+        for item, ours in zip(others, sides, strict=True):
+            where = {"task": task, "method": method, "set": item.label, "baseline": label}
+            place.append(where | _compared(ours, base, task == AVERAGE))
+        places.append(place)
     every = [pair for place in places for pair in place]
     for pair, corrected in zip(every, holm([pair["p"] for pair in every]), strict=True):
         pair["holm_p"] = corrected
@@ -76,8 +85,8 @@ def _word(pair: Pair) -> str:
     return "higher" if pair["t"] > 0 else "lower"
 
 
-def _places(baseline: ResultSet | None, others: Sequence[ResultSet]) -> Iterator[list[Pair]]:
-    frames = [item.frame for item in ([baseline, *others] if baseline else others)]
+def _places(frames: Sequence[Frame]) -> Iterator[tuple[str, str, list[list[Result]]]]:
+    """Title of a task or AVG, method, and each set's results there: one, or for AVG all."""
     titles: dict[str, str] = {}
     for frame in frames:
         titles |= dict(zip(frame.tasks["task"], frame.tasks["title"], strict=True))
@@ -86,37 +95,21 @@ def _places(baseline: ResultSet | None, others: Sequence[ResultSet]) -> Iterator
         for task, title in titles.items():
             here = [[row for row in its if row["task"] == task] for its in rows]
             if any(row["records"] for its in here for row in its):
-                yield _place(title, method, here, baseline, others)
+                yield title, method, here
         if len(titles) > 1 and any(_ok(row) for its in rows for row in its):
-            yield _place(AVERAGE, method, rows, baseline, others)
+            yield AVERAGE, method, rows
 
 
-def _place(
-    task: str,
-    method: str,
-    rows: Sequence[Sequence[Result]],
-    baseline: ResultSet | None,
-    others: Sequence[ResultSet],
-) -> list[Pair]:
-    """The pairs of one place. rows: for each set one result, or for AVG those of all tasks."""
-    average = task == AVERAGE
-    found = []
-    for item, ours in zip(others, rows[1:] if baseline else rows, strict=True):
-        if baseline:
-            base, (reasons, ratio) = _side(rows[0]), _measured(rows[0], ours, average)
-        else:
-            base, (reasons, ratio) = _published(ours, average), (_departures(ours, average), None)
-        pair = {"task": task, "method": method, "set": item.label}
-        pair["baseline"] = baseline.label if baseline else PUBLISHED
-        found.append(pair | _compared(_side(ours), base, reasons) | {"step_time_ratio": ratio})
-    return found
-
-
-def _compared(ours: Side, base: Side, reasons: Sequence[str]) -> Pair:
+def _compared(rows: Sequence[Result], base_rows: Sequence[Result] | None, average: bool) -> Pair:
     """The numbers of two sides, and Welch's test unless there is a reason against it."""
+    ours, ratio = _measured(rows), None
+    if base_rows is None:
+        base, reasons = _published(rows, average), _departures(rows, average)
+    else:
+        base, (reasons, ratio) = _measured(base_rows), _apart(base_rows, rows, average)
     test = effect = difference = None
     if ours.mean is None or base.mean is None:
-        reasons = ()
+        reasons = []
     elif not reasons:
         difference, share = ours.mean - base.mean, 1 / len(ours.samples)
         parts = [(share, sample) for sample in ours.samples]
@@ -136,35 +129,33 @@ def _compared(ours: Side, base: Side, reasons: Sequence[str]) -> Pair:
         "p": test and test.p,
         "holm_p": None,
         "hedges_g": effect,
-        "step_time_ratio": None,
+        "step_time_ratio": ratio,
         "word": "",
         "reasons": tuple(dict.fromkeys(reasons)),
     }
 
 
-def _side(rows: Sequence[Result]) -> Side:
-    samples = tuple(Sample.of(row["values"]) for row in rows)
-    parts = [spread(row["values"]) for row in rows]
-    n = min((n for n, _, _ in parts), default=0)
-    return Side(
-        n, _mean([mean for _, mean, _ in parts]), _mean([std for *_, std in parts]), samples
-    )
+def _measured(rows: Sequence[Result]) -> Side:
+    return _side([(*spread(row["values"]), Sample.of(row["values"])) for row in rows])
 
 
 def _published(rows: Sequence[Result], average: bool) -> Side:
     """The published side of these results; unknown unless it is over the same tasks."""
     values = [(row["published_mean"], row["published_std"]) for row in rows]
     whole = not average or published.are_all_tasks(row["published_title"] for row in rows)
-    if not (whole and values) or any(math.isnan(mean) for mean, _ in values):
+    if not whole or any(math.isnan(mean) for mean, _ in values):
+        return _side([])
+    n = published.RUNS
+    return _side([(n, mean, std, Sample.published(mean, std, n)) for mean, std in values])
+
+
+def _side(parts: Sequence[tuple[int, float | None, float | None, Sample | None]]) -> Side:
+    """The mean of the tasks' means and of their deviations; unknown if that of a task is."""
+    if not parts:
         return Side(0, None, None, ())
-    samples = tuple(Sample.published(mean, std, published.RUNS) for mean, std in values)
-    mean, std = map(statistics.fmean, zip(*values, strict=True))
-    return Side(published.RUNS, mean, std, samples)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None
+    n, means, stds, samples = zip(*parts, strict=True)
+    mean = None if None in means else statistics.fmean(means)
+    return Side(min(n), mean, None if None in stds else statistics.fmean(stds), samples)
 
 
 def _departures(rows: Sequence[Result], average: bool) -> list[str]:
@@ -177,28 +168,26 @@ def _departures(rows: Sequence[Result], average: bool) -> list[str]:
     ]
 
 
-def _measured(
+def _apart(
     base: Sequence[Result], ours: Sequence[Result], average: bool
 ) -> tuple[list[str], float | None]:
     """Why results are of different things, and the ratio of step times: the geometric mean over
     the tasks."""
     others = {row["task"]: row for row in base}
     both = [(row, others[row["task"]]) for row in ours if row["task"] in others]
-    over = []
-    if average and not len(both) == len(base) == len(ours):
-        over = ["AVG is over other tasks"]
-    elif average and len(both) == 1:
-        # It would be the task's own test once more.
-        over = ["AVG is over one task"]
     reasons = [
         f"{row['title']}: {reason}" if average else reason
         for row, other in both
-        for reason in _apart(_ok(row), _ok(other))
+        for reason in _differ(_ok(row), _ok(other))
     ]
+    if average and not len(both) == len(base) == len(ours):
+        return ["AVG is over other tasks", *reasons], None
+    if average and len(both) == 1:
+        # It would be the task's own test once more.
+        return ["AVG is over one task", *reasons], None
     times = [[row["step_milliseconds_median"] for row in pair] for pair in both]
     logs = [math.log(one / other) for one, other in times if one > 0 and other > 0]
-    ratio = math.exp(statistics.fmean(logs)) if logs and len(logs) == len(ours) else None
-    return over + reasons, None if over else ratio
+    return reasons, math.exp(statistics.fmean(logs)) if logs and len(logs) == len(ours) else None
 
 
 # What two sides must have in common, and what is said if they do not.
@@ -218,7 +207,7 @@ _ALIKE: tuple[tuple[str, Callable[[Record], Any]], ...] = (
 )
 
 
-def _apart(ours: Sequence[Record], base: Sequence[Record]) -> Iterator[str]:
+def _differ(ours: Sequence[Record], base: Sequence[Record]) -> Iterator[str]:
     for words, of in _ALIKE:
         one, two = ({of(record) for record in records} for records in (ours, base))
         if words == "test data differ" and None in one | two:

@@ -99,7 +99,7 @@ _Key = tuple[str, str]
 def _told(frame: Frame) -> dict[_Key, Counter[str]]:
     """The values of each fact in the records, with the number of cells that have each."""
     found: dict[_Key, Counter[str]] = {("", "cells"): Counter([notes.status(frame)])}
-    for record in frame.cells["record"]:
+    for record in frame.cells.sort_values(["task", "method"], kind="stable")["record"]:
         for key, value in _facts(record):
             found.setdefault(key, Counter())[value] += 1
     return found

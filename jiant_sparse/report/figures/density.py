@@ -1,7 +1,6 @@
 """Figure 5: mean and deviation on test and training data over the share of trained weights."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -28,7 +27,7 @@ CAPTION = (
     "paper's eighth density is printed 0.005 and plotted at 0.05; its training panels have no "
     "point at 0.005, and its STS-B at 0.0002 has a std of 0, as one run has."
 )
-_QUIET: dict[str, Any] = {
+_QUIET: style.Line = {
     "color": style.QUIET,
     "linewidth": 0.7,
     "markersize": 3,
@@ -53,7 +52,8 @@ def draw(frame: Frame) -> Figure | str:
     tasks = frame.tasks[: style.MOST]
     legend = [(title, style.look(place)) for place, title in enumerate(tasks["title"])]
     foot = f"Measured: {style.seeds(drawn['n'])} per point."
-    notes, beside = [], ()
+    notes: list[str] = []
+    beside: tuple[str, ...] = ()
     if PUBLISHED_KEY in points and any(map(_published, tasks["published_title"])):
         legend.append(("published", _QUIET))
         # Each density has its published value.
@@ -99,7 +99,8 @@ def _panel(axes: Axes, key: str, part: str, points: pd.DataFrame, tasks: pd.Data
         if key == PUBLISHED_KEY and (known := _published(task.published_title, part)):
             axes.plot(*zip(*known, strict=True), **style.look(place, **_QUIET))
         found = points[points["task"] == task.task].dropna(subset=part)
-        axes.plot(found["density"], found[part], **style.look(place, zorder=3))
+        # Rounded: ticks over noise in the last digits would be long.
+        axes.plot(found["density"], found[part].round(6), **style.look(place, zorder=3))
     style.log_axis(axes, "x")
     axes.set_title(f"{style.shown(key)}: {PARTS[part]}")
     axes.set_xlabel("density (fraction of the weights, log)")

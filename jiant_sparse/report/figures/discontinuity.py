@@ -143,7 +143,7 @@ def _panel(axes: Axes, curve: LossCurve, bins: int) -> None:
         for step in curve.refreshes:
             axes.axvline(step, color=style.QUIET, linewidth=0.6, linestyle=(0, (3, 2)), zorder=1)
     if curve.jumps:
-        top = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+        top: style.Line = {"transform": axes.get_xaxis_transform(), "clip_on": False}
         axes.plot(curve.jumps, [1] * len(curve.jumps), "v", color=style.QUIET, **top)
     axes.grid(axis="x", visible=False)
     axes.set_title(f"{curve.title}, seed {curve.record.cell.seed}")

@@ -21,7 +21,7 @@ CAPTION = (
 MOST_PANELS, COLUMNS = 12, 3
 # Points of one line, and markers on it.
 MOST_POINTS, MARKS = 24, 3
-_MAJORITY = {"color": style.INK, "linewidth": 0.7, "linestyle": (0, (1, 1.5))}
+_MAJORITY: style.Line = {"color": style.INK, "linewidth": 0.7, "linestyle": (0, (1, 1.5))}
 
 # (task, method) -> percent by step.
 Curves = Mapping[tuple[str, str], pd.Series]

@@ -142,7 +142,12 @@ def _panel(axes: Axes, pairs: pd.DataFrame, colour: str) -> None:
         return
     axes.errorbar(found.index, found["mean"], found["std"], fmt="o", color=colour, capsize=2.5)
     if top <= MOST_COUNTS:
-        small = {"fontsize": style.SMALL, "color": style.QUIET, "va": "center", "ha": "center"}
+        small: style.Line = {
+            "fontsize": style.SMALL,
+            "color": style.QUIET,
+            "va": "center",
+            "ha": "center",
+        }
         for rank, text in [(0.55, "n"), *found["count"].items()]:
             axes.text(rank, 0.96, text, transform=axes.get_xaxis_transform(), **small)
 

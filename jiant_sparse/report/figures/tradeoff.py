@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -39,7 +38,7 @@ TABLE_3 = (
 )
 _POINT = {"linestyle": "", "markersize": 6.5}
 _PUBLISHED = {"color": style.QUIET, "linestyle": "", "markersize": 5, "alpha": 0.75}
-_RING = {
+_RING: style.Line = {
     "linestyle": "",
     "marker": "o",
     "markersize": 13,
@@ -234,7 +233,7 @@ def _shade(axes: Axes, best: pd.DataFrame) -> None:
     """Ring each point of the front; shade what costs more and scores less."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     steps = [*best["cost"], right]
-    shade: dict[str, Any] = {"color": style.HAIR, "alpha": 0.4, "linewidth": 0, "zorder": 0}
+    shade: style.Line = {"color": style.HAIR, "alpha": 0.4, "linewidth": 0, "zorder": 0}
     axes.stairs(best["score"], steps, baseline=bottom, fill=True, **shade)
     axes.plot(best["cost"], best["score"], **_RING, zorder=2.5)
     axes.set(xlim=(left, right), ylim=(bottom, top))

@@ -153,7 +153,7 @@ def slots(table: Table) -> list[dict[str, Any]]:
 
 def classes(cell: Cell) -> str:
     """The classes of a table's cell."""
-    names = [cell.tone] if cell.tone else []
+    names: list[str] = [cell.tone] if cell.tone else []
     if pd.isna(cell.value) and cell.text in ("", numbers.DASH):
         names.append("none")
     if len(cell.text) > LONG:

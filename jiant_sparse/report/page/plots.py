@@ -1,9 +1,9 @@
 """Coordinates of the page's small plots; `plots.html` draws them."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from jiant_sparse.schema.record import Record
@@ -52,11 +52,13 @@ def span(values: Iterable[float | None], majority: float | None = None) -> Span 
     >>> span([60.0, None, 70.0], majority=52.0), span([60.0, 70.0], majority=49.0)
     ((52.0, 70.0), (60.0, 70.0))
     """
-    known = [value for value in values if pd.notna(value)]
+    known = [value for value in values if value is not None and not math.isnan(value)]
     if not known:
         return None
     low, high = min(known), max(known)
-    wide = (low, high) if pd.isna(majority) else (min(low, majority), max(high, majority))
+    if majority is None or math.isnan(majority):
+        return low, high
+    wide = min(low, majority), max(high, majority)
     return wide if wide[1] - wide[0] <= 2 * (high - low) else (low, high)
 
 
@@ -88,7 +90,8 @@ def curve(record: Record, scores: Span | None, box: Box) -> Curve | None:
     known = {step: 100 * value for step, value in record.history if value is not None}
     if not known or scores is None:
         return None
-    steps, best = [step for step, _ in record.history], record.best_step
+    steps = [step for step, _ in record.history]
+    best = record.best_step if record.best_step in known else None
     across = (min(steps), max(steps))
 
     def point(step: int) -> tuple[float, float]:
@@ -98,7 +101,7 @@ def curve(record: Record, scores: Span | None, box: Box) -> Curve | None:
     # A long run costs no more than a short one; its best step stays.
     stride = -(-len(steps) // box.most)
     path, pen = "", "M"
-    for step in sorted({*steps[::stride], steps[-1], *({best} & {*steps})}):
+    for step in sorted({*steps[::stride], steps[-1], *([] if best is None else [best])}):
         if step in known:
             x, y = point(step)
             # A line to itself makes a lone point visible.
@@ -108,10 +111,10 @@ def curve(record: Record, scores: Span | None, box: Box) -> Curve | None:
             pen = "M"
     return Curve(
         path=path,
-        best=point(best) if best in known else None,
+        best=None if best is None else point(best),
         x_ticks=[(at(tick, across, box.left, box.right), tick) for tick in ticks(*across, 5)],
         y_ticks=[(at(tick, scores, box.bottom, box.top), tick) for tick in ticks(*scores, 4)],
         first=(min(known), known[min(known)]),
         last=(max(known), known[max(known)]),
-        chosen=(best, known[best]) if best in known else None,
+        chosen=None if best is None else (best, known[best]),
     )

@@ -243,7 +243,9 @@ def _origins(records: Sequence[Record]) -> dict[str, list[str]]:
 def readings(frame: Frame) -> list[tuple[str, list[str], list[str]]]:
     """For each method with a cell: label and title, readings, and the fields that say so."""
     found = []
-    for label, records in frame.cells.groupby("method", sort=False)["record"]:
+    by_method = frame.cells.groupby("method")["record"]
+    for label in filter(by_method.groups.__contains__, frame.methods["method"]):
+        records = by_method.get_group(label)
         its = [reading_of(record) for record in records]
         differences = dict.fromkeys(one for reading in its for one in reading.differences)
         name = ": ".join([label, *titles(records)])

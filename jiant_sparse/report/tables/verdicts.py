@@ -21,7 +21,7 @@ COLUMNS = (
     Column("runs"),
     Column("the published tables"),
 )
-# The claims whose estimate is a number of methods or tasks; those of the others are measures.
+# The claims whose estimate is a number of methods or tasks.
 COUNTS = ("1", "2", "4")
 NOTES = (
     f"Supported: holds in the data and in at least {SURE:.1%} of {count(RESAMPLES)} resamples; not "
@@ -54,25 +54,19 @@ def verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _row(verdict: Verdict) -> tuple[Cell, ...]:
-    claim, share = verdict.claim, _percent(verdict)
+    claim, share, digits = verdict.claim, _percent(verdict), digits_of(verdict)
+    estimate = fixed(verdict.estimate, digits)
+    if verdict.interval:
+        estimate += f" [{', '.join(fixed(end, digits) for end in verdict.interval)}]"
     return (
         Cell(f"({claim.number}) {claim.text}", note=claim.source),
         Cell(verdict.state, tone=TONES[verdict.state]),
         Cell(verdict.reason),
-        Cell(_estimate(verdict), verdict.estimate, note=verdict.statistic),
+        Cell(estimate, verdict.estimate, note=verdict.statistic),
         Cell(DASH if share is None else f"{percent(share)} %", share),
         Cell(str(verdict.runs), float(verdict.runs)),
         Cell(verdict.published),
     )
-
-
-def _estimate(verdict: Verdict) -> str:
-    digits = digits_of(verdict)
-    text = fixed(verdict.estimate, digits)
-    if verdict.interval is None:
-        return text
-    low, high = verdict.interval
-    return f"{text} [{fixed(low, digits)}, {fixed(high, digits)}]"
 
 
 def digits_of(verdict: Verdict) -> int:
