@@ -1,4 +1,4 @@
-"""The errors that have a meaning of their own."""
+"""The errors that callers tell apart, and how errors quote what they found."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,7 +11,10 @@ class InputError(ValueError):
     """Bad input: a configuration, a data file, a model directory, a record or a command line.
 
     Each problem is one line that says what is wrong, what was got, what is allowed and where.
-    The command line prints them all and exits with 2; nothing half-written is left.
+    The command line prints all problems and exits with 2; nothing half-written is left.
+
+    >>> InputError("f.yaml: density is 2; it must be in (0, 1]").problems
+    ('f.yaml: density is 2; it must be in (0, 1]',)
     """
 
     def __init__(self, *problems: str) -> None:
@@ -19,16 +22,16 @@ class InputError(ValueError):
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, ...]]:
-        # ValueError would rebuild itself from the joined text when it crosses a process border.
+        # Between processes ValueError would be rebuilt from the joined text.
         return type(self), self.problems
 
 
 class NotFinite(ArithmeticError):
-    """A loss or an importance is NaN or infinite: the cell has failed, the message says where."""
+    """A loss or an importance is NaN or infinite; the message says where. The cell has failed."""
 
 
 def _without_middle(problem: str) -> str:
-    # It may quote what was found, which can have any length; what is allowed stands at the end.
+    # A quoted value can have any length, and what is allowed comes after it.
     half = LONGEST_PROBLEM // 2
     if len(problem) <= LONGEST_PROBLEM:
         return problem
@@ -36,19 +39,26 @@ def _without_middle(problem: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """`text`, or its first `most` characters and three dots."""
+    """Cut `text` to its first `most` characters and three dots, if it is longer.
+
+    >>> cut("abcdef", 3)
+    'abc...'
+    """
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def shown(value: object) -> str:
-    """A value as an error quotes it: its repr, cut so that there is room for what is allowed."""
+    """Quote a value in an error: its repr, cut to 100 characters."""
     return cut(repr(value), 100)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`did you mean sam? known: random, sam`, or only the known names if none is close.
+    """Name the closest known name, if one is close, and the known names.
 
-    Of more than MOST_NAMED names the first are told and compared.
+    Of more than MOST_NAMED names the first are named and compared.
+
+    >>> suggest("sma", ["random", "sam"])
+    'did you mean sam? known: random, sam'
     """
     names = [*known]
     told = names[:MOST_NAMED]
@@ -58,9 +68,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def printable(text: object) -> str:
-    """`text` on one line, with escapes for what a terminal would obey or cannot show.
+    """Escape what a terminal would obey or cannot show: control characters, line ends, surrogates.
 
-    For whatever comes from a file: control characters, line ends, lone surrogates.
+    For all text that comes from files.
+
+    >>> print(printable("a\\x1b[2J"))
+    a\\x1b[2J
     """
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in str(text)

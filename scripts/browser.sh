@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees to a Chromium for the browser tests: installs one if none is found, we are root and apt-get
-# is there. Without one the tests are skipped; that is said and is no failure.
+# Finds a Chromium for the browser tests, or installs one where we are root and have apt-get.
+# Without one the browser tests are skipped; this script says so and succeeds.
 set -euo pipefail
 
 for name in chromium chromium-browser google-chrome; do

@@ -1,12 +1,14 @@
-"""The house itself: imports point down, rooms keep to their job, files stay small."""
+"""The house itself: imports point down, rooms keep to their job, a newcomer reads it in an hour."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
 from jiant_sparse.methods import base
 
-PACKAGE = Path(__file__).parent.parent / "jiant_sparse"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jiant_sparse"
 # Room -> the rooms that it may import, besides itself and the ground.
 ROOMS = {
     "ground": set(),
@@ -21,6 +23,8 @@ ROOMS = {
     "bench": {"host", "schema", "methods", "sparse", "data"},
     "cli": {"grid", "config", "report", "bench", "host", "schema", "methods", "sparse", "data"},
 }
+# Lines of README and the files that it lists for a newcomer's hour.
+HOUR = 2450
 GROUND = ("errors", "files", "layout", "seeds", "units", "__version__")
 
 
@@ -122,15 +126,20 @@ def test_one_method_per_file():
             assert len(classes) == 1, path
 
 
-def test_rooms_are_small():
-    for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 300, path
-    for name, tree in modules().items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) else node.body
-                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
-                assert lines <= 40, f"{name}.{node.name} has {lines} lines"
+def test_the_code_can_be_read_in_an_hour():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    path = readme.partition("## Read the code in an hour")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\) \|", path, re.MULTILINE)
+    assert len(listed) == 12 and all(shown == link for shown, link in listed)
+    texts = [readme, *((ROOT / link).read_text(encoding="utf-8") for _, link in listed)]
+    assert sum(len(text.splitlines()) for text in texts) <= HOUR
+    assert len(readme.splitlines()) <= 150
+
+
+def test_links_of_pages_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_nothing_pickled_is_read_and_nothing_is_evaluated():

@@ -107,7 +107,8 @@ class MaskedGradient(Trainer):
     def _mask(self, *_: Any) -> None:
         """Zero the clipped gradients of what is not selected."""
         for weight, mask in self.masks.items():
-            weight.grad.mul_(mask)
+            if weight.grad is not None:
+                weight.grad.mul_(mask)
 
 
 def names() -> tuple[str, ...]:

@@ -108,13 +108,14 @@ def _computed(
     """Tokens that go through the encoder in all epochs, by contender."""
     batches = epochs * math.ceil(len(rows) / sizes["batch_size"])
 
-    def streamed(train: Train) -> int:
+    def streamed(**settings: int) -> int:
+        train = Train.model_validate(settings)
         stream = features.Epochs(jiant_task, rows, sizes["batch_size"], seed=0, train=train)
         return sum(stream.pop()[0].input_ids.numel() for _ in range(batches))
 
     return {
         # load_phase has put the rows through jiant's own smart_truncate.
         "jiant": epochs * sum(row["data_row"].input_ids.size for row in rows),
-        "trimmed": streamed(Train()),
-        "grouped": streamed(Train(length_grouping=sizes["window"])),
+        "trimmed": streamed(),
+        "grouped": streamed(length_grouping=sizes["window"]),
     }

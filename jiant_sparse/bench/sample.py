@@ -63,5 +63,6 @@ def numpy_choice(weights: Mapping[str, Tensor], k: int) -> np.ndarray:
 def _importance(setting: Setting) -> dict[str, Tensor]:
     """|gradient| of one batch."""
     model = models.build(setting)
-    model.loss().backward()
-    return {name: weight.grad.abs_() for name, weight in surgery.eligible(model.encoder).items()}
+    weights = surgery.eligible(model.encoder)
+    gradients = torch.autograd.grad(model.loss(), [*weights.values()])
+    return {name: gradient.abs_() for name, gradient in zip(weights, gradients, strict=True)}

@@ -60,10 +60,12 @@ def report(
     if compare:
         from jiant_sparse.report.comparison import compare as build_comparison
 
-        made = build_comparison(directories, baseline=baseline, output_dir=output_dir)
+        compared = build_comparison(directories, baseline=baseline, output_dir=output_dir)
+        text, page = compared.text, compared.page
     else:
         from jiant_sparse.report import build
 
         made = build(directories[0], output_dir, reference=reference)
-    typer.echo(made.text)
-    typer.echo(f"page: {made.page}", err=True)
+        text, page = made.text, made.page
+    typer.echo(text)
+    typer.echo(f"page: {page}", err=True)

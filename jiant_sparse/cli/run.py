@@ -35,7 +35,8 @@ def run(
     from jiant_sparse.grid import estimate, plan
     from jiant_sparse.grid.executors.choose import with_threads
     from jiant_sparse.grid.outline import outline
-    from jiant_sparse.schema.record import Record, describe
+    from jiant_sparse.grid.worker import Halted, Waiting
+    from jiant_sparse.schema.record import describe
 
     check_output(output_dir)
     benchmark = config_module.single(
@@ -61,8 +62,11 @@ def run(
     if dry_run:
         return
     outcome = found if found and done else _run_here(job, output_dir, found)
-    if not isinstance(outcome, Record):
-        typer.echo(_reason(outcome), err=True)
+    if isinstance(outcome, Waiting):
+        typer.echo(f"not run: {outcome.owner}", err=True)
+        raise typer.Exit(1)
+    if isinstance(outcome, Halted):
+        typer.echo(f"{outcome.reason}; the same command goes on", err=True)
         raise typer.Exit(1)
     typer.echo(f"{describe(outcome)}\n{job.directory}")
     raise typer.Exit(0 if outcome.status == "ok" else 1)
@@ -79,12 +83,3 @@ def _run_here(job: "Job", output_dir: Path, retry: "Record | None") -> "Outcome"
     control, terminal = Control(), sys.stderr.isatty()
     with told(control, bounded=estimate.first_stop(job) is not None, bar=terminal):
         return work.work_here(job, control, retry=retry, verbose=terminal)
-
-
-def _reason(outcome: "Outcome") -> str:
-    """Why there is no record."""
-    from jiant_sparse.grid.worker import Waiting
-
-    if isinstance(outcome, Waiting):
-        return f"not run: {outcome.owner}"
-    return f"{outcome.reason}; the same command goes on"

@@ -1,5 +1,6 @@
 """What all commands share: exit codes for errors, and safe output streams."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -51,6 +52,7 @@ def open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, open(number, "r+" if number == 0 else "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(errors="backslashreplace")
 
 
