@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 
 from jiant_sparse.errors import InputError
 
-# It can only be read by setting it, which is not safe once there are threads.
+# The umask can only be read by setting it, which is unsafe once there are threads.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 _PARTIAL = ".partial"
 
 FOLDER_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?"
-# File systems have 255 bytes, of which the ending of a temporary name needs some.
+# File systems allow 255 bytes; a temporary name needs some of them for its ending.
 LONGEST_NAME = 200
 NAME_RULE = (
     "letters, digits, '.', '_' and '-', begins with a letter or digit, does not end with '.' and "
@@ -35,37 +35,51 @@ def is_folder_name(text: str) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, synced, when the block ends well.
+def staging(directory: Path, name: str) -> Iterator[Path]:
+    """A new temporary file `.<name>.*.partial` in `directory`, removed at the end of the block.
 
-    If the block raises, `path` is left as it was and the temporary file is removed.
+    `settle` gives it its place.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name}.", path.parent)
+    directory.mkdir(parents=True, exist_ok=True)
+    handle, made = tempfile.mkstemp(_PARTIAL, f".{name}.", directory)
     os.close(handle)
-    temporary = Path(name)
+    temporary = Path(made)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        make_readable(temporary)
-        os.replace(temporary, path)
-        sync_directory(path.parent)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def settle(temporary: Path, path: Path) -> None:
+    """Sync a file of the same directory and rename it to `path`, atomically."""
+    with open(temporary, "rb") as written:
+        os.fsync(written.fileno())
+    make_readable(temporary)
+    os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that replaces `path` at the end of the block, whole and synced.
+
+    If the block raises, `path` stays as it was.
+    """
+    with staging(path.parent, path.name) as temporary:
+        yield temporary
+        settle(temporary, path)
 
 
 def make_readable(path: Path) -> None:
-    """Give a file, which mkstemp and safetensors leave 0600, the mode of its owner's others."""
+    """Give `path` the mode of any new file; mkstemp and safetensors leave 0600."""
     path.chmod(0o666 & ~_UMASK)
 
 
 @contextmanager
 def system_errors(path: Path) -> Iterator[None]:
-    """Raise the OSError that safetensors, writing below `path`, has met with: of a full disk, say.
+    """Turn safetensors' error while writing `path` into the OSError behind it, such as a full disk.
 
-    Its own error has only the system's number in its words.
+    safetensors gives the system's error number only as text.
     """
     try:
         yield
@@ -83,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in `directory` outlast a power failure."""
+    """Sync a directory, so that the names in it survive a power failure."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -92,11 +106,11 @@ def sync_directory(directory: Path) -> None:
 
 
 def remove_partial(directory: Path, older_than: float = 0.0) -> None:
-    """Remove what killed writes have left below `directory`.
+    """Remove the temporary files that killed processes left below `directory`.
 
-    older_than: seconds since they were touched, for where others may be writing now.
+    older_than: seconds since the last change, where another process may be writing now.
     """
-    for pattern in (f".*{_PARTIAL}", ".tmp*"):  # ours, and those of safetensors
+    for pattern in (f".*{_PARTIAL}", ".tmp*"):  # ours, and the ones of safetensors
         for path in directory.rglob(pattern):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime >= older_than:
@@ -104,7 +118,7 @@ def remove_partial(directory: Path, older_than: float = 0.0) -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """Raise InputError unless `directory` can be written into, or can be made; makes nothing."""
+    """Raise InputError unless `directory` is writable or can be made. Makes nothing."""
     there = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
     longest = max(
         (len(os.fsencode(name)) for name in directory.relative_to(there).parts), default=0
@@ -121,7 +135,7 @@ def check_directory(directory: Path) -> None:
     name, path = os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX")
     if longest > name:
         problem = f"a name has {longest:,} bytes; at most {name:,} are possible"
-    # There have to be names of files below it.
+    # Leave room for the names of the files in it.
     elif len(os.fsencode(os.path.abspath(directory))) > path - name:
         problem = f"the path has more than {path - name:,} bytes"
     if problem:
@@ -131,7 +145,7 @@ def check_directory(directory: Path) -> None:
 def check_regular(path: Path, most: int) -> None:
     """Raise InputError unless `path` is a regular file of at most `most` bytes.
 
-    Links are followed. A pipe would be waited for, and a device has no end; neither is opened.
+    Follows links. Opens nothing: a pipe would block, and a device has no end.
     """
     try:
         about = path.stat()
@@ -145,7 +159,7 @@ def check_regular(path: Path, most: int) -> None:
 
 
 def read_input(path: Path, most: int) -> bytes:
-    """The bytes of a file that somebody else has written; raises InputError as `check_regular`."""
+    """The bytes of an input file. Raises InputError as `check_regular`."""
     check_regular(path, most)
     try:
         with open(path, "rb") as stream:

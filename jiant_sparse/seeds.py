@@ -1,4 +1,4 @@
-"""One seed per purpose: nobody draws from a global generator."""
+"""Seeds: one per purpose, so that nothing draws from a global generator."""
 
 import hashlib
 import re
@@ -11,23 +11,32 @@ LIMIT = 2**63
 def check(seed: int) -> None:
     """Raise InputError unless the seed is a whole number in [0, 2^63)."""
     if type(seed) is not int or not 0 <= seed < LIMIT:
-        raise InputError(f"the seed is {shown(seed)}; it must be a whole number in [0, 2^63)")
+        raise _wrong(seed)
 
 
 def parse(text: str) -> int:
-    """The seed that a command line gives in decimal digits; raises InputError as `check`."""
-    # int() also takes 1_000, Arabic digits and blanks, and fails with thousands of digits.
-    seed = int(text) if re.fullmatch("0|[1-9][0-9]{0,18}", text) else text
-    check(seed)
-    return seed
+    """The seed that a command line gives in decimal digits. Raises InputError as `check`.
+
+    >>> parse("42")
+    42
+    """
+    # int() alone also takes 1_000, Arabic digits and blanks, and fails on thousands of digits.
+    if not re.fullmatch("0|[1-9][0-9]{0,18}", text):
+        raise _wrong(text)
+    check(int(text))
+    return int(text)
+
+
+def _wrong(seed: object) -> InputError:
+    return InputError(f"the seed is {shown(seed)}; it must be a whole number in [0, 2^63)")
 
 
 def derive(seed: int, *names: str) -> int:
     """A 63-bit seed for the stream `names` of a run with `seed`.
 
-    Streams of different names are independent, so adding a layer, a method or a phase moves no
-    draw of another one. SHA-256 rather than `hash`, which differs from process to process.
-    Raises InputError as `check`.
+    Streams with different names are independent, so a new layer, method or phase changes no draw
+    of another stream. SHA-256, because `hash` differs between processes. Raises InputError as
+    `check`.
     """
     check(seed)
     text = "\x1f".join((str(seed), *names))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from jiant_sparse.data import authors
 from jiant_sparse.data.authors import are_published, digest, published_rows
 from jiant_sparse.data.split import published_dev_split
 from jiant_sparse.data.synthetic import synthesize
@@ -30,25 +29,25 @@ def synthetic(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SEVEN)
-def test_the_shipped_digests_are_those_of_the_real_files(name):
+def test_digests_of_the_real_files(name):
     if not (REAL / name).is_dir():
         pytest.skip("no real data")
     pool, test = rows_of(REAL, name)
-    assert published_rows()[name] == {
-        "train_val": digest(pool, TASKS[name]),
-        "test": digest(test, TASKS[name]),
-    }
+    found = {"train_val": digest(pool, TASKS[name]), "test": digest(test, TASKS[name])}
+    assert published_rows()[name] == found
 
 
-def test_there_are_digests_of_the_seven_tasks_and_no_two_alike():
+def test_shipped_digests():
     found = published_rows()
     assert tuple(found) == SEVEN
     digests = [value for parts in found.values() for value in parts.values()]
     assert len({*digests}) == 14 and {len(value) for value in digests} == {64}
+    rows = [{"idx": 0, "text": "a", "label": "0"}]
+    assert not are_published(rows, TASKS["sst"], "train_val")
 
 
 @pytest.mark.parametrize("name", SEVEN)
-def test_rows_are_known_in_any_order_and_under_another_name(synthetic, as_published, name):
+def test_any_order_and_name(synthetic, as_published, name):
     pool, test = rows_of(synthetic, name)
     pool = [row | {"idx": number} for number, row in enumerate(pool)]
     assert not are_published(pool, TASKS[name], "train_val")
@@ -85,11 +84,11 @@ NAMES = {"neutral": "contradiction", "entailment": "neutral", "contradiction": "
         ([row | {"idx": 0} for row in CB], False),
     ],
 )
-def test_what_is_the_same_row(rows, same):
+def test_same_rows(rows, same):
     assert (digest(rows, TASKS["cb"]) == digest(CB, TASKS["cb"])) is same
 
 
-def test_spans_choices_and_scores_count():
+def test_spans_choices_and_scores():
     spans = {"span1_index": 0, "span1_text": "A", "span2_index": 1, "span2_text": "b"}
     wsc = [{"idx": 0, "text": "A b", "target": spans, "label": True}]
     moved = [wsc[0] | {"target": spans | {"span2_index": 0}}]
@@ -103,9 +102,3 @@ def test_spans_choices_and_scores_count():
     score, hub, other = ([pair | {"label": x}] for x in (3.643, 3.6429998874664307, 3.644))
     assert digest(score, TASKS["stsb"]) == digest(hub, TASKS["stsb"])
     assert digest(score, TASKS["stsb"]) != digest(other, TASKS["stsb"])
-
-
-def test_tasks_that_they_did_not_have_have_no_rows_of_theirs():
-    rows = [{"idx": 0, "text": "a", "label": "0"}]
-    assert not are_published(rows, TASKS["sst"], "train_val")
-    assert authors.published_rows().get("sst") is None

@@ -9,7 +9,7 @@ from jiant_sparse.host import device
 from jiant_sparse.host.train import train
 
 
-def test_inside_algorithms_are_deterministic_and_threads_are_set():
+def test_repeatable():
     before = torch.get_num_threads()
     with device.repeatable(2):
         assert torch.are_deterministic_algorithms_enabled()
@@ -18,9 +18,6 @@ def test_inside_algorithms_are_deterministic_and_threads_are_set():
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == before
     assert torch.utils.deterministic.fill_uninitialized_memory
-
-
-def test_it_is_set_back_after_an_error():
     with pytest.raises(RuntimeError), device.repeatable(2):
         raise RuntimeError
     assert not torch.are_deterministic_algorithms_enabled()
@@ -32,7 +29,7 @@ def not_deterministic() -> None:
     torch.nn.functional.max_unpool2d(values, indices, 2)
 
 
-def test_an_operation_without_a_deterministic_algorithm_is_noted_once():
+def test_operations_are_noted_once():
     with device.repeatable(1) as exceptions:
         assert exceptions == []
         not_deterministic()
@@ -40,13 +37,13 @@ def test_an_operation_without_a_deterministic_algorithm_is_noted_once():
     assert exceptions == ["max_unpooling2d_forward_out"]
 
 
-def test_other_warnings_pass():
+def test_other_warnings():
     with pytest.warns(UserWarning, match="something else"), device.repeatable(1) as exceptions:
         warnings.warn("something else", UserWarning, stacklevel=1)
     assert exceptions == []
 
 
-def test_the_record_says_what_was_not_deterministic(make_job, monkeypatch):
+def test_record(make_job, monkeypatch):
     from jiant_sparse.host.runner import SparseRunner
 
     assert train(make_job("cb", "bitfit")).provenance.nondeterministic == []

@@ -41,7 +41,7 @@ def lora(base):
 
 @pytest.fixture
 def apply(bert_dir, tmp_path):
-    """apply(delta, --fold or nothing) -> what the command has said; its directory is `made`."""
+    """apply(delta, --fold or nothing) -> what the command says; its directory is `made`."""
 
     def call(found, *options):
         delta.save(found, tmp_path / "d.safetensors")
@@ -84,16 +84,12 @@ WRONG_META = {
 
 
 @pytest.mark.parametrize("settings", WRONG_META, ids=lambda text: text[:40])
-def test_folding_needs_the_fields_of_lora(settings, lora, apply, tmp_path):
+def test_folding_needs_fields(settings, lora, apply, tmp_path):
     result = apply(replace(lora, meta={"settings": settings}), "--fold")
     assert result.exit_code == 2
     expected = f"error: {tmp_path / 'd.safetensors'}: {WRONG_META[settings]}"
     assert result.stderr.startswith(expected)
     assert not (tmp_path / "made").exists()
-
-
-def test_folding_without_any_settings(lora, apply):
-    assert "its method is None" in apply(replace(lora, meta={}), "--fold").stderr
 
 
 A, B = f"{LAYER}.lora_A", f"{LAYER}.lora_B"
@@ -118,7 +114,7 @@ WRONG_TENSORS = [
 
 
 @pytest.mark.parametrize(("changes", "message"), WRONG_TENSORS)
-def test_folding_needs_pairs_that_fit(changes, message, lora, apply, tmp_path):
+def test_folding_needs_pairs(changes, message, lora, apply, tmp_path):
     new = {name: t for name, t in (lora.new | changes).items() if t is not None}
     result = apply(replace(lora, new=new), "--fold")
     assert result.exit_code == 2
@@ -126,18 +122,18 @@ def test_folding_needs_pairs_that_fit(changes, message, lora, apply, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-def test_what_is_written_is_finite_without_folding_too(base, apply):
+def test_weights_are_finite(base, apply):
     spoiled = {name: tensor.clone() for name, tensor in base.items()}
     spoiled["pooler.dense.bias"][3] = float("inf")
     result = apply(delta.extract(base, spoiled))
-    assert (result.exit_code, result.stderr.endswith("inf")) == (2, False)
+    assert result.exit_code == 2
     assert "pooler.dense.bias would hold NaN or infinity; every weight must be a number" in (
         result.stderr
     )
 
 
 @pytest.mark.parametrize("pooler", [{}, {"pooler.dense.weight": torch.ones(1)}])
-def test_a_delta_brings_the_pooler_that_the_weights_lack(pooler, roberta_dir, tmp_path):
+def test_pooler_in_the_delta(pooler, roberta_dir, tmp_path):
     drawn = AutoModel.from_pretrained(roberta_dir)
     base = {n: p.detach() for n, p in drawn.named_parameters() if not n.startswith("pooler.")}
     delta.save(delta.extract(base, base | pooler), tmp_path / "d")
@@ -149,7 +145,7 @@ def test_a_delta_brings_the_pooler_that_the_weights_lack(pooler, roberta_dir, tm
     )
 
 
-def test_files_are_as_readable_as_others(lora, apply, tmp_path):
+def test_modes_of_files(lora, apply, tmp_path):
     assert apply(lora).exit_code == 0
     (tmp_path / "plain").touch()
     (tmp_path / "folder").mkdir()
@@ -161,7 +157,7 @@ def test_files_are_as_readable_as_others(lora, apply, tmp_path):
     assert modes == {(tmp_path / "plain").stat().st_mode}
 
 
-def test_the_whole_tokenizer_goes_along_and_no_name_of_this_machine(lora, bert_dir, tmp_path):
+def test_tokenizer_goes_along_and_no_path(lora, bert_dir, tmp_path):
     source = shutil.copytree(bert_dir, tmp_path / "source")
     (source / "special_tokens_map.json").write_text('{"additional_special_tokens": ["the"]}')
     (source / "added_tokens.json").write_text('{"the": 3}')
@@ -179,12 +175,12 @@ def test_the_whole_tokenizer_goes_along_and_no_name_of_this_machine(lora, bert_d
 
 
 @pytest.mark.parametrize("most", [100, 20_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(most, lora, bert_dir, tmp_path):
-    delta.save(lora, tmp_path / "d")
-    arguments = ["delta", "apply", tmp_path / "d", "--model", bert_dir]
+def test_full_disk(most, lora, apply, bert_dir, tmp_path):
+    assert "its method is None" in apply(replace(lora, meta={}), "--fold").stderr
+    arguments = ["delta", "apply", tmp_path / "d.safetensors", "--model", bert_dir]
     arguments += ["--output-dir", tmp_path / "made"]
     with file_sizes_up_to(most):
         result = CliRunner().invoke(app, [*map(str, arguments)])
     assert result.exit_code == 1
     assert re.fullmatch(r"error: \[Errno 27\] File too large(: '.*')?\n", result.stderr)
-    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+    assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]

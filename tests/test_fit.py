@@ -70,24 +70,23 @@ def counts(name: str, shape: str = BASE, **fields) -> tuple[int, int]:
         ("stochastic_tuning", {"momentum": "dense"}, WEIGHTS, 0),
     ],
 )
-def test_the_counts_of_roberta_base_are_exact(name, fields, tuned, added):
+def test_counts_of_roberta_base(name, fields, tuned, added):
     assert counts(name, **fields) == (tuned, added)
 
 
-def test_a_bernoulli_draw_is_near_its_mean():
+def test_counts_of_other_shapes_and_draws():
     tuned, _ = counts("random", draw="bernoulli")
-    assert tuned != 623_228
-    assert abs(tuned - 623_228) < 5 * 787
-
-
-def test_the_large_shape_has_its_known_weights():
+    assert tuned != 623_228 and abs(tuned - 623_228) < 5 * 787, "near the mean"
     encoder = empty(LARGE)
     assert sum(p.numel() for p in encoder.parameters()) == 355_359_744
     # 271,360 without the pooler, whose bias has 1,024.
     assert counts("bitfit", LARGE) == (271_360 + 1_024, 0)
+    with pytest.raises(InputError, match="model no/such/model: there is no such directory"):
+        empty("no/such/model")
 
 
-def test_the_paper_agrees_within_its_rounding_but_for_two():
+def test_published_percentages():
+    """Within their rounding, but for two."""
     off = set()
     for name in published.METHODS:
         counted = fit.count(base.find(name)(), empty(BASE))
@@ -99,7 +98,7 @@ def test_the_paper_agrees_within_its_rounding_but_for_two():
 
 @pytest.mark.parametrize("name", base.names())
 @pytest.mark.parametrize("make", ["bert_dir", "roberta_dir"])
-def test_the_count_without_weights_is_the_count_with_them(name, make, request):
+def test_count_without_weights_is_the_count_with_them(name, make, request):
     from transformers import AutoModel
 
     path = request.getfixturevalue(make)
@@ -128,41 +127,33 @@ def test_the_count_without_weights_is_the_count_with_them(name, make, request):
     assert surgery.count(encoder, names) == (expected.tuned, expected.added)
 
 
-def test_an_unknown_model_is_an_error_that_names_it():
-    with pytest.raises(InputError, match="model no/such/model: there is no such directory"):
-        empty("no/such/model")
+FIGURE_3 = {"burn_in": None, "interval": 7}
 
 
 @pytest.mark.parametrize(
     ("name", "fields", "settings", "steps", "first"),
     [
         ("diff_pruning", {"burn_in": 7}, {"eval_every": 3}, 6, 7),
-        ("child_pruning", {"burn_in": None, "interval": 7}, {"eval_every": 10}, 60, 7),
-        ("child_pruning", {"burn_in": None, "interval": 10}, {"eval_offset": 1}, 499, 10),
+        ("child_pruning", FIGURE_3, {"eval_every": 10}, 60, 7),
+        ("child_pruning", FIGURE_3 | {"interval": 10}, {"eval_offset": 1}, 499, 10),
+        ("diff_pruning", {"burn_in": 7}, {"eval_every": 5}, 7, None),
+        ("child_pruning", FIGURE_3, {"eval_every": 10}, 70, None),
+        ("child_pruning", FIGURE_3, {"eval_every": 10}, 63, None),
+        ("child_pruning", FIGURE_3 | {"interval": 1}, {"eval_offset": 1}, 600, None),
+        ("full_tuning", {}, {"eval_every": 500}, 1, None),
     ],
 )
-def test_a_run_without_a_score_that_counts_is_refused(name, fields, settings, steps, first):
-    method = base.find(name)(**fields)
+def test_some_score_must_compete(name, fields, settings, steps, first):
+    arguments = name, base.find(name)(**fields), Train(**settings), steps
+    if first is None:
+        fit.check_scores(*arguments)
+        return
     with pytest.raises(InputError, match=f"{name} can be scored after step {first} for the first"):
-        fit.check_scores(name, method, Train(**settings), steps)
-
-
-@pytest.mark.parametrize(
-    ("name", "fields", "settings", "steps"),
-    [
-        ("diff_pruning", {"burn_in": 7}, {"eval_every": 5}, 7),
-        ("child_pruning", {"burn_in": None, "interval": 7}, {"eval_every": 10}, 70),
-        ("child_pruning", {"burn_in": None, "interval": 7}, {"eval_every": 10}, 63),
-        ("child_pruning", {"burn_in": None, "interval": 1}, {"eval_offset": 1}, 600),
-        ("full_tuning", {}, {"eval_every": 500}, 1),
-    ],
-)
-def test_a_run_with_one_passes(name, fields, settings, steps):
-    fit.check_scores(name, base.find(name)(**fields), Train(**settings), steps)
+        fit.check_scores(*arguments)
 
 
 @pytest.mark.parametrize("name", ["dps_mix", "dps_dense"])
-def test_a_run_that_never_comes_to_the_second_stage_is_refused(name):
+def test_least_steps(name):
     method = base.find(name)(stage_steps=20)
     message = f"^{name} with these fields needs 21 steps; the run has 20$"
     with pytest.raises(InputError, match=message):
@@ -170,11 +161,11 @@ def test_a_run_that_never_comes_to_the_second_stage_is_refused(name):
     fit.check_scores(name, method, Train(eval_every=5), 21)
 
 
-def test_a_run_in_which_nothing_trains_is_refused():
+def test_something_must_train():
     def check(name: str, **settings) -> None:
         encoder = empty(BASE)
-        fit.count(base.find(name)(), encoder)
-        fit.check_trains(encoder, Train(**settings))
+        counts = fit.count(base.find(name)(), encoder)
+        fit.check_trains(encoder, counts.probed, Train(**settings))
 
     message = "^nothing would train: .* train.freeze_head is true; it must be false$"
     with pytest.raises(InputError, match=message):
@@ -184,7 +175,7 @@ def test_a_run_in_which_nothing_trains_is_refused():
     check("bitfit", freeze_head=True)
 
 
-def test_a_method_that_looks_at_values_cannot_be_counted_but_runs(make_job, monkeypatch):
+def test_needs_weights(make_job, monkeypatch):
     def attach(self, model, probe, rng):
         for _ in probe(1):
             self.scale = float(model.pooler.dense.weight.grad.abs().max())

@@ -1,9 +1,8 @@
 """What the host does with a method's hooks, in which order, and with its probe."""
 
-import json
-
 import pytest
 import torch
+from support.resuming import logged, losses
 
 from jiant_sparse.host.train import train
 from jiant_sparse.methods.full_tuning import FullTuning
@@ -12,8 +11,8 @@ from jiant_sparse.sparse import delta
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """recorded(): from then on FullTuning's hooks note what they see in the returned list, whose
-    attributes change them. Jobs are made before, for planning attaches a method as well.
+    """recorded(): from then on FullTuning's hooks note what they see in the returned list. Its
+    attributes change them. Make jobs before: planning attaches the method, too.
     """
 
     class Calls(list):
@@ -48,12 +47,7 @@ def recorded(monkeypatch):
     return install
 
 
-def losses(job) -> list[float]:
-    lines = map(json.loads, (job.directory / "log.jsonl").read_text().splitlines())
-    return [entry["loss"] for entry in lines if entry["event"] == "train"]
-
-
-def test_hooks_come_in_order_around_the_clip(make_job, recorded):
+def test_order_around_the_clip(make_job, recorded):
     job = make_job(train={"max_steps": 2, "max_grad_norm": 1e-3})
     calls = recorded()
     train(job)
@@ -68,7 +62,7 @@ def test_hooks_come_in_order_around_the_clip(make_job, recorded):
 
 
 @pytest.mark.parametrize("penalty", [3.0, torch.tensor(3.0)])
-def test_a_penalty_is_logged_beside_the_loss_of_the_task(penalty, make_job, recorded):
+def test_penalty_is_logged(penalty, make_job, recorded):
     settings = {"max_steps": 2, "gradient_accumulation": 2}
     plain, punished = (make_job(train=settings, output=o) for o in ("plain", "punished"))
     calls = recorded()
@@ -77,12 +71,11 @@ def test_a_penalty_is_logged_beside_the_loss_of_the_task(penalty, make_job, reco
     train(punished)
     # A constant has no gradient.
     assert losses(punished) == losses(plain)
-    lines = map(json.loads, (punished.directory / "log.jsonl").read_text().splitlines())
-    assert [e["penalty"] for e in lines if e["event"] == "train"] == [3.0, 3.0]
+    assert logged(punished, "train", "penalty") == [3.0, 3.0]
     assert "penalty" not in (plain.directory / "log.jsonl").read_text()
 
 
-def test_a_penalty_trains(make_job, monkeypatch):
+def test_penalty_trains(make_job, monkeypatch):
     """It draws the pooler's biases to zero, which are zero at first and leave it otherwise."""
     sizes = []
     for factor in (0.0, 100.0):
@@ -103,7 +96,7 @@ def test_a_penalty_trains(make_job, monkeypatch):
     assert sizes[1] < sizes[0]
 
 
-def test_scores_do_not_compete_before_the_method_says_so(make_job, recorded):
+def test_scores_at(make_job, recorded):
     job = make_job(train={"max_steps": 4, "eval_every": 1})
     recorded().scores_from = 3
     result = train(job)
@@ -111,35 +104,24 @@ def test_scores_do_not_compete_before_the_method_says_so(make_job, recorded):
     assert result.best_step >= 3
 
 
-def probed(monkeypatch, job, *calls: tuple) -> list:
-    """What each call of the probe leaves: its weights and gradients. The job is run."""
+def test_probe_passes(make_job, monkeypatch):
+    """24 examples in batches of 10: their weighted mean is the gradient of the training set."""
     seen = []
 
     def attach(self, model, probe, rng):
-        for arguments, options in calls:
+        asked = [{"batches": None}, {"batches": 7}, {"batches": 2, "repeat": False}]
+        for options in (*asked, {"batches": 1000, "repeat": False, "batch_size": 1}):
             weights, gradients = [], []
-            for weight in probe(*arguments, **options):
+            for weight in probe(**options):
                 weights.append(weight)
                 found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
                 gradients.append(torch.cat(found))
             seen.append((weights, gradients))
 
+    job = make_job(train={"batch_size": 10})
     monkeypatch.setattr(FullTuning, "attach", attach)
     train(job)
-    return seen
-
-
-def test_a_pass_takes_every_example_once_and_weighs_a_short_batch(make_job, monkeypatch):
-    """24 examples in batches of 10: their weighted mean is the gradient of the training set."""
-    job = make_job(train={"batch_size": 10})
-    once, many, single, few = probed(
-        monkeypatch,
-        job,
-        ((None,), {}),
-        ((7,), {}),
-        ((1000,), {"repeat": False, "batch_size": 1}),
-        ((2,), {"repeat": False}),
-    )
+    once, many, few, single = seen
     assert once[0] == [1.0, 1.0, 0.4]
     assert many[0] == [1.0, 1.0, 0.4, 1.0, 1.0, 0.4, 1.0]
     assert single[0] == [1.0] * 24 and few[0] == [1.0, 1.0]
@@ -151,7 +133,7 @@ def test_a_pass_takes_every_example_once_and_weighs_a_short_batch(make_job, monk
     assert (plain - means[1]).norm() > 10 * (means[0] - means[1]).norm()
 
 
-def test_a_head_trained_for_the_probe_is_forgotten(make_job, monkeypatch):
+def test_probe_head(make_job, monkeypatch):
     fields = {"burn_in": 2, "density": 0.02}
     jobs = [
         make_job("cb", "sam", fields | {"head_steps": steps}, {"learning_rate": 0.05}, str(steps))
@@ -170,7 +152,7 @@ def test_a_head_trained_for_the_probe_is_forgotten(make_job, monkeypatch):
     assert trained.settings["method"]["head_steps"] == 5
 
 
-def test_the_probe_clips_and_drops_out_as_asked_and_leaves_modes_alone(make_job, monkeypatch):
+def test_probe_options_and_modes(make_job, monkeypatch):
     seen = {}
 
     def attach(self, model, probe, rng):

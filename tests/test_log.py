@@ -32,7 +32,7 @@ def scalars(directory) -> dict[tuple[str, int], list[float]]:
     return found
 
 
-def test_tensorboard_gets_what_the_log_has(make_job):
+def test_tensorboard_has_the_log(make_job):
     job = make_job("cb", "bitfit", {}, TRAIN, tensorboard=True)
     train(job)
     expected = {}
@@ -45,10 +45,11 @@ def test_tensorboard_gets_what_the_log_has(make_job):
     assert all(found[key] == [pytest.approx(expected[key], rel=1e-6)] for key in found)
 
 
-def test_it_changes_no_result_and_goes_on_with_the_cell(make_job):
+def test_tensorboard_changes_no_result_and_resumes(make_job):
     plain = make_job("cb", "bitfit", {}, TRAIN, "plain")
     boards = make_job("cb", "bitfit", {}, TRAIN, "boards", tensorboard=True)
     train(plain)
+    assert not (plain.directory / "tensorboard").exists()
     with pytest.raises(Killed):
         train(boards, Kill("training", 4))
     train(boards)
@@ -57,19 +58,13 @@ def test_it_changes_no_result_and_goes_on_with_the_cell(make_job):
     assert {step for _, step in found} == {1, 2, 3, 4, 5, 6}
 
 
-def test_without_being_asked_for_it_is_not_written(make_job):
-    job = make_job("cb", "bitfit", {}, TRAIN)
-    train(job)
-    assert not (job.directory / "tensorboard").exists()
-
-
-def test_without_the_package_the_command_that_mends_it_is_named(monkeypatch):
+def test_without_tensorboard(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match=r"pip install 'jiant-sparse\[tensorboard\]'"):
         log.check_tensorboard()
 
 
-def test_another_log_is_refused():
+def test_other_logs():
     arguments = ["grid", "run_configs/quickstart.yaml", "--log", "csv"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2

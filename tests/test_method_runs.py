@@ -82,12 +82,8 @@ def test_the_best_step_brings_its_decayed_weights_back(make_job, monkeypatch):
     scores = iter([0.9, 0.1, 0.1, 0.1])
     from jiant_sparse.host import loop
 
-    plain = loop.task_sampler.compute_aggregate_major_metrics_from_results_dict
-    monkeypatch.setattr(
-        loop.task_sampler,
-        "compute_aggregate_major_metrics_from_results_dict",
-        lambda **options: next(scores, plain(**options)),
-    )
+    plain = loop.Loop.dev_score
+    monkeypatch.setattr(loop.Loop, "dev_score", lambda self: next(scores, plain(self)))
     settings = {"max_steps": 8, "eval_every": 2, "decay_unselected": True, "weight_decay": 0.5}
     long = make_job("cb", "bitfit", train=settings, output="long")
     assert train(long).best_step == 2

@@ -15,7 +15,8 @@ def task(name):
     return create_task_from_config(features.task_config(name, {}))
 
 
-def test_one_that_is_not_a_number_is_none():
+def test_nan_and_regression():
+    assert metrics.majority(task("stsb"), np.array([1, 2, 2])) == {}
     found = SimpleNamespace(major=float("nan"), minor={"acc": np.float64(0.5)})
     assert metrics.fractions(found) == {"major": None, "acc": 0.5}
 
@@ -40,17 +41,13 @@ def test_one_that_is_not_a_number_is_none():
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_the_most_frequent_answer_is_scored_as_any_other(name, labels, expected):
+def test_majority(name, labels, expected):
     found = metrics.majority(task(name), np.array(labels))
     assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_regression_has_none_even_if_its_labels_are_whole():
-    assert metrics.majority(task("stsb"), np.array([1, 2, 2])) == {}
-
-
 @pytest.mark.parametrize("name", ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"])
-def test_a_record_says_it_of_its_test_set(name, make_job):
+def test_majority_in_the_record(name, make_job):
     job = make_job(name, "bitfit", {}, {"max_steps": 1, "eval_every": 1})
     result = train(job)
     rows = job.data.paths["test"].read_text().splitlines()
@@ -63,9 +60,6 @@ def test_a_record_says_it_of_its_test_set(name, make_job):
         share = max(map(labels.count, labels)) / len(labels)
         assert result.primary.majority == pytest.approx(share)
     assert record.read(job.directory / record.FILE_NAME).primary == result.primary
-
-
-def test_records_of_before_it_was_measured_are_read():
-    assert (
-        record.Primary.model_validate_json('{"name": "acc", "dev": 1, "test": 0}').majority is None
-    )
+    # Records made before it was measured.
+    old = record.Primary.model_validate_json('{"name": "acc", "dev": 1, "test": 0}')
+    assert old.majority is None

@@ -1,4 +1,4 @@
-"""What a model directory may hold: every wrong file is one error that names it, before a run."""
+"""Each wrong file of a model directory is one error that names it, before a run."""
 
 import json
 import os
@@ -14,19 +14,18 @@ from jiant_sparse.cli import app
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import features, model
 
-BERT_FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json")
+BIAS = "encoder.layer.0.output.dense.bias"
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @pytest.fixture
-def copy(bert_dir, tmp_path):
-    """A BERT directory that a test may spoil."""
+def bert(bert_dir, tmp_path):
+    """A BERT directory that a test may change."""
     return shutil.copytree(bert_dir, tmp_path / "copy")
 
 
 @pytest.fixture
 def roberta(roberta_dir, tmp_path):
-    """A RoBERTa directory that a test may spoil."""
     return shutil.copytree(roberta_dir, tmp_path / "roberta")
 
 
@@ -42,30 +41,36 @@ def change(path, **fields):
     path.write_text(json.dumps(found | fields))
 
 
-def change_weights(path, edit):
+def change_weights(path, edit, metadata=None):
     tensors = load_file(path / "model.safetensors")
     edit(tensors)
-    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    save_file(tensors, path / "model.safetensors", metadata or {"format": "pt"})
 
 
 # --- any file
 
 
-def test_a_wrong_model_ends_the_command_with_exit_code_2(copy, data_dir, tmp_path):
-    change(copy / "config.json", hidden_size=10**9)
+def run(model_dir, data_dir, output_dir):
+    arguments = ["run", "--task", "cb", "--method", "bitfit", "--model", model_dir]
+    arguments += ["--data-dir", data_dir, "--output-dir", output_dir]
+    arguments += ["--set", "train.max_seq_length=64", "--set", "split=files"]
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    return result.exit_code, result.stderr
+
+
+def test_wrong_model_exits_with_2(bert, data_dir, tmp_path):
+    change(bert / "config.json", hidden_size=10**9)
     message = (
-        f"error: {copy}/config.json: hidden_size is 1000000000; "
+        f"error: {bert}/config.json: hidden_size is 1000000000; "
         "it must be a whole number in [1, 16384]\n"
     )
-    run = ["run", "--task", "cb", "--method", "sam", "--data-dir", data_dir]
-    run += ["--output-dir", tmp_path / "out"]
-    for command in (run, ["methods"]):
-        result = CliRunner().invoke(app, [str(part) for part in (*command, "--model", copy)])
-        assert (result.exit_code, result.stderr) == (2, message)
+    assert run(bert, data_dir, tmp_path / "out") == (2, message)
+    result = CliRunner().invoke(app, ["methods", "--model", str(bert)])
+    assert (result.exit_code, result.stderr) == (2, message)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", [*BERT_FILES, "special_tokens_map.json", "added_tokens.json"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", TOKENIZER_FILES])
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -76,22 +81,25 @@ def test_a_wrong_model_ends_the_command_with_exit_code_2(copy, data_dir, tmp_pat
         (lambda path: path.symlink_to("nowhere"), "cannot be read: No such file or directory"),
     ],
 )
-def test_only_regular_files_are_read(name, make, message, copy):
-    (copy / name).unlink(missing_ok=True)
-    make(copy / name)
-    assert failure(copy) == f"{copy / name}: {message}"
+def test_only_regular_files(name, make, message, bert):
+    for each in [name] if isinstance(name, str) else name:
+        kept = (bert / each).rename(bert / "kept") if (bert / each).exists() else None
+        make(bert / each)
+        assert failure(bert) == f"{bert / each}: {message}"
+        (bert / each).rmdir() if (bert / each).is_dir() else (bert / each).unlink()
+        if kept:
+            kept.rename(bert / each)
 
 
-def test_files_of_any_size_are_not_read(copy):
-    with open(copy / "config.json", "ab") as file:
+def test_size_limit(bert):
+    with open(bert / "config.json", "ab") as file:
         file.truncate(2**30)
-    assert "config.json: has 1,073,741,824 bytes; at most " in failure(copy)
+    assert "config.json: has 1,073,741,824 bytes; at most " in failure(bert)
 
 
 @pytest.mark.parametrize("name", ["config.json", *TOKENIZER_FILES])
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+def test_wrong_json(name, bert):
+    for content, message in (
         (b"\xff", "is not UTF-8: "),
         (b"", "not JSON: "),
         (b'{"hidden_size": ' + b"9" * 10_000 + b"}", "not JSON: Exceeds the limit"),
@@ -99,39 +107,36 @@ def test_files_of_any_size_are_not_read(copy):
         (b"[1]", "holds a list; it must be an object"),
         (b"null", "holds a NoneType; it must be an object"),
         (b'{"vocab_size": 1, "vocab_size": 2}', "not JSON: key 'vocab_size' is given twice"),
-    ],
-)
-def test_json_that_is_no_object_of_plain_size(name, content, message, copy):
-    (copy / name).write_bytes(content)
-    assert failure(copy).startswith(f"{copy / name}: {message}")
+    ):
+        (bert / name).write_bytes(content)
+        assert failure(bert).startswith(f"{bert / name}: {message}")
 
 
-def test_a_link_that_goes_round_is_no_directory(tmp_path):
+def test_impossible_paths(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in (tmp_path / "loop", "x" * 5000, "a\0b", "\ud800"):
         assert "no such directory" in failure(name) or "cannot be had" in failure(name)
 
 
-def test_an_adapter_is_no_model(copy):
-    (copy / "adapter_config.json").write_text("{}")
-    assert failure(copy) == (
-        f"{copy}/adapter_config.json: the directory holds an adapter; it must hold a whole model: "
+def test_adapter(bert):
+    (bert / "adapter_config.json").write_text("{}")
+    assert failure(bert) == (
+        f"{bert}/adapter_config.json: the directory holds an adapter; it must hold a whole model: "
         "merge the adapter and save it without adapter_config.json"
     )
 
 
-def test_what_lies_beside_decides_nothing(copy, make_job):
-    """Neither a directory's other files nor unknown fields reach transformers."""
-    first = model.resolve(str(copy)).sha256
+def test_other_files_and_fields_have_no_influence(bert, make_job):
+    first = model.resolve(str(bert)).sha256
     token = {"content": "the", "lstrip": False, "rstrip": False, "normalized": False}
     token |= {"single_word": False, "special": True, "id": 0}
-    (copy / "tokenizer.json").write_text(json.dumps({"added_tokens": [token]}))
-    os.mkfifo(copy / "chat_template.jinja")
-    (copy / "generation_config.json").write_text("{")
-    assert model.resolve(str(copy)).sha256 == first
-    change(copy / "config.json", to_dict=3, num_labels=10**9, dtype="float16", id2label=5)
-    change(copy / "tokenizer_config.json", vocab_file="/nowhere", init_inputs=[1], auto_map=[])
-    job = make_job(model=str(copy))
+    (bert / "tokenizer.json").write_text(json.dumps({"added_tokens": [token]}))
+    os.mkfifo(bert / "chat_template.jinja")
+    (bert / "generation_config.json").write_text("{")
+    assert model.resolve(str(bert)).sha256 == first
+    change(bert / "config.json", to_dict=3, num_labels=10**9, dtype="float16", id2label=5)
+    change(bert / "tokenizer_config.json", vocab_file="/nowhere", init_inputs=[1], auto_map=[])
+    job = make_job(model=str(bert))
     built = model.build(job.source, features.make_task("cb", job.data.paths), "pooler")
     assert built.tokenizer.convert_tokens_to_ids("the") != 0
     assert next(built.parameters()).dtype == torch.float32
@@ -141,6 +146,7 @@ def test_what_lies_beside_decides_nothing(copy, make_job):
 
 
 WRONG_FIELDS = [
+    ("model_type", "gpt2", "one of bert, roberta"),
     ("num_hidden_layers", 10**9, "a whole number in [1, 1024]"),
     ("num_hidden_layers", 0, "a whole number in [1, 1024]"),
     ("num_hidden_layers", 2.0, "a whole number in [1, 1024]"),
@@ -174,27 +180,27 @@ WRONG_FIELDS = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value", "allowed"), WRONG_FIELDS)
-def test_fields_that_change_what_jiant_gets(field, value, allowed, copy):
-    change(copy / "config.json", **{field: value})
-    text = failure(copy)
-    assert text.startswith(f"{copy}/config.json: {field} is ")
-    assert f"; it must be {allowed}" in text
-    assert len(text) < 300
+def test_wrong_fields(bert):
+    good = (bert / "config.json").read_text()
+    for field, value, allowed in WRONG_FIELDS:
+        change(bert / "config.json", **{field: value})
+        text = failure(bert)
+        assert text.startswith(f"{bert}/config.json: {field} is ")
+        assert f"; it must be {allowed}" in text and len(text) < 300
+        (bert / "config.json").write_text(good)
+    for fields in ({"num_attention_heads": 3}, {"hidden_act": "x"}):
+        change(bert / "config.json", **fields)
+        assert "config.json: transformers cannot build a model of it: " in failure(bert)
+        (bert / "config.json").write_text(good)
+    change(bert / "config.json", hidden_size=0, torchscript=True, chunk_size_feed_forward=[[]])
+    assert len(failure(bert).splitlines()) == 3, "all at once"
 
 
-def test_every_wrong_field_is_named_at_once(copy):
-    change(copy / "config.json", hidden_size=0, torchscript=True, chunk_size_feed_forward=[[]])
-    with pytest.raises(InputError) as caught:
-        model.resolve(str(copy))
-    assert len(caught.value.problems) == 3
-
-
-def test_fields_as_real_models_have_them(copy):
-    """Those of bert-base-uncased's and of older configurations."""
-    old = model.resolve(str(copy))
+def test_fields_of_real_models(bert):
+    """The fields of bert-base-uncased and of older configurations."""
+    old = model.resolve(str(bert))
     change(
-        copy / "config.json",
+        bert / "config.json",
         architectures=["BertForMaskedLM"], gradient_checkpointing=False, output_past=True,
         pruned_heads={}, torchscript=False, xla_device=None, finetuning_task=None, num_labels=2,
         id2label={"0": "a"}, label2id={"a": 0}, directionality="bidi", pooler_size_per_head=128,
@@ -202,23 +208,15 @@ def test_fields_as_real_models_have_them(copy):
         is_decoder=None, tokenizer_class="BertTokenizerFast", quantization_config=None,
         _attn_implementation_autoset=True,
     )  # fmt: skip
-    assert model.resolve(str(copy)).longest_sequence == old.longest_sequence
+    assert model.resolve(str(bert)).longest_sequence == old.longest_sequence
 
 
 # --- weights
 
 
-def test_surplus_layers_are_other_weights(copy):
-    change(copy / "config.json", num_hidden_layers=1)
-    assert failure(copy) == (
-        f"{copy}/model.safetensors: has 16 tensors that an encoder of {copy}/config.json has not, "
-        "first encoder.layer.1.attention.output.LayerNorm.bias"
-    )
-
-
-def test_weights_as_the_hub_has_them(copy):
+def test_weights_of_the_hub(bert):
     """bert-base-uncased: a prefix, old names, a buffer, and the heads of pretraining."""
-    good = load_file(copy / "model.safetensors")
+    good = load_file(bert / "model.safetensors")
 
     def older(tensors):
         for name in list(tensors):
@@ -228,80 +226,64 @@ def test_weights_as_the_hub_has_them(copy):
         tensors["cls.predictions.bias"] = torch.full((3,), float("nan"))
         tensors["classifier.weight"] = torch.ones(2, 16, dtype=torch.int8)
 
-    change_weights(copy, older)
-    assert model.resolve(str(copy)).initialised == ()
-    with model.seen(copy) as directory:
+    change_weights(bert, older)
+    assert model.resolve(str(bert)).initialised == ()
+    with model.seen(bert) as directory:
         loaded = AutoModel.from_pretrained(directory).state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in good.items())
 
 
-BIAS = "encoder.layer.0.output.dense.bias"
+NOT_A_NUMBER = f"{BIAS} holds NaN or infinity; every weight must be a number"
+NORM = "embeddings.LayerNorm"
+PREFIX = "has tensors with and without the prefix bert., such as "
+WRONG_WEIGHTS = {
+    "int8": (lambda t: t.update({BIAS: t[BIAS].to(torch.int8)}), f"{BIAS} is of type I8; it must"),
+    "float8": (lambda t: t.update({BIAS: t[BIAS].to(torch.float8_e4m3fn)}), " is of type F8_E4M3"),
+    "complex": (lambda t: t.update({BIAS: t[BIAS].to(torch.complex64)}), " is of type C64; it "),
+    "float64": (lambda t: t.update({BIAS: t[BIAS].double()}), " must be one of F32, F16, BF16"),
+    "nan": (lambda t: t[BIAS][3:4].fill_(float("nan")), NOT_A_NUMBER),
+    "inf": (lambda t: t[BIAS][3:4].fill_(float("inf")), NOT_A_NUMBER),
+    "-inf": (lambda t: t[BIAS][3:4].fill_(-float("inf")), NOT_A_NUMBER),
+    "shape": (lambda t: t.update({BIAS: torch.zeros(3)}), f"{BIAS} has shape [3]; "),
+    "absent": (lambda t: t.pop(BIAS), f"lacks 1 of the encoder's tensors, first {BIAS}: these are"),
+    "prefix": (lambda t: t.update({f"bert.{BIAS}": t[BIAS] + 1}), PREFIX + f"bert.{BIAS} and "),
+    "dotless": (lambda t: t.update(berthead=t[BIAS] + 1), PREFIX + "berthead and "),
+    "old name": (
+        lambda t: t.update({f"{NORM}.gamma": t[f"{NORM}.weight"] + 1}),
+        f"{NORM}.weight has two names: ",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("dtype", "name"),
-    [
-        (torch.int8, "I8"),
-        (torch.float8_e4m3fn, "F8_E4M3"),
-        (torch.complex64, "C64"),
-        (torch.float64, "F64"),
-    ],
-)
-def test_weights_of_other_types(dtype, name, copy):
-    change_weights(copy, lambda tensors: tensors.update({BIAS: tensors[BIAS].to(dtype)}))
-    assert failure(copy) == (
-        f"{copy}/model.safetensors: {BIAS} is of type {name}; it must be one of F32, F16, BF16"
+@pytest.mark.parametrize("name", WRONG_WEIGHTS)
+def test_wrong_weights(name, bert):
+    edit, message = WRONG_WEIGHTS[name]
+    change_weights(bert, edit)
+    assert failure(bert).startswith(f"{bert}/model.safetensors: ")
+    assert message in failure(bert)
+
+
+def test_wrong_weight_files(bert):
+    file = bert / "model.safetensors"
+    for metadata, got in (({"format": "tf"}, "'tf'"), ({"a": "b"}, "None")):
+        change_weights(bert, lambda tensors: None, metadata)
+        assert failure(bert) == f"{file}: its metadata say format {got}; it must be 'pt'"
+    change_weights(bert, lambda tensors: None)
+    change(bert / "config.json", num_hidden_layers=1)
+    assert failure(bert) == (
+        f"{file}: has 16 tensors that an encoder of {bert}/config.json has not, "
+        "first encoder.layer.1.attention.output.LayerNorm.bias"
     )
+    file.write_bytes(b"not at all")
+    assert "not a readable safetensors file" in failure(bert)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_of_16_bits(dtype, copy):
-    def narrow(tensors):
-        for name, tensor in tensors.items():
-            tensors[name] = tensor.to(dtype)
-
-    change_weights(copy, narrow)
-    model.resolve(str(copy))
-    change_weights(copy, lambda tensors: tensors[BIAS].fill_(float("inf")))
-    assert f"{BIAS} holds NaN or infinity" in failure(copy)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_no_numbers(value, copy):
-    def spoil(tensors):
-        tensors[BIAS][3] = value
-
-    change_weights(copy, spoil)
-    assert failure(copy) == (
-        f"{copy}/model.safetensors: {BIAS} holds NaN or infinity; every weight must be a number"
-    )
-
-
-def test_one_tensor_under_two_names(copy):
-    def both(tensors):
-        tensors[f"bert.{BIAS}"] = tensors[BIAS] + 1
-
-    change_weights(copy, both)
-    assert "has tensors with and without the prefix bert., such as " in failure(copy)
-    change_weights(copy, lambda tensors: tensors.update(berthead=tensors.pop(f"bert.{BIAS}")))
-    assert "has tensors with and without the prefix bert., such as berthead" in failure(copy)
-
-
-def test_one_tensor_under_an_old_and_a_new_name(copy):
-    def both(tensors):
-        tensors["embeddings.LayerNorm.gamma"] = tensors["embeddings.LayerNorm.weight"] + 1
-
-    change_weights(copy, both)
-    assert "embeddings.LayerNorm.weight has two names: " in failure(copy)
-
-
-def test_weights_of_another_framework(copy):
-    tensors = load_file(copy / "model.safetensors")
-    for metadata, got in (({"format": "tf"}, "'tf'"), ({"a": "b"}, "None")):
-        save_file(tensors, copy / "model.safetensors", metadata)
-        assert failure(copy) == (
-            f"{copy}/model.safetensors: its metadata say format {got}; it must be 'pt'"
-        )
+def test_16_bits(dtype, bert):
+    change_weights(bert, lambda ts: ts.update({name: t.to(dtype) for name, t in ts.items()}))
+    model.resolve(str(bert))
+    change_weights(bert, lambda tensors: tensors[BIAS].fill_(float("inf")))
+    assert f"{BIAS} holds NaN or infinity" in failure(bert)
 
 
 # --- tokenizers
@@ -315,137 +297,114 @@ def rewrite(path, tokens):
     path.write_text("".join(f"{token}\n" for token in tokens))
 
 
-def test_spoiled_vocabularies_of_bert(copy):
-    file = copy / "vocab.txt"
+def test_vocabularies_of_bert(bert):
+    file, config = bert / "vocab.txt", f"{bert}/config.json"
     good = lines(file)
-    config = f"{copy}/config.json"
-    file.write_text("")
-    assert failure(copy).startswith(f"{file}: has 0 tokens; {config} says vocab_size {len(good)}")
-    rewrite(file, ["a", "b", "c", "d", "e", *good[5:]])
-    assert failure(copy) == f"{file}: has no [PAD], [UNK], [CLS], [SEP], [MASK]"
-    rewrite(file, good[: len(good) // 2])
-    few = f"{file}: has {len(good) // 2} tokens; {config} says vocab_size {len(good)}"
-    assert failure(copy).startswith(few)
-    rewrite(file, good[::-1])
-    assert failure(copy) == f"{file}: [PAD] has id {len(good) - 1}; jiant pads BERT's input with 0"
-    rewrite(file, [token for token in good if token != "[MASK]"])
-    assert failure(copy) == f"{file}: has no [MASK]"
-    rewrite(file, [*good, "more"])
-    many = f"{file}: has {len(good) + 1} tokens; {config} says vocab_size {len(good)}"
-    assert failure(copy).startswith(many)
-    rewrite(file, ["\ufeff[PAD]", *good[1:]])
-    assert failure(copy) == f"{file}: has no [PAD]"
+    size = len(good)
+    for tokens, message in (
+        ([], f"has 0 tokens; {config} says vocab_size {size}, of which "),
+        (["a", "b", "c", "d", "e", *good[5:]], "has no [PAD], [UNK], [CLS], [SEP], [MASK]"),
+        (good[: size // 2], f"has {size // 2} tokens; {config} says vocab_size {size}"),
+        (good[: -(size // 10) - 1], f"has {size - size // 10 - 1} tokens; {config} says vocab"),
+        (good[::-1], f"[PAD] has id {size - 1}; jiant pads BERT's input with 0"),
+        ([token for token in good if token != "[MASK]"], "has no [MASK]"),
+        ([*good, "more"], f"has {size + 1} tokens; {config} says vocab_size {size}"),
+        (["\ufeff[PAD]", *good[1:]], "has no [PAD]"),
+    ):
+        rewrite(file, tokens)
+        assert failure(bert).startswith(f"{file}: {message}")
     file.write_bytes(b"\xff")
-    assert failure(copy).startswith(f"{file}: is not UTF-8: ")
+    assert failure(bert).startswith(f"{file}: is not UTF-8: ")
+    # A tenth of the embeddings may lack a token; only line ends separate tokens.
+    for tokens in (good[: -(size // 10)], [*good[:-1], "a\u2028b\x85c"]):
+        rewrite(file, tokens)
+        model.resolve(str(bert))
 
 
-def test_a_few_rows_of_the_embedding_may_be_unused(copy):
-    file = copy / "vocab.txt"
-    good = lines(file)
-    rewrite(file, good[: -(len(good) // 10)])
-    model.resolve(str(copy))
-    rewrite(file, good[: -(len(good) // 10) - 1])
-    assert "vocab_size" in failure(copy)
-
-
-def test_separators_that_are_no_line_ends_are_tokens(copy):
-    """transformers reads a vocabulary by lines, and so do we."""
-    file = copy / "vocab.txt"
-    good = lines(file)
-    good[-1] = "a\u2028b\x85c"
-    rewrite(file, good)
-    model.resolve(str(copy))
-
-
-def test_spoiled_tokenizer_settings(copy):
-    file = copy / "tokenizer_config.json"
-    cases = {
-        "do_lower_case": ("false", "'false'; it must be True or False"),
-        "strip_accents": (1, "1; it must be True or False or None"),
-        "do_basic_tokenize": (False, "False; it must be True"),
-        "never_split": ("ab", "'ab'; it must be a list of texts or None"),
-        "tokenizer_class": ("GPT2Tokenizer", "'GPT2Tokenizer'; it must be 'BertTokenizer'"),
-        "cls_token": ("[SEP]", "'[SEP]'; it must be [CLS]"),
-        "sep_token": (None, "None; it must be [SEP]"),
-    }
+def test_tokenizer_settings(bert):
+    file, special = bert / "tokenizer_config.json", bert / "special_tokens_map.json"
     original = file.read_text()
-    for key, (value, message) in cases.items():
-        file.write_text(original)
+    for key, value, message in (
+        ("do_lower_case", "false", "'false'; it must be True or False"),
+        ("strip_accents", 1, "1; it must be True or False or None"),
+        ("do_basic_tokenize", False, "False; it must be True"),
+        ("never_split", "ab", "'ab'; it must be a list of texts or None"),
+        ("tokenizer_class", "GPT2Tokenizer", "'GPT2Tokenizer'; it must be 'BertTokenizer'"),
+        ("cls_token", "[SEP]", "'[SEP]'; it must be [CLS]"),
+        ("sep_token", None, "None; it must be [SEP]"),
+    ):
         change(file, **{key: value})
-        assert f": {key} is {message}" in failure(copy)
-    file.write_text(original)
-    change(copy / "special_tokens_map.json", unk_token={"content": "[PAD]"})
-    assert "unk_token is '[PAD]'; it must be [UNK]" in failure(copy)
+        assert f": {key} is {message}" in failure(bert)
+        file.write_text(original)
+    change(special, unk_token={"content": "[PAD]"})
+    assert "unk_token is '[PAD]'; it must be [UNK]" in failure(bert)
     for value in (1, [], {}, {"contents": "a"}, {"content": 1}, {"content": "a", "special": 1}):
-        change(copy / "special_tokens_map.json", unk_token=value)
-        assert f"{copy}/special_tokens_map.json: unk_token is " in failure(copy)
-        assert failure(copy).endswith("; it must be a token")
-    (copy / "special_tokens_map.json").write_text('{"additional_special_tokens": [1]}')
-    assert "additional_special_tokens is [1]; it must be a list of tokens" in failure(copy)
+        change(special, unk_token=value)
+        assert failure(bert).startswith(f"{special}: unk_token is ")
+        assert failure(bert).endswith("; it must be a token")
+    special.write_text('{"additional_special_tokens": [1]}')
+    assert "additional_special_tokens is [1]; it must be a list of tokens" in failure(bert)
 
 
-def test_added_tokens_have_ids_of_the_embedding(copy):
-    size = json.loads((copy / "config.json").read_text())["vocab_size"]
-    file = copy / "added_tokens.json"
+def test_added_tokens(bert):
+    size = json.loads((bert / "config.json").read_text())["vocab_size"]
+    file = bert / "added_tokens.json"
     for index in ("7", 2.0, True):
         file.write_text(json.dumps({"new": index}))
-        assert failure(copy) == f"{file}: the id of 'new' is {index!r}; it must be a whole number"
+        assert failure(bert) == f"{file}: the id of 'new' is {index!r}; it must be a whole number"
     for index in (size, -1):
         file.write_text(json.dumps({"new": index}))
-        assert f"{copy}: added token 'new' has id {index}; " in failure(copy)
+        assert f"{bert}: added token 'new' has id {index}; " in failure(bert)
     file.write_text(json.dumps({"[CLS]": 7}))
-    assert f"{copy}: added token '[CLS]' has id 7; vocab.txt says 2" in failure(copy)
+    assert f"{bert}: added token '[CLS]' has id 7; vocab.txt says 2" in failure(bert)
     file.write_text(json.dumps({"[CLS]": 2}))
-    model.resolve(str(copy))
+    model.resolve(str(bert))
     file.unlink()
     token = {"content": "new", "special": False}
-    change(copy / "tokenizer_config.json", added_tokens_decoder={str(size): token})
-    assert f"{copy}: added token 'new' has id {size}; " in failure(copy)
-    change(copy / "tokenizer_config.json", added_tokens_decoder={"x": token})
-    assert "transformers cannot build its tokenizer: ValueError" in failure(copy)
+    change(bert / "tokenizer_config.json", added_tokens_decoder={str(size): token})
+    assert f"{bert}: added token 'new' has id {size}; " in failure(bert)
+    change(bert / "tokenizer_config.json", added_tokens_decoder={"x": token})
+    assert "transformers cannot build its tokenizer: ValueError" in failure(bert)
 
 
-def test_spoiled_vocabularies_of_roberta(roberta):
+def test_vocabularies_of_roberta(roberta):
     file = roberta / "vocab.json"
     good = json.loads(file.read_text())
     size = len(good)
-
-    def spoiled(vocabulary):
-        file.write_text(json.dumps(vocabulary))
-        return failure(roberta)
-
-    assert spoiled({}).startswith(f"{file}: has 0 tokens; ")
-    lacking = {token: index for token, index in good.items() if token != "<mask>"}
-    assert spoiled(lacking) == f"{file}: has no <mask>"
     half = dict(sorted(good.items(), key=lambda item: item[1])[: size // 2])
-    assert f"has {size // 2} tokens; " in spoiled(half)
-    backwards = {token: size - 1 - index for token, index in good.items()}
-    assert spoiled(backwards) == (
-        f"{file}: <pad> has id {size - 2}; jiant pads RoBERTa's input with 1"
-    )
-    assert "the id of '!' is 'a'; it must be a whole number" in spoiled(good | {"!": "a"})
-    assert f"'!' has id {size}" in spoiled(good | {"!": size})
-    assert "'!' and 'a' have the same id" in spoiled(good | {"a": good["!"]})
+    for vocabulary, message in (
+        ({}, "has 0 tokens; "),
+        ({token: index for token, index in good.items() if token != "<mask>"}, "has no <mask>"),
+        (half, f"has {size // 2} tokens; "),
+        (good | {f"x{i}": i for i in range(900)}, "has "),
+        (
+            {token: size - 1 - index for token, index in good.items()},
+            f"<pad> has id {size - 2}; jiant pads RoBERTa's input with 1",
+        ),
+        (good | {"!": "a"}, "the id of '!' is 'a'; it must be a whole number"),
+        (good | {"!": size}, f"'!' has id {size}; {roberta}/config.json says vocab_size {size}"),
+        (good | {"a": good["!"]}, "'!' and 'a' have the same id"),
+    ):
+        file.write_text(json.dumps(vocabulary))
+        assert failure(roberta).startswith(f"{file}: {message}")
 
 
-def test_spoiled_merges(roberta):
+def test_merges(roberta):
     file = roberta / "merges.txt"
     head, *good = lines(file)
     assert len(good) > 60
-
-    def spoiled(merges):
-        rewrite(file, [head, *merges])
-        return failure(roberta)
-
-    assert "merges.txt: line " in spoiled(good[::-1])
+    rewrite(file, [head, *good[::-1]])
+    assert "merges.txt: line " in failure(roberta)
     assert ", but no line before it makes" in failure(roberta)
-    assert (
-        f"merges.txt: {len(good) - len(good) // 2} tokens of vocab.json are made by no line"
-        in spoiled(good[: len(good) // 2])
-    )
-    assert "merges.txt: " in spoiled([])
-    assert "line 2 is 'a b c'; it must be two tokens" in spoiled(["a b c", *good])
-    assert "line 2 is 'zz qq'; vocab.json has no 'zz'" in spoiled(["zz qq", *good])
+    lost = len(good) - len(good) // 2
+    for merges, message in (
+        (good[: len(good) // 2], f"{lost} tokens of vocab.json are made by no line, such as "),
+        ([], f"{len(good)} tokens of vocab.json are made by no line"),
+        (["a b c", *good], "line 2 is 'a b c'; it must be two tokens"),
+        (["zz qq", *good], "line 2 is 'zz qq'; vocab.json has no 'zz'"),
+    ):
+        rewrite(file, [head, *merges])
+        assert failure(roberta).startswith(f"{file}: {message}")
     for text in ("\n".join(good) + "\n", "\n".join([head, *good]), ""):
         file.write_text(text)
         assert f"{file}: must begin with the line #version and end with a line" in failure(roberta)
@@ -453,17 +412,13 @@ def test_spoiled_merges(roberta):
     assert failure(roberta).startswith(f"{file}: is not UTF-8: ")
 
 
-def test_a_vocabulary_that_knows_little_of_the_data(copy, data_dir, tmp_path):
-    good = lines(copy / "vocab.txt")
+def test_vocabulary_of_another_language(bert, data_dir, tmp_path):
+    good = lines(bert / "vocab.txt")
     strange = [f"q{number}q" for number in range(len(good) - 5)]
-    rewrite(copy / "vocab.txt", [*good[:5], *strange])
-    arguments = ["run", "--task", "cb", "--method", "bitfit", "--model", copy]
-    arguments += ["--data-dir", data_dir, "--output-dir", tmp_path / "out"]
-    arguments += ["--set", "train.max_seq_length=64", "--set", "split=files"]
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == 2
-    assert result.stderr == (
+    rewrite(bert / "vocab.txt", [*good[:5], *strange])
+    assert run(bert, data_dir, tmp_path / "out") == (
+        2,
         f"error: {data_dir}/cb/test.jsonl: 100 % of the tokens of its first 12 rows are unknown to "
-        f"the tokenizer of {copy}; at most half may be\n"
+        f"the tokenizer of {bert}; at most half may be\n",
     )
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Files named by their SHA-256: bit-equal again, damage found, nothing half-written."""
+"""Files named by their SHA-256: bit-equal when read, damage found, nothing half-written."""
 
 import errno
 import os
@@ -32,31 +32,31 @@ def write(directory, stem="a", tensors=TENSORS, meta=META):
     return sealed.write(directory, stem, tensors, meta)
 
 
-def test_what_is_written_comes_back_bit_for_bit(tmp_path):
+def test_round_trip(tmp_path):
     path = write(tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / f"a.{sha256(path)}.safetensors"
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
     tensors, meta = sealed.read(path)
     assert meta == sealed.meta(path) == META
+    path.write_bytes(bytes(path.stat().st_size))  # what was read outlives the file
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in tensors.items():
         assert (tensor.dtype, tensor.shape) == (TENSORS[name].dtype, TENSORS[name].shape)
         bits = [t.detach().contiguous().reshape(-1) for t in (tensor, TENSORS[name])]
         assert torch.equal(*(t.view(torch.uint8) for t in bits)), name
-
-
-def test_a_file_without_tensors_holds_any_json_value(tmp_path):
     for value in (None, 1, "text", [], {"a": [True]}):
         assert sealed.read(write(tmp_path, "m", {}, value)) == ({}, value)
 
 
-def test_equal_content_gives_equal_bytes_whatever_the_order(tmp_path):
+def test_equal_content_gives_equal_bytes(tmp_path):
     first = write(tmp_path / "a")
     again = write(tmp_path / "b", tensors=dict(reversed(TENSORS.items())))
     assert first.name == again.name and first.read_bytes() == again.read_bytes()
     assert write(tmp_path / "b", meta={}).name != first.name
 
 
-def test_only_whole_files_of_the_stem_are_found(tmp_path):
+def test_found(tmp_path):
     assert sealed.found(tmp_path / "none", "a") == []
     paths = [write(tmp_path, meta=number) for number in range(3)]
     write(tmp_path, "a.b"), write(tmp_path, "aa")
@@ -67,33 +67,25 @@ def test_only_whole_files_of_the_stem_are_found(tmp_path):
     assert sealed.found(tmp_path, "a*") == []
 
 
-def test_files_are_as_readable_as_others(tmp_path):
-    (tmp_path / "plain").touch()
-    assert write(tmp_path).stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_a_flipped_bit_is_damage_wherever_it_is(tmp_path):
+def test_damage(tmp_path):
     path = write(tmp_path, tensors={"a": torch.arange(4)}, meta=1)
     whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(
-            whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :]
-        )
+    flipped = [
+        whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :] for at in range(len(whole))
+    ]
+    for content in flipped:
+        path.write_bytes(content)
         with pytest.raises(sealed.Damaged, match="SHA-256") as caught:
             sealed.read(path)
         assert str(path) in str(caught.value)
+    for kept in (0, 4, 60, -1):
+        path.write_bytes(whole[:kept])
+        for function in (sealed.read, sealed.meta):
+            with pytest.raises(sealed.Damaged) as caught:
+                function(path)
+            assert str(path) in str(caught.value)
     path.write_bytes(whole)
     assert sealed.read(path)[1] == 1
-
-
-@pytest.mark.parametrize("kept", [0, 4, 60, -1])
-def test_a_truncated_file_is_damaged(kept, tmp_path):
-    path = write(tmp_path)
-    path.write_bytes(path.read_bytes()[:kept])
-    for function in (sealed.read, sealed.meta):
-        with pytest.raises(sealed.Damaged) as caught:
-            function(path)
-        assert str(path) in str(caught.value)
 
 
 def named(path):
@@ -101,7 +93,7 @@ def named(path):
     return path.rename(path.with_name(f"a.{sha256(path)}.safetensors"))
 
 
-def test_a_file_that_nobody_sealed_is_damaged_under_its_right_name_too(tmp_path):
+def test_files_that_are_not_sealed(tmp_path):
     other = tmp_path / "other"
     save_file({"a": torch.ones(2)}, other)
     unsealed = named(other)
@@ -121,29 +113,19 @@ def test_a_file_that_nobody_sealed_is_damaged_under_its_right_name_too(tmp_path)
             assert str(path) in str(caught.value)
 
 
-def test_what_is_read_outlives_the_file(tmp_path):
-    path = write(tmp_path)
-    tensors, _ = sealed.read(path)
-    path.write_bytes(bytes(path.stat().st_size))
-    assert torch.equal(tensors["whole"], SHARED)
-
-
-def test_a_write_that_fails_is_an_os_error_and_leaves_nothing(tmp_path):
+def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
     kept = write(tmp_path, "kept")
     with file_sizes_up_to(10_000), pytest.raises(OSError) as caught:
         write(tmp_path, tensors={"large": torch.zeros(10_000)})
     assert caught.value.errno == errno.EFBIG and str(tmp_path) in str(caught.value)
-    assert list(tmp_path.iterdir()) == [kept]
-
-
-def test_nothing_is_left_when_the_seal_cannot_be_set(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [kept]
 
 
-def test_the_file_and_then_its_folder_are_synced_around_the_renaming(tmp_path, monkeypatch):
+def test_sync(tmp_path, monkeypatch):
+    """The file before the renaming, its folder after."""
     done = []
     synced, replaced = os.fsync, os.replace
 

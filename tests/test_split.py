@@ -1,3 +1,5 @@
+"""Which rows choose the checkpoint, and which are left out."""
+
 import hashlib
 import random
 from types import NoneType
@@ -40,7 +42,11 @@ def indices(rows):
     return [row["idx"] for row in rows]
 
 
-def test_the_shipped_lists_are_the_authors_dev_sets():
+def split(rows, kind, task="cb", seed=0):
+    return split_rows(rows, kind, task=TASKS[task] if isinstance(task, str) else task, seed=seed)
+
+
+def test_shipped_lists():
     lists = published_dev_split()
     assert list(lists) == list(PUBLISHED_SIZES)
     for name, (total, dev, digest) in PUBLISHED_SIZES.items():
@@ -49,144 +55,116 @@ def test_the_shipped_lists_are_the_authors_dev_sets():
         assert len(set(lists[name])) == dev == total - 9 * (total // 10)
 
 
-def test_published_takes_the_listed_rows_in_index_order(as_published):
-    as_published(TASKS["cb"], pool(250))
-    train, dev = split_rows(pool(250), "published", task=TASKS["cb"], seed=0)
-    assert indices(dev) == list(published_dev_split()["cb"])
-    assert indices(train) == sorted(set(range(250)) - set(indices(dev)))
-    again = split_rows(pool(250, seed=5), "published", task=TASKS["cb"], seed=9)
-    assert again == (train, dev)
-
-
-def test_published_is_for_variants_with_the_same_rows(as_published):
+def test_published(as_published):
     task = variant("cb_again", like="cb")
     with pytest.raises(InputError) as caught:
-        split_rows(pool(250), "published", task=task, seed=0)
+        split(pool(250), "published", task)
     assert str(caught.value) == (
         "task cb_again: split is published, but the 250 rows of train and val together are not "
         "those that the authors divided: idx, texts or labels differ; use split random or files "
         "for other data"
     )
     as_published(task, pool(250))
-    assert len(split_rows(pool(250), "published", task=task, seed=0)[1]) == 25
+    train, dev = split(pool(250), "published")
+    assert indices(dev) == list(published_dev_split()["cb"])
+    assert indices(train) == sorted(set(range(250)) - set(indices(dev)))
+    assert split(pool(250, seed=5), "published", task, seed=9) == (train, dev)
+
+
+PUBLISHED = "split is published, but"
+ABSENT = (
+    f"task cb: {PUBLISHED} 3 of the 25 idx of the authors' dev set are in neither train nor val, "
+    "the first is 217; use split random or files for other data"
+)
+NO_INDEX = (
+    f"task cb: {PUBLISHED} 1 of 253 rows have no idx, the first is row 253 of train and val "
+    "together"
+)
+TWICE = (
+    f"task cb: {PUBLISHED} 2 idx occur more than once in train and val together, the smallest is 4"
+)
+UNSPLIT = (
+    f"task sst: {PUBLISHED} the authors split only cola, stsb, mrpc, rte, cb, copa, wsc; allowed "
+    "here are random, files, dev_as_test"
+)
+UNKNOWN = "did you mean published? known: published, random, files, dev_as_test"
+DIVIDES = "only published and random divide a pool of rows"
+FEW = "task rte: split is random, got 9 rows in train and val together; at least 10 are needed"
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "task", "expected"),
+    [
+        (pool(200), "published", "cb", [ABSENT]),
+        ([*pool(250), {"idx": 7}, {"idx": 4}, {"text": ""}], "published", "cb", [NO_INDEX, TWICE]),
+        (pool(20), "published", "sst", [UNSPLIT]),
+        (pool(20), "publishd", "cb", [f"split is 'publishd'; {UNKNOWN}"]),
+        (pool(20), "files", "cb", [f"split is 'files'; {DIVIDES}"]),
+        (pool(20), "dev_as_test", "cb", [f"split is 'dev_as_test'; {DIVIDES}"]),
+        (pool(9), "random", "rte", [FEW]),
+    ],
+)
+def test_refusals(rows, kind, task, expected):
+    with pytest.raises(InputError) as caught:
+        split(rows, kind, task)
+    assert caught.value.problems == tuple(expected)
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_default_is_published_for_the_papers_tasks_alone(name):
+def test_kinds_by_task(name):
     assert default_split(TASKS[name]) == ("published" if name in PUBLISHED_SIZES else "files")
     assert default_split(variant("mine", like=name)) == "files"
-    assert default_split(variant(name, like=name, metric=TASKS[name].metrics[-1])) == (
-        default_split(TASKS[name])
-    )
-
-
-def test_published_refuses_another_pool():
-    with pytest.raises(InputError) as caught:
-        split_rows(pool(200), "published", task=TASKS["cb"], seed=0)
-    assert str(caught.value) == (
-        "task cb: split is published, but 3 of the 25 idx of the authors' dev set are in neither "
-        "train nor val, the first is 217; use split random or files for other data"
-    )
-
-
-def test_published_refuses_missing_and_repeated_indices():
-    rows = [*pool(250), {"idx": 7}, {"idx": 4}, {"text": "none"}]
-    with pytest.raises(InputError) as caught:
-        split_rows(rows, "published", task=TASKS["cb"], seed=0)
-    assert caught.value.problems == (
-        "task cb: split is published, but 1 of 253 rows have no idx, the first is row 253 of "
-        "train and val together",
-        "task cb: split is published, but 2 idx occur more than once in train and val together, "
-        "the smallest is 4",
-    )
-
-
-def test_published_refuses_a_task_that_the_authors_did_not_split():
-    with pytest.raises(InputError) as caught:
-        split_rows(pool(20), "published", task=TASKS["sst"], seed=0)
-    assert str(caught.value) == (
-        "task sst: split is published, but the authors split only cola, stsb, mrpc, rte, cb, "
-        "copa, wsc; allowed here are random, files, dev_as_test"
-    )
-
-
-def test_unknown_kinds():
-    with pytest.raises(InputError, match="split is 'publishd'; did you mean published[?] known"):
-        split_rows(pool(20), "publishd", task=TASKS["cb"], seed=0)
-    with pytest.raises(InputError, match="dev_as_tst'; did you mean dev_as_test[?] known: publ"):
-        check_split("dev_as_tst", TASKS["cb"])
-    for kind in ("files", "dev_as_test"):
-        with pytest.raises(InputError) as caught:
-            split_rows(pool(20), kind, task=TASKS["cb"], seed=0)
-        assert str(caught.value) == (
-            f"split is '{kind}'; only published and random divide a pool of rows"
-        )
-
-
-def test_a_configuration_takes_the_same_kinds():
-    kinds, none = get_args(Setup.model_fields["split"].annotation)
-    assert (get_args(kinds), none) == (KINDS, NoneType)
-
-
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_may_have_its_test_set_for_dev(name):
+    other_metric = variant(name, like=name, metric=TASKS[name].metrics[-1])
+    assert default_split(other_metric) == default_split(TASKS[name])
     check_split("dev_as_test", TASKS[name])
     check_split("dev_as_test", variant("again", like=name))
 
 
-def test_the_order_is_that_of_idx_or_where_it_says_nothing_of_the_rows():
+def test_kinds_of_a_configuration():
+    kinds, none = get_args(Setup.model_fields["split"].annotation)
+    assert (get_args(kinds), none) == (KINDS, NoneType)
+
+
+def test_index_order():
     assert indices(in_index_order(pool(30))) == list(range(30))
     for rows in ([{"idx": 1}, {"idx": 1}, {"idx": 0}], [{"idx": 1}, {}, {"idx": 0}]):
         assert in_index_order(rows) == rows
 
 
 @pytest.mark.parametrize("size", [10, 19, 20, 554])
-def test_random_has_the_published_sizes_and_is_a_partition(size):
-    train, dev = split_rows(pool(size), "random", task=TASKS["rte"], seed=3)
+def test_random_is_a_partition_of_the_published_sizes(size):
+    train, dev = split(pool(size), "random", "rte", seed=3)
     assert len(train) == 9 * (size // 10)
     assert sorted(indices(train) + indices(dev)) == list(range(size))
     assert indices(train) == sorted(indices(train))
     assert indices(dev) == sorted(indices(dev))
 
 
-def test_random_depends_on_the_seed_and_not_on_the_order():
-    first = split_rows(pool(100, seed=1), "random", task=TASKS["rte"], seed=3)
-    assert first == split_rows(pool(100, seed=2), "random", task=TASKS["rte"], seed=3)
-    assert first != split_rows(pool(100, seed=1), "random", task=TASKS["rte"], seed=4)
+def test_random_and_drop_depend_on_seed_and_idx():
+    def drawn(seed, order):
+        rows = pool(100, seed=order)
+        kept = drop(rows, 0.1, seed=seed)
+        assert kept == [row for row in rows if row in kept]
+        return split(rows, "random", "rte", seed=seed), {row["idx"] for row in kept}
 
-
-def test_random_without_unique_indices_goes_by_position():
+    assert drawn(3, order=1) == drawn(3, order=2)
+    assert all(one != other for one, other in zip(drawn(3, 1), drawn(4, 1), strict=True))
+    # Without unique idx, on the position.
     rows = [{"idx": 0, "text": str(position)} for position in range(40)]
-    train, dev = split_rows(rows, "random", task=TASKS["sst"], seed=0)
-    assert len(train) == 36
-    assert train == [row for row in rows if row in train]
-    same = [{"idx": index, "text": str(index)} for index in range(40)]
-    by_index = split_rows(same, "random", task=TASKS["sst"], seed=0)[1]
-    assert [row["text"] for row in by_index] == [row["text"] for row in dev]
-
-
-def test_random_needs_ten_rows():
-    with pytest.raises(InputError, match="got 9 rows in train and val together; at least 10"):
-        split_rows(pool(9), "random", task=TASKS["rte"], seed=0)
+    train, dev = split(rows, "random", "sst")
+    assert len(train) == 36 and train == [row for row in rows if row in train]
+    same = [row | {"idx": index} for index, row in enumerate(rows)]
+    assert [row["text"] for row in split(same, "random", "sst")[1]] == [row["text"] for row in dev]
 
 
 @pytest.mark.parametrize(
     ("fraction", "size", "dropped"), [(0.0, 9, 0), (0.1, 225, 22), (0.29, 100, 29), (0.5, 1, 0)]
 )
-def test_drop_leaves_out_the_floor(fraction, size, dropped):
-    rows = pool(size)
-    kept = drop(rows, fraction, seed=1)
-    assert len(kept) == size - dropped
-    assert kept == [row for row in rows if row in kept]
-
-
-def test_which_rows_are_dropped_does_not_depend_on_their_order():
-    first = {row["idx"] for row in drop(pool(100, seed=1), 0.1, seed=7)}
-    assert first == {row["idx"] for row in drop(pool(100, seed=2), 0.1, seed=7)}
-    assert first != {row["idx"] for row in drop(pool(100, seed=1), 0.1, seed=8)}
+def test_drop_rounds_down(fraction, size, dropped):
+    assert len(drop(pool(size), fraction, seed=1)) == size - dropped
 
 
 @pytest.mark.parametrize("fraction", [1, 1.5, -0.1, float("nan"), True, "0.1"])
-def test_drop_refuses_other_fractions(fraction):
+def test_wrong_fractions(fraction):
     with pytest.raises(InputError, match=r"drop_train is .*; it must be a number in \[0, 1\)"):
         drop(pool(10), fraction, seed=0)

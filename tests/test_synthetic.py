@@ -1,3 +1,5 @@
+"""Small learnable data: sizes, labels that the texts decide, bytes by seed."""
+
 import json
 from collections import Counter
 
@@ -31,7 +33,9 @@ def content(data_dir):
 
 
 @pytest.mark.parametrize("task", SEVEN, ids=lambda task: task.name)
-def test_sizes_labels_and_indices(data_dir, task):
+def test_rows(data_dir, task):
+    from jiant.tasks.retrieval import TASK_DICT
+
     rows = rows_of(data_dir, task)
     assert {phase: len(rows[phase]) for phase in PHASES} == SIZES
     for phase in PHASES:
@@ -39,44 +43,33 @@ def test_sizes_labels_and_indices(data_dir, task):
         assert set(counts) == set(LABEL_PERCENT[task.name])
         for label, percent in LABEL_PERCENT[task.name].items():
             assert abs(counts[label] - SIZES[phase] * percent / 100) < 1
-    indices = [row["idx"] for phase in PHASES for row in rows[phase]]
-    assert indices == list(range(512))
+    everything = [row for phase in PHASES for row in rows[phase]]
+    assert [row["idx"] for row in everything] == list(range(512))
+    assert len({tuple(row[name] for name in task.texts) for row in everything}) == 512
+    words = {
+        phase: {
+            word
+            for row in rows[phase]
+            for name in task.texts
+            for word in row[name].lower().rstrip(".").split()
+        }
+        for phase in PHASES
+    }
+    assert words["test"] <= words["train"], "all words of test occur in training"
+    names = ("premise", "choice1") if task.name == "copa" else task.texts
+    assert max(sum(len(row[name].split()) for name in names) for row in everything) <= 14
+    paths = {phase: str(data_dir / task.name / f"{phase}.jsonl") for phase in PHASES}
+    reader = TASK_DICT[task.reader](name=task.name, path_dict=paths)
+    assert len(list(reader.get_train_examples())) == 320
 
 
-@pytest.mark.parametrize("task", SEVEN, ids=lambda task: task.name)
-def test_no_text_occurs_twice(data_dir, task):
-    rows = rows_of(data_dir, task)
-    texts = [tuple(row[name] for name in task.texts) for phase in PHASES for row in rows[phase]]
-    assert len(set(texts)) == len(texts) == 512
-
-
-def test_verify_finds_no_fault(data_dir):
+def test_verify(data_dir):
     found = verify(data_dir, SEVEN)
     assert found.errors == ()
     assert all("not the original data" in note for note in found.notes)
-
-
-def test_the_words_of_the_test_rows_occur_in_training(data_dir):
-    for task in SEVEN:
-        rows = rows_of(data_dir, task)
-        words = {
-            phase: {
-                word
-                for row in rows[phase]
-                for name in task.texts
-                for word in row[name].lower().rstrip(".").split()
-            }
-            for phase in PHASES
-        }
-        assert words["test"] <= words["train"], task.name
-
-
-@pytest.mark.parametrize("task", SEVEN, ids=lambda task: task.name)
-def test_texts_are_short(data_dir, task):
-    for rows in rows_of(data_dir, task).values():
-        for row in rows:
-            names = ("premise", "choice1") if task.name == "copa" else task.texts
-            assert sum(len(row[name].split()) for name in names) <= 14
+    assert list(MAKERS) == list(LABEL_PERCENT) == [task.name for task in SEVEN]
+    for line in (data_dir / "copa" / "val.jsonl").read_text().splitlines():
+        assert list(json.loads(line)) == sorted(json.loads(line))
 
 
 def test_same_seed_same_bytes(tmp_path):
@@ -89,7 +82,7 @@ def test_same_seed_same_bytes(tmp_path):
     assert not set(content(tmp_path / "c").values()) & set(first.values())
 
 
-def test_again_is_nothing_and_another_seed_is_refused(tmp_path):
+def test_again(tmp_path):
     synthesize(tmp_path, SEVEN, sizes=SMALL)
     before = content(tmp_path)
     times = [path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")]
@@ -105,22 +98,25 @@ def test_again_is_nothing_and_another_seed_is_refused(tmp_path):
     assert content(tmp_path) == before
 
 
-def test_nothing_is_written_if_one_task_is_in_the_way(tmp_path):
+def test_folder_in_the_way(tmp_path):
     (tmp_path / "wsc").mkdir()
     (tmp_path / "wsc" / "train.jsonl").write_text("mine\n")
     with pytest.raises(InputError, match="wsc/val.jsonl: is missing although"):
         synthesize(tmp_path, SEVEN, sizes=SMALL)
-    assert list(content(tmp_path)) == ["wsc/train.jsonl"]
+    (tmp_path / "cola").touch()
+    with pytest.raises(InputError, match="cola: is a file; the folder of task cola belongs there"):
+        synthesize(tmp_path, SEVEN, sizes=SMALL)
+    assert list(content(tmp_path)) == ["cola", "wsc/train.jsonl"]
 
 
-def test_a_variant_gets_a_folder_and_rows_of_its_own(tmp_path):
+def test_variant(tmp_path):
     task = variant("my_nli", like="rte")
     synthesize(tmp_path, [task, TASKS["rte"]], sizes=SMALL)
     assert rows_of(tmp_path, task) != rows_of(tmp_path, TASKS["rte"])
     assert prepare(task, tmp_path, tmp_path / "c", split="random").examples["train"] == 45
 
 
-def test_bad_settings_are_listed(tmp_path):
+def test_wrong_settings(tmp_path):
     with pytest.raises(InputError) as caught:
         synthesize(tmp_path, [TASKS["sst"]], sizes={"train": 7, "dev": 8.0})
     assert caught.value.problems == (
@@ -138,16 +134,7 @@ def test_more_rows_than_texts(tmp_path):
     assert content(tmp_path) == {}
 
 
-def test_the_readers_of_jiant_take_the_files(data_dir):
-    from jiant.tasks.retrieval import TASK_DICT
-
-    for task in SEVEN:
-        paths = {phase: str(data_dir / task.name / f"{phase}.jsonl") for phase in PHASES}
-        reader = TASK_DICT[task.reader](name=task.name, path_dict=paths)
-        assert len(list(reader.get_train_examples())) == 320
-
-
-def test_labels_say_what_the_texts_hold(data_dir):
+def test_labels(data_dir):
     """Recomputed from the texts alone, without the makers."""
     for row in rows_of(data_dir, TASKS["wsc"])["train"]:
         words, target = row["text"].rstrip(".").split(), row["target"]
@@ -166,7 +153,7 @@ def test_labels_say_what_the_texts_hold(data_dir):
         assert row["label"] == {(0, 0): 0, (1, 0): 1, (0, 1): 3.6, (1, 1): 5}[person, action]
 
 
-def test_broken_sentences_are_broken(data_dir):
+def test_broken_sentences(data_dir):
     places = set(PLACES)
     for row in rows_of(data_dir, TASKS["cola"])["train"]:
         words = row["text"][:-1].lower().split()
@@ -180,12 +167,3 @@ def test_broken_sentences_are_broken(data_dir):
         )
         assert row["label"] == ("1" if in_order else "0"), row["text"]
     assert set(PEOPLE).isdisjoint(places)
-
-
-def test_there_is_a_maker_for_each_paper_task():
-    assert list(MAKERS) == list(LABEL_PERCENT) == [task.name for task in SEVEN]
-
-
-def test_rows_are_json_with_sorted_keys(data_dir):
-    for line in (data_dir / "copa" / "val.jsonl").read_text().splitlines():
-        assert list(json.loads(line)) == sorted(json.loads(line))

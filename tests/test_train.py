@@ -1,6 +1,5 @@
 """One cell through jiant: what it does, measured from outside."""
 
-import functools
 import json
 import shutil
 
@@ -8,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.resuming import logged, losses
 from torch import nn
 from transformers import AutoModel, BertTokenizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import plan
 from jiant_sparse.grid.worker import work
-from jiant_sparse.host import features, runner
+from jiant_sparse.host import features, loop, runner
+from jiant_sparse.host.export import export
 from jiant_sparse.host.train import train
 from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.schema import record
@@ -24,18 +25,9 @@ from jiant_sparse.sparse import delta
 TASKS = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc", "sst", "qnli"]
 
 
-def log(job) -> list[dict]:
-    lines = (job.directory / "log.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def losses(job) -> list[float]:
-    return [entry["loss"] for entry in log(job) if entry["event"] == "train"]
-
-
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("encoder", ["bert", "roberta"])
-def test_every_task_trains_and_scores_with_both_encoders(task, encoder, make_job, request):
+def test_every_task(task, encoder, make_job, request):
     job = make_job(
         task, "random", {"density": 0.05}, model=str(request.getfixturevalue(f"{encoder}_dir"))
     )
@@ -55,7 +47,7 @@ def test_every_task_trains_and_scores_with_both_encoders(task, encoder, make_job
     )
 
 
-def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_path, monkeypatch):
+def test_full_tuning_equals_plain_jiant(make_job, tmp_path, monkeypatch):
     """Ten steps of jiant's own runner, caches and data loader against ten of ours."""
     import jiant.proj.main.components.container_setup as container_setup
     import jiant.proj.main.modeling.model_setup as model_setup
@@ -152,44 +144,42 @@ def test_full_tuning_equals_plain_jiant_parameter_by_parameter(make_job, tmp_pat
     assert losses(job)[6:] != losses(replayed)[6:]
 
 
-def refused(call, *arguments) -> tuple[str, ...]:
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    return caught.value.problems
-
-
-def test_rows_left_out_end_the_cell_before_training_unless_that_is_allowed(
-    make_job, data_dir, tmp_path
-):
+def test_too_many_dropped_rows(make_job, data_dir, tmp_path):
     shutil.copytree(data_dir / "wsc", tmp_path / "data/wsc")
     path = tmp_path / "data/wsc/test.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["text"] += " indeed" * 30 + f" {rows[0]['target']['span2_text']}"
     rows[0]["target"]["span2_index"] = len(rows[0]["text"].split()) - 1
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    make = functools.partial(make_job, "wsc", data_dir=str(tmp_path / "data"))
-    job = make(train={"max_seq_length": 24})
-    (problem,) = refused(train, job)
-    assert problem == (
+    job, allowed = (
+        make_job(
+            "wsc", data_dir=str(tmp_path / "data"), train={"max_seq_length": 24, "allow_dropped": a}
+        )
+        for a in (False, True)
+    )
+    with pytest.raises(InputError) as caught:
+        train(job)
+    assert str(caught.value) == (
         f"{path}: 1 of 12 rows do not fit train.max_seq_length 24 and would be left out; at most "
         "1 % may be; raise it, or set train.allow_dropped to true"
     )
     assert not (job.directory / "record.json").exists()
     assert not (job.directory / "log.jsonl").exists(), "nothing was trained"
-    result = train(make(train={"max_seq_length": 24, "allow_dropped": True}))
+    result = train(allowed)
     assert result.provenance.dropped_examples == {"test": 1}
     assert result.data == record.Data(
         train=24, dev=10, test=12, published_train_val=False, published_test=False
     )
-    (problem,) = refused(plan.states, [job])
-    assert problem == (
+    with pytest.raises(InputError) as caught:
+        plan.states([job])
+    assert str(caught.value) == (
         f"{job.directory}/record.json: 1 of 12 test rows do not fit max_seq_length and were not "
         "scored; that counts only if train.allow_dropped is true"
     )
-    assert plan.states([make(train={"max_seq_length": 24, "allow_dropped": True})]) == ["ok"]
+    assert plan.states([allowed]) == ["ok"]
 
 
-def test_same_settings_and_seed_give_the_same_bytes(make_job):
+def test_same_seed_same_bytes(make_job):
     one, two = (make_job(method="sam", fields={"burn_in": 2}, output=name) for name in "ab")
     results = train(one), train(two)
     assert results[0].metrics == results[1].metrics
@@ -198,8 +188,8 @@ def test_same_settings_and_seed_give_the_same_bytes(make_job):
         assert (one.directory / file).read_bytes() == (two.directory / file).read_bytes()
 
 
-def test_methods_of_one_seed_start_from_the_same_head_and_batches(make_job):
-    """At learning rate 0 nothing moves, so the losses tell what each method was shown."""
+def test_methods_start_from_the_same_head_and_batches(make_job):
+    """At learning rate 0 nothing moves, so the losses show what each method was given."""
     shown = []
     for method, fields in (("full_tuning", {}), ("sam", {"burn_in": 3}), ("random", {})):
         job = make_job(method=method, fields=fields, train={"warmup_fraction": 1.0, "max_steps": 1})
@@ -208,7 +198,7 @@ def test_methods_of_one_seed_start_from_the_same_head_and_batches(make_job):
     assert shown[0] == shown[1] == shown[2]
 
 
-def test_probing_leaves_training_as_it_was(make_job, monkeypatch):
+def test_probing_changes_nothing(make_job, monkeypatch):
     plain = make_job(output="plain")
     train(plain)
 
@@ -230,7 +220,7 @@ def test_probing_leaves_training_as_it_was(make_job, monkeypatch):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_evaluating_does_not_change_training(make_job):
+def test_evaluation_does_not_change_training(make_job):
     often = make_job(train={"eval_every": 1}, output="often")
     never = make_job(train={"eval_every": 100}, output="never")
     train(often), train(never)
@@ -246,99 +236,84 @@ def test_evaluating_does_not_change_training(make_job):
         ({"eval_every": 9, "max_steps": 4}, [4]),
     ],
 )
-def test_evaluations_are_at_their_steps_and_once(make_job, settings, steps):
+def test_evaluation_steps(make_job, settings, steps):
     job = make_job(train=settings)
     result = train(job)
-    assert [step for step, _ in result.history] == steps
-    assert [entry["step"] for entry in log(job) if entry["event"] == "dev"] == steps
+    assert [step for step, _ in result.history] == logged(job, "dev", "step") == steps
     assert result.stopped_by == "max_steps"
 
 
-def test_patience_counts_from_a_strictly_better_score_and_waits_for_min_steps(
-    make_job, monkeypatch
-):
-    scores = iter([0.1, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, 0.9])
-    restored = scripted_scores(monkeypatch, scores)
-    job = make_job(train={"max_steps": 50, "eval_every": 1, "patience": 2, "min_steps": 5})
-    result = train(job)
-    assert (result.steps, result.best_step, result.stopped_by) == (6, 2, "patience")
-    assert restored["step 2"] == restored["final"]
+NAN = float("nan")
 
 
-def test_a_score_that_is_not_a_number_is_worse_than_any(make_job, monkeypatch):
-    nan = float("nan")
-    scripted_scores(monkeypatch, iter([nan, -0.5, nan, -0.7]))
-    result = train(make_job(train={"max_steps": 4, "eval_every": 1}))
-    assert result.best_step == 2
-    assert [score for _, score in result.history] == [None, -0.5, None, -0.7]
+@pytest.mark.parametrize(
+    ("settings", "scores", "steps", "best", "stopped_by"),
+    [
+        ({"patience": 2, "min_steps": 5}, [0.1, 0.5, 0.5, 0.4, 0.3, 0.2], 6, 2, "patience"),
+        ({"max_steps": 4}, [NAN, -0.5, NAN, -0.7], 4, 2, "max_steps"),
+    ],
+)
+def test_best_step(settings, scores, steps, best, stopped_by, make_job, monkeypatch):
+    """Strictly better scores count, NaN is worse than any, and the best weights come back."""
+    heads, given = [], iter(scores)
 
+    def head(of):
+        head = of.jiant_model.taskmodels_dict[of.task.name].head
+        return torch.cat([p.detach().flatten() for p in head.parameters()])
 
-def scripted_scores(monkeypatch, scores) -> dict:
-    """Dev scores from a list; notes the head's weights when scored and at the end."""
-    seen = {}
-    original = runner.SparseRunner.score
+    def dev_score(self):
+        heads.append(head(self.runner))
+        return next(given)
+
+    plain = runner.SparseRunner.score
 
     def score(self, phase, limit=None):
-        head = self.jiant_model.taskmodels_dict[self.task.name].head
-        weights = torch.cat([p.detach().flatten() for p in head.parameters()]).tolist()
-        metrics = original(self, phase, limit)
-        if limit is None and phase == "test":
-            seen["final"] = weights
-        return metrics
+        assert torch.equal(head(self), heads[best - 1])
+        return plain(self, phase, limit)
 
-    def run_val(self, task_name_list, use_subset=None, **_):
-        self.score("val")
-        head = self.jiant_model.taskmodels_dict[self.task.name].head
-        weights = torch.cat([p.detach().flatten() for p in head.parameters()]).tolist()
-        seen[f"step {len(self.step_seconds)}"] = weights
-        metrics = runner.jiant_runner.evaluate.Metrics(major=next(scores), minor={})
-        return {name: {"metrics": metrics} for name in task_name_list}
+    monkeypatch.setattr(loop.Loop, "dev_score", dev_score)
+    monkeypatch.setattr(runner.SparseRunner, "score", score)
+    result = train(make_job(train={"max_steps": 50, "eval_every": 1} | settings))
+    assert (result.steps, result.best_step, result.stopped_by) == (steps, best, stopped_by)
+    assert [s for _, s in result.history] == [None if s != s else s for s in scores]
+    assert not torch.equal(heads[best - 1], heads[-1])
+
+
+def test_dev_examples_limit_selection_only(make_job, monkeypatch):
+    asked = []
+    plain = runner.SparseRunner.score
+
+    def score(self, phase, limit=None):
+        asked.append((phase, limit))
+        return plain(self, phase, limit)
 
     monkeypatch.setattr(runner.SparseRunner, "score", score)
-    monkeypatch.setattr(runner.SparseRunner, "run_val", run_val)
-    return seen
-
-
-def test_dev_examples_limits_selection_and_not_the_final_score(make_job, monkeypatch):
-    asked = []
-    original = runner.SparseRunner.score
-    monkeypatch.setattr(
-        runner.SparseRunner,
-        "score",
-        lambda self, phase, limit=None: (
-            asked.append((phase, limit)),
-            original(self, phase, limit),
-        )[1],
-    )
     train(make_job(train={"dev_examples": 3}))
     assert asked == [("val", 3), ("val", 3), ("val", None), ("test", None), ("train", None)]
 
 
-def test_accumulating_two_halves_is_one_step_on_the_whole(make_job, monkeypatch):
+@pytest.mark.parametrize(("whole", "part"), [(8, 4), (24, 16)])
+def test_accumulation_is_one_step_on_the_whole(whole, part, make_job, monkeypatch):
+    """Micro-batches weigh by their size: 24 examples are 16 and 8."""
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
     monkeypatch.setattr(nn.functional, "dropout", lambda x, *a, **k: x)
-    whole = make_job(train={"batch_size": 8, "max_steps": 3}, output="whole")
-    halves = make_job(
-        train={"batch_size": 4, "gradient_accumulation": 2, "max_steps": 3}, output="halves"
-    )
-    train(whole), train(halves)
-    np.testing.assert_allclose(losses(whole), losses(halves), rtol=2e-4)
+    one = make_job(train={"batch_size": whole, "max_steps": 3}, output="one")
+    fields = {"batch_size": part, "gradient_accumulation": 2, "max_steps": 3}
+    two = make_job(train=fields, output="two")
+    train(one), train(two)
+    np.testing.assert_allclose(losses(one), losses(two), rtol=2e-4)
 
 
-def test_micro_batches_weigh_by_their_size(make_job, monkeypatch):
-    """24 examples: 16 and 8 of them are one step on all."""
-    monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
-    monkeypatch.setattr(nn.functional, "dropout", lambda x, *a, **k: x)
-    whole = make_job(train={"batch_size": 24, "max_steps": 3}, output="whole")
-    parts = make_job(
-        train={"batch_size": 16, "gradient_accumulation": 2, "max_steps": 3}, output="parts"
-    )
-    train(whole), train(parts)
-    np.testing.assert_allclose(losses(whole), losses(parts), rtol=2e-4)
+DIVERGING = {"learning_rate": 1e30, "warmup_fraction": 0.0}
 
 
-def test_a_loss_that_is_not_finite_ends_the_cell_and_names_the_step(make_job):
-    job = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0, "max_steps": 9})
+def test_a_loss_that_is_not_finite_fails_the_cell(make_job):
+    job = make_job()
+    train(job)
+    # What an earlier run left goes, too.
+    assert (job.directory / "delta.safetensors").exists()
+    (job.directory / "record.json").unlink()
+    job = make_job(train=DIVERGING | {"max_steps": 9})
     result = work(job)
     assert result.status == "failed"
     assert result.error.startswith("NotFinite: the training loss is")
@@ -346,27 +321,12 @@ def test_a_loss_that_is_not_finite_ends_the_cell_and_names_the_step(make_job):
     assert step == len(losses(job)) + 1
     assert record.read(job.directory / "record.json") == result
     assert not (job.directory / "delta.safetensors").exists()
+    last = work(make_job(train=DIVERGING | {"max_steps": 1}, output="last step"))
+    assert last.status == "failed"
+    assert "NotFinite: the loss on val is nan at step 1" in last.error
 
 
-def test_weights_that_are_not_finite_after_the_last_step_are_no_result(make_job):
-    job = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0, "max_steps": 1})
-    result = work(job)
-    assert result.status == "failed"
-    assert "NotFinite: the loss on val is nan at step 1" in result.error
-
-
-def test_a_delta_of_an_earlier_run_does_not_stay_beside_a_failure(make_job):
-    good = make_job()
-    train(good)
-    assert (good.directory / "delta.safetensors").exists()
-    (good.directory / "record.json").unlink()
-    bad = make_job(train={"learning_rate": 1e30, "warmup_fraction": 0.0})
-    assert bad.directory == good.directory
-    assert work(bad).status == "failed"
-    assert not (bad.directory / "delta.safetensors").exists()
-
-
-def test_seeds_give_other_heads_orders_and_choices(make_job):
+def test_seeds_decide_heads_orders_and_choices(make_job):
     jobs = [
         make_job(method="random", fields={"density": 0.1}, seeds=[seed], train={"max_steps": 2})
         for seed in (0, 1)
@@ -387,8 +347,8 @@ def test_seeds_give_other_heads_orders_and_choices(make_job):
 
 
 @pytest.mark.parametrize("change", [{"max_grad_norm": 1e-9}, {"adam_epsilon": 1e3}])
-def test_clipping_and_epsilon_reach_the_optimiser(make_job, change):
-    # Epsilon swallows the update, and so does a gradient far below epsilon: nothing moves.
+def test_clipping_and_epsilon(make_job, change):
+    # A gradient far below epsilon moves nothing.
     settings = {"max_steps": 3, "warmup_fraction": 0.0, "weight_decay": 0.0, "adam_epsilon": 1e-4}
     job = make_job(train=settings | change)
     train(job)
@@ -401,14 +361,14 @@ def test_clipping_and_epsilon_reach_the_optimiser(make_job, change):
     assert max((tuned[n] - p).abs().max().item() for n, p in base.items()) > 1e-3
 
 
-def test_bf16_trains_and_scores(make_job):
+def test_bf16(make_job):
     fp32, bf16 = (make_job(train={"precision": p}, output=p) for p in ("fp32", "bf16"))
     train(fp32), train(bf16)
     assert losses(fp32) != losses(bf16)
     np.testing.assert_allclose(losses(fp32)[0], losses(bf16)[0], rtol=0.05)
 
 
-def test_cuda_that_is_missing_is_an_error(make_job):
+def test_missing_cuda(make_job):
     if torch.cuda.is_available():
         assert train(make_job(device="cuda")).provenance.device != "cpu"
         return
@@ -417,7 +377,7 @@ def test_cuda_that_is_missing_is_an_error(make_job):
 
 
 @pytest.mark.parametrize("pooling", ["first_token", "mean"])
-def test_pooling_without_the_pooler_leaves_it_untrained(make_job, pooling):
+def test_pooling_leaves_the_pooler_untrained(make_job, pooling):
     job = make_job(pooling=pooling)
     train(job)
     changed = delta.load(job.directory / "delta.safetensors").entries
@@ -425,10 +385,8 @@ def test_pooling_without_the_pooler_leaves_it_untrained(make_job, pooling):
     assert not any(name.startswith("pooler.") for name in changed)
 
 
-def test_the_record_can_be_recomputed_from_delta_and_data_without_us(make_job, tmp_path):
+def test_metrics_recomputed_from_the_delta(make_job, tmp_path):
     """Exported, loaded by transformers, run by hand: the same test accuracy."""
-    from jiant_sparse.host.export import export
-
     job = make_job("rte", "random", {"density": 0.1}, train={"max_steps": 20, "eval_every": 5})
     result = train(job)
     export(job.directory / "delta.safetensors", str(job.source.path), tmp_path / "exported")
@@ -447,9 +405,7 @@ def test_the_record_can_be_recomputed_from_delta_and_data_without_us(make_job, t
     assert right / len(rows) == result.primary.test
 
 
-def test_export_refuses_another_model_and_an_existing_directory(make_job, roberta_dir, tmp_path):
-    from jiant_sparse.host.export import export
-
+def test_export_refuses(make_job, roberta_dir, tmp_path):
     job = make_job()
     train(job)
     file = job.directory / "delta.safetensors"

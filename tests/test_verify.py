@@ -1,3 +1,5 @@
+"""What is wrong, or worth knowing, in a data directory."""
+
 import json
 import os
 
@@ -5,10 +7,10 @@ import pytest
 
 from jiant_sparse import files
 from jiant_sparse.data.split import published_dev_split
-from jiant_sparse.data.store import MANIFEST, read_manifest
+from jiant_sparse.data.store import MANIFEST, read_manifest, write_manifest
 from jiant_sparse.data.synthetic import synthesize
-from jiant_sparse.data.tasks import TASKS, variant
-from jiant_sparse.data.verify import PhaseSummary, summary, verify, write_manifest
+from jiant_sparse.data.tasks import PHASES, TASKS, variant
+from jiant_sparse.data.verify import PhaseSummary, summary, verify
 from jiant_sparse.errors import InputError
 
 # A folder name of its own: nothing is compared with the original data set's size.
@@ -29,18 +31,15 @@ def pair(text, label=0, index=0):
 
 @pytest.fixture
 def data_dir(tmp_path):
-    for phase in ("train", "val", "test"):
+    for phase in PHASES:
         rows = [pair(f"{phase} {index}", index % 2, index) for index in range(4)]
         write(tmp_path, NLI, phase, rows)
     return tmp_path
 
 
-def test_nothing_to_say(data_dir):
+def test_good_and_bad_files(data_dir):
     found = verify(data_dir, [NLI])
     assert (found.errors, found.notes) == ((), ())
-
-
-def test_bad_and_missing_files_are_errors(data_dir):
     write(data_dir, NLI, "train", [pair("a") | {"label": "yes"}])
     (data_dir / "nli" / "test.jsonl").unlink()
     first, second = verify(data_dir, [NLI]).errors
@@ -50,7 +49,7 @@ def test_bad_and_missing_files_are_errors(data_dir):
     assert second.startswith(f"{data_dir}/nli/test.jsonl: cannot be read")
 
 
-def test_repetitions_are_notes_with_both_places(data_dir):
+def test_repetitions(data_dir):
     write(data_dir, NLI, "val", [pair("v", 0, 0), pair("train 1", 0, 1), pair("v", 1, 2)])
     write(data_dir, NLI, "test", [pair("train 0", 0, 0), pair("w", 1, 1)])
     found = verify(data_dir, [NLI])
@@ -63,15 +62,12 @@ def test_repetitions_are_notes_with_both_places(data_dir):
         "nli: 1 rows of val are again in val, 1 of them with another label: "
         "val.jsonl:3 = val.jsonl:1",
     )
-
-
-def test_many_repetitions_are_cut(data_dir):
     write(data_dir, NLI, "val", [pair("train 1", 1, index) for index in range(30)])
     note = next(note for note in verify(data_dir, [NLI]).notes if "also in train" in note)
     assert note.endswith("val.jsonl:20 = train.jsonl:2 and 10 more")
 
 
-def test_absent_labels_and_repeated_indices_are_notes(data_dir):
+def test_absent_labels_and_repeated_indices(data_dir):
     write(data_dir, NLI, "val", [pair("v", 0, 6), pair("w", 0, 6)])
     assert verify(data_dir, [NLI]).notes == (
         'nli: no row of val has the label "not_entailment"',
@@ -79,11 +75,12 @@ def test_absent_labels_and_repeated_indices_are_notes(data_dir):
     )
 
 
-def test_the_same_text_with_other_spans_is_no_repetition(tmp_path):
+def test_spans(tmp_path):
     task = variant("winograd", like="wsc")
     text = "Anna saw Mary because she was there ."
     for phase, name, start in (("train", "Anna", 0), ("val", "Mary", 2), ("test", "mary", 3)):
         spans = {"span1_index": start, "span1_text": name, "span2_index": 4, "span2_text": "she"}
+        spans |= {"more": [phase]}  # ignored
         rows = [{"text": f"{text} {phase}" * label, "target": spans} for label in (1, 2)]
         rows = [row | {"label": number == 1, "idx": number} for number, row in enumerate(rows)]
         write(tmp_path, task, phase, rows)
@@ -102,7 +99,7 @@ def cb_rows(indices, labels):
     ]
 
 
-def test_the_authors_cb_files_are_recognised(tmp_path, as_published):
+def test_authors_cb(tmp_path, as_published):
     names = ["entailment"] * 119 + ["neutral"] * 115 + ["contradiction"] * 16
     dev = published_dev_split()["cb"]
     rows = cb_rows(range(250), names)
@@ -127,7 +124,7 @@ def test_the_authors_cb_files_are_recognised(tmp_path, as_published):
     )
 
 
-def test_own_data_under_a_known_name_is_a_note(tmp_path):
+def test_own_data(tmp_path):
     synthesize(tmp_path, [TASKS["cola"]], sizes={"train": 20, "val": 8, "test": 9})
     found = verify(tmp_path, [TASKS["cola"]])
     assert found.errors == ()
@@ -137,7 +134,7 @@ def test_own_data_under_a_known_name_is_a_note(tmp_path):
     )
 
 
-def test_a_changed_file_is_an_error(data_dir):
+def test_changed_file(data_dir):
     write_manifest(data_dir, [NLI])
     assert verify(data_dir, [NLI]).errors == ()
     before = files.sha256(data_dir / "nli" / "val.jsonl")
@@ -149,9 +146,9 @@ def test_a_changed_file_is_an_error(data_dir):
     )
 
 
-def test_the_manifest_keeps_the_entries_of_other_tasks(data_dir):
+def test_manifest_keeps_other_tasks(data_dir):
     other = variant("other", like="rte")
-    for phase in ("train", "val", "test"):
+    for phase in PHASES:
         write(data_dir, other, phase, [pair(phase)])
     write_manifest(data_dir, [NLI])
     recorded = read_manifest(data_dir)
@@ -159,30 +156,19 @@ def test_the_manifest_keeps_the_entries_of_other_tasks(data_dir):
     write_manifest(data_dir, [other])
     after = read_manifest(data_dir)
     assert {name: after[name] for name in recorded} == recorded
-    assert set(after) - set(recorded) == {f"other/{phase}.jsonl" for phase in PHASE_NAMES}
+    assert set(after) - set(recorded) == {f"other/{phase}.jsonl" for phase in PHASES}
     line = (data_dir / MANIFEST).read_text().splitlines()[0]
     assert line == f"{recorded['nli/test.jsonl']}  nli/test.jsonl"
 
 
-PHASE_NAMES = ("train", "val", "test")
-
-
-def test_a_bad_manifest(data_dir):
-    (data_dir / MANIFEST).write_text("abc  nli/val.jsonl\n")
-    message = f"{data_dir}/{MANIFEST}:1: got 'abc  nli/val.jsonl'; expected 64 hex digits, two"
-    assert verify(data_dir, [NLI]).errors[0].startswith(message)
-    with pytest.raises(InputError, match="expected 64 hex digits"):
-        write_manifest(data_dir, [NLI])
-
-
 def test_summary(data_dir):
     score = variant("score", like="stsb")
-    for phase in PHASE_NAMES:
+    for phase in PHASES:
         rows = [{"text_a": "a", "text_b": "b", "label": x} for x in (0, 0.9, 1.0, 4.9, 5.0)]
         write(data_dir, score, phase, rows)
     found = summary(data_dir, [NLI, score])
     assert [(each.task, each.phase) for each in found] == [
-        (name, phase) for name in ("nli", "score") for phase in PHASE_NAMES
+        (name, phase) for name in ("nli", "score") for phase in PHASES
     ]
     digest = files.sha256(data_dir / "nli" / "val.jsonl")
     labels = {"entailment": 2, "not_entailment": 2}
@@ -190,44 +176,36 @@ def test_summary(data_dir):
     assert found[3].labels == {"0-1": 2, "1-2": 1, "4-5": 2}
     with pytest.raises(InputError, match="cola/train.jsonl: cannot be read"):
         summary(data_dir, [NLI, TASKS["cola"]])
+    synthesize(data_dir, [TASKS["wsc"]], sizes={"train": 20, "val": 10, "test": 10})
+    assert summary(data_dir, [TASKS["wsc"]])[0].labels == {"false": 11, "true": 9}
 
 
-def test_labels_that_are_no_strings_are_counted_as_json(tmp_path):
-    synthesize(tmp_path, [TASKS["wsc"]], sizes={"train": 20, "val": 10, "test": 10})
-    assert summary(tmp_path, [TASKS["wsc"]])[0].labels == {"false": 11, "true": 9}
-
-
-def test_the_manifest_is_a_regular_file_of_bounded_size(data_dir):
+def test_wrong_manifests(data_dir):
     path = data_dir / MANIFEST
-    os.mkfifo(path)
-    assert verify(data_dir, [NLI]).errors == (f"{path}: is not a regular file",)
-    path.unlink()
-    path.symlink_to(MANIFEST)
-    expected = f"{path}: cannot be read: Too many levels of symbolic links"
-    assert verify(data_dir, [NLI]).errors == (expected,)
-    path.unlink()
-    path.write_bytes(b"x" * 10_000_001)
-    expected = f"{path}: has 10,000,001 bytes; at most 10,000,000 are read"
-    assert verify(data_dir, [NLI]).errors == (expected,)
+    for make, message in (
+        (lambda: os.mkfifo(path), "is not a regular file"),
+        (lambda: path.symlink_to(MANIFEST), "cannot be read: Too many levels of symbolic links"),
+        (
+            lambda: path.write_bytes(b"x" * 10_000_001),
+            "has 10,000,001 bytes; at most 10,000,000 are read",
+        ),
+    ):
+        make()
+        assert verify(data_dir, [NLI]).errors == (f"{path}: {message}",)
+        path.unlink()
     path.write_text("x" * 5000 + "\n" + "y\n" * 1000)
     found = verify(data_dir, [NLI]).errors
     assert len(found) == 1001
-    assert found[0].startswith(f"{path}:1: got 'xxxx")
-    assert len(found[0]) < 300
+    assert found[0].startswith(f"{path}:1: got 'xxxx") and len(found[0]) < 300
+    assert found[1] == f"{path}:2: got 'y'; expected 64 hex digits, two spaces, a name"
+    with pytest.raises(InputError, match="expected 64 hex digits"):
+        write_manifest(data_dir, [NLI])
 
 
-def test_a_file_that_is_too_large_is_not_hashed(data_dir):
+def test_too_large_files_are_not_hashed(data_dir):
     write_manifest(data_dir, [NLI])
     path = data_dir / "nli/train.jsonl"
     with open(path, "wb") as stream:
         stream.truncate(10**12)
     (found,) = verify(data_dir, [NLI]).errors
     assert found == f"{path}: has {10**12:,} bytes; at most 1,000,000,000 are read"
-
-
-def test_other_fields_of_a_target_are_ignored(tmp_path):
-    target = {"span1_index": 0, "span1_text": "Anna", "span2_index": 3, "span2_text": "she"}
-    for phase in ("train", "val", "test"):
-        row = {"text": f"Anna {phase} because she was", "label": True, "idx": 1}
-        write(tmp_path, TASKS["wsc"], phase, [row | {"target": target | {"more": [phase]}}])
-    assert verify(tmp_path, [TASKS["wsc"]]).errors == ()

@@ -1,7 +1,7 @@
-"""Whether a task's rows are the ones that Fu et al. trained and tested on, by a digest.
+"""Whether a task's rows are the ones that Fu et al. trained and tested on, by their digest.
 
-published_rows.json has, for each of their seven tasks, the digest of train and val together (the
-rows that their split divides) and of test.
+published_rows.json holds two digests for each of their seven tasks: of train and val together,
+which their split divides, and of test.
 """
 
 import functools
@@ -26,17 +26,17 @@ def published_rows() -> dict[str, dict[Part, str]]:
 
 
 def are_published(rows: Sequence[dict], task: Task, part: Part) -> bool:
-    """Whether `rows` are the authors' of the task that `task` is read like, in any order."""
+    """Whether `rows`, in any order, are the authors' rows of `task.like`."""
     known = published_rows().get(task.like, {}).get(part)
     return known is not None and digest(rows, task) == known
 
 
 def digest(rows: Sequence[dict], task: Task) -> str | None:
-    """SHA-256 of idx, texts, choices, spans and labels, by idx; None if these are not unique.
+    """SHA-256 over the rows in the order of idx; None if an idx is missing or not unique.
 
-    Texts count in Unicode's form NFC with each run of white space as one space. A class counts by
-    the order in which classes appear, for the authors' CB names them otherwise than the hub; a
-    number as rounded to three decimals, for the hub's are of 32 bits.
+    Covers idx, texts, choices, spans and labels. Texts count in Unicode's form NFC with one space
+    for each run of white space; classes by the order in which they appear, because the authors' CB
+    and the hub name them differently; numbers to three decimals, because the hub's have 32 bits.
     """
     by_idx = {row.get("idx"): row for row in rows}
     if len(by_idx) < len(rows) or None in by_idx:
@@ -52,7 +52,7 @@ def digest(rows: Sequence[dict], task: Task) -> str | None:
 
 
 def content(row: dict, task: Task) -> tuple:
-    """What a row says, without idx and label: its texts, choices and spans."""
+    """A row's texts, choices and spans."""
     names = [*task.texts, *(name for name, _ in task.choices)]
     spans = SPAN_FIELDS if task.has_spans else ()
     return (*(row[name] for name in names), *(row["target"][name] for name in spans))

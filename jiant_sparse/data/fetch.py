@@ -1,16 +1,16 @@
-"""The real tasks from the Hugging Face hub, in jiant's layout.
+"""Download the real tasks from the Hugging Face hub into jiant's layout.
 
-The hub's "train" is split into train and val, its "validation" with labels becomes test. Fields
-and labels are those that jiant's own download writes, except for CB: jiant 2.2.0 names the hub's
-classes in the order of its own list, so that contradiction is called entailment, and so on; here
-every class keeps its name. Accuracy and mean F1 do not depend on it.
+The hub's "train" is split into train and val; its "validation", which has labels, becomes test.
+Fields and labels are the ones that jiant's own download writes, except for CB: jiant 2.2.0 names
+the hub's classes in the order of its own list, which calls contradiction entailment, and so on.
+Here every class keeps its name. Accuracy and mean F1 do not depend on it.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jiant_sparse.data.split import check_dividing, check_split, split_rows
+from jiant_sparse.data.split import check_dividing, split_rows
 from jiant_sparse.data.store import publish, to_text, write_manifest
 from jiant_sparse.data.table import SPAN_FIELDS
 from jiant_sparse.data.tasks import Task, row_problems
@@ -23,33 +23,28 @@ if TYPE_CHECKING:
 def fetch(data_dir: Path, tasks: Sequence[Task], *, split: str, seed: int) -> None:
     """Download `tasks`, write their train, val and test files and record them in the manifest.
 
-    split: "published" (the authors' dev set) or "random" (drawn by `seed`). A task's folder
-    appears whole or not at all; files that are there with the same bytes are left.
+    split: "published" (the authors' dev set) or "random" (drawn by `seed`). Each task's folder
+    appears atomically; files with the same bytes are left alone.
 
-    Raises InputError for a bad split, if the hub cannot be reached or gives other fields than
-    expected, or if other files are in the way.
+    Raises InputError for a wrong split, if the hub cannot be reached or has unexpected fields, or
+    if other files are in the way.
     """
-    problems = []
+    problems: list[str] = []
     for task in tasks:
         try:
-            _check(split, task)
+            check_dividing(split, task, "a download can be split")
         except InputError as error:
             problems += error.problems
     if problems:
-        # Once, if every task has the same to say.
+        # The problem may be the same for every task.
         raise InputError(*dict.fromkeys(problems))
     for task in tasks:
         loaded = _load(task)
         train, val = split_rows(_rows(loaded, "train", task), split, task=task, seed=seed)
         phases = {"train": train, "val": val, "test": _rows(loaded, "validation", task)}
         publish(data_dir, task, {phase: to_text(rows) for phase, rows in phases.items()})
-        # After each task: what was fetched stays recorded if the next one fails.
+        # After each task, so that it stays recorded if the next task fails.
         write_manifest(data_dir, [task])
-
-
-def _check(split: str, task: Task) -> None:
-    check_dividing(split, "a download can be split")
-    check_split(split, task)
 
 
 def _load(task: Task) -> "DatasetDict":
@@ -60,8 +55,7 @@ def _load(task: Task) -> "DatasetDict":
         raise InputError("downloading needs the package datasets: pip install datasets") from None
     try:
         return load_dataset(hub.path, hub.config)
-    # Whatever the libraries below raise, offline or not, the task cannot be had: some of their
-    # errors share no base class.
+    # The errors of the libraries below share no base class.
     except Exception as error:
         raise InputError(
             f"task {task.name}: {hub.path} ({hub.config}) cannot be loaded from the Hugging Face "
@@ -101,9 +95,9 @@ def _hub_fields(task: Task) -> Iterable[str]:
 
 
 def _label_by_class(table: "Dataset", task: Task, where: str) -> dict[int, object] | None:
-    """Our label by the hub's class number; None where the hub's label is kept.
+    """Class number on the hub -> our label; None if the hub's label is kept.
 
-    By the class's name: the numbers are the order of a list that is not ours.
+    Goes by the class's name: the hub may number its classes in another order.
     """
     if not task.hub.labels:
         return None

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jiant_sparse import files
 from jiant_sparse.data.authors import Part, are_published
@@ -16,11 +17,11 @@ from jiant_sparse.data.split import (
     in_index_order,
     split_rows,
 )
-from jiant_sparse.data.store import phase_path, to_text
-from jiant_sparse.data.tasks import PHASES, Task, read_rows
+from jiant_sparse.data.store import phase_paths, read_phases, to_text
+from jiant_sparse.data.tasks import PHASES, Task
 from jiant_sparse.errors import InputError
 
-# Part of the name of every derived folder; raise it when the same settings give other bytes.
+# Part of the name of every derived folder. Raise it when the same settings give other bytes.
 DERIVATION = 1
 
 
@@ -29,8 +30,8 @@ class TaskData:
     """The files of a task that a cell uses. Each mapping has the keys train, val and test.
 
     paths: absolute; val and test may be one file. sha256: of the file's bytes, in hex. examples:
-    number of rows. published: whether the rows of train and val together, and those of test, are
-    the ones of Fu et al., however they were divided.
+    number of rows. published: whether the rows of train and val together, however they are divided,
+    and the rows of test are the ones of Fu et al.
     """
 
     task: Task
@@ -51,26 +52,28 @@ def prepare(
     seed: int = 0,
     write: bool = True,
 ) -> TaskData:
-    """Check the task's three files and derive from them what was asked for.
+    """Check the task's three files and derive the files of a split from them.
 
-    split: see split.KINDS; "random" goes by `split_seed`. "dev_as_test" gives the test file for
-    val too, and trains on the rows of both other files.
-    drop_train: fraction of the training rows, in [0, 1), left out at random by `seed`.
-    write: False only says what the derived files will be.
+    split: one of split.KINDS; "random" draws by `split_seed`. "dev_as_test" uses the test file as
+    val, too, and trains on the rows of train and val.
+    drop_train: fraction of the training rows, in [0, 1), to leave out at random by `seed`.
+    write: False only computes what the derived files would be.
 
-    Derived files lie below cache_dir/<task>/<hash of the sources and settings>, so that plain
-    jiant can be given the same ones; what is not derived, such as test, keeps its own path.
+    Derived files lie in cache_dir/<task>/<hash of sources and settings>, where plain jiant can read
+    them, too. Files that are not derived, such as test, keep their own path.
 
-    Raises InputError with all problems of all three files, or for a bad setting.
+    Raises InputError with the problems of all three files, or for a wrong setting.
     """
     check_split(split, task)
     check_fraction(drop_train)
-    paths = {phase: Path(os.path.realpath(phase_path(data_dir, task, phase))) for phase in PHASES}
-    rows = _read_all(task, paths)
+    given = phase_paths(data_dir, task)
+    paths = {phase: Path(os.path.realpath(path)) for phase, path in given.items()}
+    rows = _read(paths, task)
     digests = {phase: files.sha256(path) for phase, path in paths.items()}
-    derived, settings = {}, {"split": split}
+    settings: dict[str, Any] = {"split": split}
+    derived: dict[str, list[dict]] = {}
     pool = rows["train"] + rows["val"]
-    published = {
+    published: dict[Part, bool] = {
         "train_val": are_published(pool, task, "train_val"),
         "test": are_published(rows["test"], task, "test"),
     }
@@ -85,8 +88,7 @@ def prepare(
         settings |= {"drop_train": drop_train, "seed": seed}
     folder = Path(cache_dir).resolve() / task.name / _folder_name(task, digests, settings)
     if split == "dev_as_test":
-        for of_phase in (rows, paths, digests):
-            of_phase["val"] = of_phase["test"]
+        rows["val"], paths["val"], digests["val"] = rows["test"], paths["test"], digests["test"]
     for phase, phase_rows in derived.items():
         rows[phase], paths[phase] = phase_rows, folder / f"{phase}.jsonl"
         text = to_text(phase_rows)
@@ -97,36 +99,31 @@ def prepare(
     return TaskData(task, paths, digests, examples, published)
 
 
-def _read_all(task: Task, paths: dict[str, Path]) -> dict[str, list[dict]]:
+def _read(paths: dict[str, Path], task: Task) -> dict[str, list[dict]]:
     folder = paths["train"].parent
     if not os.path.isdir(folder):
         raise InputError(
             f"{folder}: there is no such folder for task {task.name}; make it with "
             "`jiant-sparse data fetch` or `jiant-sparse data synthesize`, or correct data_dir"
         )
-    rows, problems = {}, []
-    for phase, path in paths.items():
-        try:
-            rows[phase] = read_rows(path, task)
-        except InputError as error:
-            problems += error.problems
+    rows, problems = read_phases(paths, task)
     if problems:
         raise InputError(*problems)
     return rows
 
 
-def _folder_name(task: Task, digests: dict[str, str], settings: dict) -> str:
-    """settings: only those that the derived bytes depend on, so that equal files are shared."""
-    # The task's name counts because a random split draws by it.
+def _folder_name(task: Task, digests: dict[str, str], settings: dict[str, Any]) -> str:
+    """settings: only the ones that decide the derived bytes, so that cells share equal files."""
+    # With the task's name, because a random split draws by it.
     parts = [DERIVATION, task.name, digests["train"], digests["val"], settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _write_once(path: Path, text: str, digest: str) -> None:
-    """Leave `text` at `path`; digest: its SHA-256.
+    """Make `path` hold `text`, whose SHA-256 is `digest`.
 
-    A second process writes the same bytes and replaces the file atomically, so no lock is needed.
-    A file with the right bytes is left alone: another cell may be reading it.
+    Leaves a file with the right bytes alone, because another cell may be reading it. Needs no lock:
+    a second process writes the same bytes, and atomically.
     """
     if not path.exists() or files.sha256(path) != digest:
         files.write_text(path, text)

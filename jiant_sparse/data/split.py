@@ -1,9 +1,9 @@
-"""The dev set: which rows of a task's original training set are kept for choosing a checkpoint.
+"""The dev set: rows of a task's original training set that choose the checkpoint.
 
-Fu et al. cut the original training set in two and use the original dev set for testing. Their
-own cut is known by membership, not by seed, and is shipped as published_dev_split.json: for each
-of their seven tasks the `idx` of the rows in the dev set. Akbar-Tajari and Pilehvar train on the
-whole training set and have the original dev set for both.
+Fu et al. divide the original training set in two and test on the original dev set. Their division
+is known by membership, not by seed: published_dev_split.json lists the `idx` of the dev rows for
+each of their seven tasks. Akbar-Tajari and Pilehvar train on the whole training set and use the
+original dev set as both dev and test.
 """
 
 import functools
@@ -20,10 +20,10 @@ from jiant_sparse.data.authors import are_published
 from jiant_sparse.data.tasks import Task
 from jiant_sparse.errors import InputError, suggest
 
-# Those that divide train.jsonl and val.jsonl, taken together, anew.
+# These divide the rows of train.jsonl and val.jsonl anew.
 DIVIDING = ("published", "random")
-# "files" takes the three files as they are; "dev_as_test" takes train and val, together, as train
-# and test as dev too.
+# "files" uses the three files as they are; "dev_as_test" trains on the rows of train and val and
+# uses test as dev, too.
 KINDS = (*DIVIDING, "files", "dev_as_test")
 
 
@@ -36,13 +36,13 @@ def published_dev_split() -> dict[str, tuple[int, ...]]:
 
 
 def default_split(task: Task) -> str:
-    """The authors' division for their own seven tasks, else the files as they are."""
+    """ "published" for the authors' own seven tasks, else "files"."""
     is_theirs = task.name == task.like and task.name in published_dev_split()
     return "published" if is_theirs else "files"
 
 
 def check_split(kind: str, task: Task) -> None:
-    """Raises InputError if `kind` is no way of splitting, or none that `task` has."""
+    """Raise InputError if `kind` is unknown, or not possible for `task`."""
     if kind not in KINDS:
         raise InputError(f"split is {kind!r}; {suggest(kind, KINDS)}")
     if kind == "published" and task.like not in published_dev_split():
@@ -53,12 +53,13 @@ def check_split(kind: str, task: Task) -> None:
         )
 
 
-def check_dividing(kind: str, ends: str) -> None:
-    """Raises InputError for a kind that divides nothing, where new files are to be written.
+def check_dividing(kind: str, task: Task, ends: str) -> None:
+    """Raise InputError unless `kind` divides the rows of `task`, where new files will be written.
 
-    ends: what stands in the error before the kinds that do.
+    ends: text of the error before the allowed kinds.
     """
-    if kind in KINDS and kind not in DIVIDING:
+    check_split(kind, task)
+    if kind not in DIVIDING:
         raise InputError(
             f"split is {kind!r}, which a configuration may say of any data; {ends} "
             f"{' or '.join(DIVIDING)}"
@@ -70,14 +71,14 @@ def split_rows(
 ) -> tuple[list[dict], list[dict]]:
     """(train, dev), a partition of `rows`.
 
-    rows: the whole original training set, in any order: membership and the order of the output
-    depend on idx alone. Only a pool whose idx are missing or not unique (a file numbered anew
-    after it was split, say) is taken in its own order.
-    kind: "published" (the authors' membership, by idx; `seed` is not used) or "random" (9 *
-    floor(n / 10) rows to train, the rest to dev: the size rule of the published files).
+    rows: the whole original training set, in any order: membership and order of the output depend
+    on idx alone. Only rows whose idx are missing or not unique (numbered anew after a split, say)
+    are taken in their own order.
+    kind: "published" (the authors' membership, by idx, without `seed`) or "random" (9 * floor(n /
+    10) rows to train, the rest to dev: the size rule of the published files).
 
-    Raises InputError if `kind` is neither, if the pool is not the one that the authors split, or
-    if it is too small for 10 rows.
+    Raises InputError for another kind, for "published" of other rows than the authors', and for
+    "random" of fewer than 10 rows.
     """
     check_split(kind, task)
     if kind not in DIVIDING:
@@ -99,21 +100,18 @@ def split_rows(
 
 
 def in_index_order(rows: Sequence[dict]) -> list[dict]:
-    """`rows` by rising idx; in their own order if these are missing or not unique."""
+    """`rows` in the order of idx; in their own order if an idx is missing or not unique."""
     return sorted(rows, key=lambda row: row["idx"]) if _unique_indices(rows) else list(rows)
 
 
 def drop(rows: Sequence[dict], fraction: float, seed: int) -> list[dict]:
-    """`rows` without floor(fraction * n) random ones, in the order given.
+    """Leave out floor(fraction * n) random rows; the rest keeps its order.
 
-    Table 2 of Fu et al. trains on sets that each lack a random 10 %. Which rows go depends on
-    idx and not on the order, as in `split_rows`.
-    fraction: in [0, 1).
-
-    Raises InputError if `fraction` is not in its range.
+    Table 2 of Fu et al. trains on sets that each lack a random 10 %. The choice depends on idx and
+    not on the order, as in `split_rows`. Raises InputError unless `fraction` is in [0, 1).
     """
     check_fraction(fraction)
-    # As the decimal that the user wrote: 0.29 * 100 is 28.999... in floats.
+    # Exact for the decimal that the user wrote: 0.29 * 100 is 28.999... in floats.
     count = math.floor(Fraction(str(fraction)) * len(rows))
     positions = list(range(len(rows)))
     if _unique_indices(rows):
@@ -124,7 +122,7 @@ def drop(rows: Sequence[dict], fraction: float, seed: int) -> list[dict]:
 
 
 def check_fraction(fraction: float) -> None:
-    """Raises InputError unless 0 <= fraction < 1."""
+    """Raise InputError unless 0 <= fraction < 1."""
     is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
     if not is_number or not 0 <= fraction < 1:
         raise InputError(f"drop_train is {fraction!r}; it must be a number in [0, 1)")
@@ -134,22 +132,19 @@ def _published(rows: Sequence[dict], task: Task) -> tuple[list[dict], list[dict]
     wanted = published_dev_split()[task.like]
     where = f"task {task.name}: split is published"
     numbers = [row.get("idx") for row in rows]
+    counts = Counter(number for number in numbers if number is not None)
     problems = []
-    without = numbers.count(None)
-    if without:
+    if None in numbers:
         problems.append(
-            f"{where}, but {without} of {len(rows)} rows have no idx, "
+            f"{where}, but {numbers.count(None)} of {len(rows)} rows have no idx, "
             f"the first is row {numbers.index(None) + 1} of train and val together"
         )
-    counts = Counter(number for number in numbers if number is not None)
-    twice = [number for number, count in counts.items() if count > 1]
-    if twice:
+    if repeated := [number for number, count in counts.items() if count > 1]:
         problems.append(
-            f"{where}, but {len(twice)} idx occur more than once in train and val together, "
-            f"the smallest is {min(twice)}"
+            f"{where}, but {len(repeated)} idx occur more than once in train and val together, "
+            f"the smallest is {min(repeated)}"
         )
-    absent = [number for number in wanted if number not in counts]
-    if absent:
+    if absent := [number for number in wanted if number not in counts]:
         problems.append(
             f"{where}, but {len(absent)} of the {len(wanted)} idx of the authors' dev set are in "
             f"neither train nor val, the first is {absent[0]}; use split random or files for "

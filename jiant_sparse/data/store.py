@@ -1,8 +1,4 @@
-"""Task files on disk: where they lie, how rows become bytes, and how a task's folder appears whole.
-
-`fetch` and `synthesize` publish folders and record them in the manifest; `prepare` writes derived
-files; `verify` compares with the manifest.
-"""
+"""Task files on disk: their paths, rows as bytes, folders that appear whole, the manifest."""
 
 import hashlib
 import json
@@ -14,24 +10,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jiant_sparse import files
-from jiant_sparse.data.tasks import PHASES, Task
+from jiant_sparse.data.tasks import PHASES, Task, read_rows
 from jiant_sparse.errors import InputError
 
-# The format of `sha256sum`, so that `sha256sum -c sha256sums.txt` reads it too.
+# The format of `sha256sum`: `sha256sum -c sha256sums.txt` reads it, too.
 MANIFEST = "sha256sums.txt"
 LARGEST_BYTES = 10_000_000
-"""Of the manifest."""
+"""Size limit of the manifest."""
 
 
 def phase_path(data_dir: Path, task: Task, phase: str) -> Path:
-    """Where the rows of `phase` ("train", "val" or "test") lie."""
+    """Path of the rows of `phase` ("train", "val" or "test")."""
     return Path(data_dir) / task.name / f"{phase}.jsonl"
 
 
-def to_text(rows: Iterable[dict]) -> str:
-    """The rows as JSONL: ASCII only and keys sorted, so equal rows are equal bytes.
+def phase_paths(data_dir: Path, task: Task) -> dict[str, Path]:
+    """Paths of all phases."""
+    return {phase: phase_path(data_dir, task, phase) for phase in PHASES}
 
-    ASCII because jiant opens some of the files in the locale's encoding.
+
+def read_phases(paths: Mapping[str, Path], task: Task) -> tuple[dict[str, list[dict]], list[str]]:
+    """(rows by phase of the readable files, problems of the other files)."""
+    rows: dict[str, list[dict]] = {}
+    problems: list[str] = []
+    for phase, path in paths.items():
+        try:
+            rows[phase] = read_rows(path, task)
+        except InputError as error:
+            problems += error.problems
+    return rows, problems
+
+
+def to_text(rows: Iterable[dict]) -> str:
+    """The rows as JSONL, in ASCII and with sorted keys, so that equal rows are equal bytes.
+
+    ASCII, because jiant opens some files in the locale's encoding.
+
+    >>> to_text([{"text": "café", "label": "1"}])
+    '{"label": "1", "text": "caf\\\\u00e9"}\\n'
     """
     return "".join(
         json.dumps(row, ensure_ascii=True, sort_keys=True, allow_nan=False) + "\n" for row in rows
@@ -39,8 +55,10 @@ def to_text(rows: Iterable[dict]) -> str:
 
 
 def conflicts(data_dir: Path, task: Task, phases: Mapping[str, str]) -> list[str]:
-    """One line per file of the task's folder that keeps `phases` (text by phase) from being put
-    there; empty if the folder is absent, empty or holds the same bytes already."""
+    """A line for each file in the task's folder that `phases` (text by phase) would replace.
+
+    Empty if the folder is absent, empty, or holds the same bytes already.
+    """
     folder = Path(data_dir) / task.name
     if not folder.exists():
         return []
@@ -60,11 +78,9 @@ def conflicts(data_dir: Path, task: Task, phases: Mapping[str, str]) -> list[str
 
 
 def publish(data_dir: Path, task: Task, phases: Mapping[str, str]) -> None:
-    """Write the task's folder, whole or not at all; nothing is done if it holds the same bytes.
+    """Write the task's folder atomically. A folder with the same bytes is left alone.
 
-    phases: file text by phase.
-
-    Raises InputError if the folder holds anything else.
+    phases: file text by phase. Raises InputError if the folder holds anything else.
     """
     found = conflicts(data_dir, task, phases)
     if found:
@@ -75,13 +91,13 @@ def publish(data_dir: Path, task: Task, phases: Mapping[str, str]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{task.name}."))
     try:
-        # A folder inside, because mkdtemp's own is readable by its owner only.
+        # A folder inside, because only its owner can read mkdtemp's own.
         (staging / task.name).mkdir()
         for phase, text in phases.items():
             files.write_text(staging / task.name / f"{phase}.jsonl", text)
         os.replace(staging / task.name, folder)
     except OSError as error:
-        # Another process may have put the same folder there in the meantime.
+        # Another process may have written the same folder in the meantime.
         found = conflicts(data_dir, task, phases)
         if found or not folder.exists():
             raise InputError(*found or [f"{folder}: cannot be written ({error})"]) from None
@@ -92,15 +108,12 @@ def publish(data_dir: Path, task: Task, phases: Mapping[str, str]) -> None:
 def write_manifest(data_dir: Path, tasks: Sequence[Task]) -> None:
     """Record the SHA-256 of the files of `tasks` in the manifest of `data_dir`.
 
-    Entries of other tasks stay as they are, so that fetching one task does not bless an edited
-    file of another.
-
-    Raises InputError if the manifest that is there cannot be read.
+    Entries of other tasks stay, so that fetching one task does not approve another's edited file.
+    Raises InputError if the present manifest cannot be read.
     """
     entries = read_manifest(data_dir)
     for task in tasks:
-        for phase in PHASES:
-            path = phase_path(data_dir, task, phase)
+        for phase, path in phase_paths(data_dir, task).items():
             entries[f"{task.name}/{phase}.jsonl"] = files.sha256(path)
     lines = [f"{digest}  {name}\n" for name, digest in sorted(entries.items())]
     files.write_text(Path(data_dir) / MANIFEST, "".join(lines))

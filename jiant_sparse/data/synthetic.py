@@ -1,7 +1,7 @@
-"""Small learnable versions of the seven paper tasks, in the same files as the real ones.
+"""Small learnable versions of the seven paper tasks, in the format of the real files.
 
-They need no network and are learned in some sixty steps by a small encoder. Scores on them say
-that a method trains, not how well it does on the real task of the same name.
+They need no network, and a small encoder learns them in about sixty steps. Scores on them show that
+a method trains, not how well it does on the real task of the same name.
 """
 
 import random
@@ -21,7 +21,7 @@ SIZES: Mapping[str, int] = MappingProxyType({"train": 320, "val": 64, "test": 12
 # The fewest rows in which every label of every task occurs.
 SMALLEST_PHASE = 8
 
-# Percent of each label in every phase: near the real tasks, but no majority that is hard to beat.
+# Percent of each label in every phase: near the real tasks, without a majority hard to beat.
 LABEL_PERCENT: Mapping[str, Mapping[Label | float, int]] = MappingProxyType(
     {
         "cola": {"1": 60, "0": 40},
@@ -34,7 +34,7 @@ LABEL_PERCENT: Mapping[str, Mapping[Label | float, int]] = MappingProxyType(
     }
 )
 
-# Draws for one new row before the texts count as used up.
+# Draws without a new row before the texts count as used up.
 MOST_DRAWS = 1000
 
 
@@ -47,18 +47,16 @@ def synthesize(
 ) -> None:
     """Write train, val and test files of `tasks` and record them in the manifest.
 
-    No text occurs twice in a task, idx counts through its three files, and the bytes depend on
-    `seed`, `sizes` and the task's name alone. Files that are there with the same bytes are left.
+    No text occurs twice in a task, and idx counts through its three files. The bytes depend on
+    `seed`, `sizes` and the task's name alone. Files with the same bytes are left alone.
 
-    Raises InputError, before anything is written, if a task is not read like one of the seven
-    paper tasks, a size is below 8 or above what the texts allow, or other files are in the way.
+    Raises InputError, before anything is written, if a task has no reader of the seven paper tasks,
+    if a size is below 8 or above what the texts allow, or if other files are in the way.
     """
-    problems = _setting_problems(tasks, sizes)
-    if problems:
+    if problems := _setting_problems(tasks, sizes):
         raise InputError(*problems)
     made = {task.name: _make(task, seed, sizes) for task in tasks}
-    problems = [line for task in tasks for line in conflicts(data_dir, task, made[task.name])]
-    if problems:
+    if problems := [each for t in tasks for each in conflicts(data_dir, t, made[t.name])]:
         raise InputError(*problems)
     for task in tasks:
         publish(data_dir, task, made[task.name])

@@ -1,13 +1,14 @@
-"""Sentence makers of the synthetic tasks: for each task one function from a label to a row.
+"""Sentence makers of the synthetic tasks: one function per task.
 
-Every function takes a generator and the wanted label and returns the row without idx and label.
-The words are common ones that the vocabularies of BERT and RoBERTa hold whole, so that rows are
-short, and what decides the label is what decides it in the real task: word order and agreement,
-overlap in meaning, who did what to whom, the verb that embeds a clause, cause and effect, gender.
+Each function takes a generator and a label, and returns a row without idx and label. The words are
+common: the vocabularies of BERT and RoBERTa hold them whole, so rows are short. Labels depend on
+what decides them in the real task: word order and agreement, overlap in meaning, who did what to
+whom, the verb that embeds a clause, cause and effect, gender.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 MEN = ("man", "boy", "king", "father", "uncle")
 WOMEN = ("woman", "girl", "queen", "mother", "aunt")
@@ -53,7 +54,7 @@ STATES = (
     "the game is over",
     "the bridge is safe",
 )
-# Whoever says the whole sentence holds the clause to be true, to be open or to be false.
+# Verbs that make the embedded clause true, open or false.
 ATTITUDES = {
     "entailment": ("knows", "sees", "proves", "remembers", "regrets", "notices"),
     "neutral": ("hopes", "thinks", "fears", "dreams", "says", "guesses"),
@@ -191,13 +192,15 @@ def wsc(generator: random.Random, label: bool) -> dict:
     return {"text": _sentence(words), "target": target}
 
 
-MAKERS = {"cola": cola, "stsb": stsb, "mrpc": mrpc, "rte": rte, "cb": cb, "copa": copa, "wsc": wsc}
+MAKERS: dict[str, Callable[[random.Random, Any], dict]] = {
+    maker.__name__: maker for maker in (cola, stsb, mrpc, rte, cb, copa, wsc)
+}
 
 
 def _scramble(generator: random.Random, words: list[str], *, nouns: set[str]) -> None:
-    """Shuffle `words` in place until some "the" has no noun after it.
+    """Shuffle `words` in place until a "the" has no noun after it.
 
-    Other shuffles can be sentences: "the girl sees the boy" from "the boy sees the girl".
+    Without that the result can be a sentence: "the girl sees the boy" from "the boy sees the girl".
     """
     while True:
         generator.shuffle(words)

@@ -1,15 +1,16 @@
-"""The task table: what a task's files hold, who reads them and which metric is reported.
+"""The task table: fields and labels of each task's files, their reader, the reported metric.
 
-A row of a file is jiant's: the fields and labels below are those that the reader of the same name
-in jiant.tasks.lib takes. jiant itself is not imported here; a test compares the two.
+Fields and labels are the ones that the reader of the same name in jiant.tasks.lib takes. jiant is
+not imported here; a test compares the two.
 """
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 # Phase "val" is the dev set; "test" is the original dev set, labels included.
 PHASES = ("train", "val", "test")
-# Of WSC's `target`.
+# Fields of WSC's `target`.
 SPAN_FIELDS = ("span1_index", "span1_text", "span2_index", "span2_text")
 
 Label = str | int | bool
@@ -17,10 +18,10 @@ Label = str | int | bool
 
 @dataclass(frozen=True)
 class HubSource:
-    """Where a task's rows come from on the Hugging Face hub.
+    """Source of a task's rows on the Hugging Face hub.
 
     renamed: (hub field, our field) for every text field.
-    labels: (name of the hub's class, our label); empty where the label is kept as it is.
+    labels: (name of the hub's class, our label); empty where the hub's label is kept.
     """
 
     path: str
@@ -33,18 +34,18 @@ class HubSource:
 class Task:
     """One task.
 
-    name: key in a configuration and folder below the data directory.
+    name: key in a configuration, and folder below the data directory.
     title: column of the published tables.
-    reader: the task's name in jiant.tasks.retrieval.TASK_DICT.
-    metric: the reported metric, as jiant's evaluation names it.
-    metrics: every name that this evaluation gives.
-    texts: the fields that hold text.
-    labels: the allowed labels, compared by type and value (True is not 1); empty for a number.
-    label_range: smallest and largest label where the label is a number.
+    reader: name in jiant.tasks.retrieval.TASK_DICT.
+    metric: reported metric, by its name in jiant's evaluation.
+    metrics: all metrics of that evaluation.
+    texts: fields that hold text.
+    like: name of the known task that has the same fields; its own name for a known task.
+    labels: allowed labels, compared by type and value (True is not 1); empty for a number.
+    label_range: smallest and largest label, if the label is a number.
     choices: (field, allowed strings) for a field that is neither text nor label.
     needs_idx: whether jiant reads the field idx.
-    has_spans: whether the row has WSC's `target` with two spans of `text`.
-    like: the name of the row of TASKS that this task is read like; itself for a known task.
+    has_spans: whether rows have WSC's `target` with two spans of `text`.
     """
 
     name: str
@@ -64,16 +65,22 @@ class Task:
 
 GLUE = "nyu-mll/glue"
 SUPER_GLUE = "aps/super_glue"
-ENTAILMENT = (("entailment", "entailment"), ("not_entailment", "not_entailment"))
-
-
 PAIR = (("sentence1", "text_a"), ("sentence2", "text_b"))
 
 
-def _known(name: str, title: str, metrics: tuple[str, ...], hub: HubSource, **fields) -> Task:
+def _same(*names: str) -> tuple[tuple[str, str], ...]:
+    """Fields or classes whose names the hub and jiant share."""
+    return tuple((name, name) for name in names)
+
+
+ENTAILMENT = _same("entailment", "not_entailment")
+
+
+def _known(name: str, title: str, metrics: tuple[str, ...], hub: HubSource, **fields: Any) -> Task:
     """A row of the table. metrics: the reported one first."""
-    own = {"name": name, "title": title, "reader": name, "like": name}
-    return Task(**own, metric=metrics[0], metrics=metrics, hub=hub, **fields)
+    return Task(
+        name, title, reader=name, like=name, metric=metrics[0], metrics=metrics, hub=hub, **fields
+    )
 
 
 _COLA = _known(
@@ -117,8 +124,8 @@ _CB = _known(
     HubSource(
         SUPER_GLUE,
         "cb",
-        tuple((name, name) for name in ("premise", "hypothesis")),
-        tuple((name, name) for name in ("entailment", "contradiction", "neutral")),
+        _same("premise", "hypothesis"),
+        _same("entailment", "contradiction", "neutral"),
     ),
     texts=("premise", "hypothesis"),
     labels=("neutral", "entailment", "contradiction"),
@@ -131,7 +138,7 @@ _COPA = _known(
     HubSource(
         SUPER_GLUE,
         "copa",
-        tuple((name, name) for name in ("premise", "choice1", "choice2", "question")),
+        _same("premise", "choice1", "choice2", "question"),
         (("choice1", 0), ("choice2", 1)),
     ),
     texts=("premise", "choice1", "choice2"),
@@ -139,8 +146,8 @@ _COPA = _known(
     choices=(("question", ("cause", "effect")),),
     needs_idx=True,
 )
-# Not "wsc.fixed": jiant and the authors read the original files, whose texts and indices that
-# configuration edits.
+# Not the configuration "wsc.fixed", which edits texts and indices: jiant and the authors read the
+# original files.
 _WSC = _known(
     "wsc",
     "WSC",

@@ -1,7 +1,7 @@
-"""Tasks by name, and their files read strictly.
+"""Find tasks by name, and read their files strictly.
 
-The known tasks are the rows of table.py. Everything that reads a task's file goes through
-`read_rows`, so that a bad file is an error before anything runs, not a KeyError inside jiant.
+table.py has the known tasks. Every reader of a task's file calls `read_rows`, so that a bad file is
+an error before anything runs, not a KeyError inside jiant.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 from jiant_sparse.data.table import PHASES, TASKS, HubSource, Label, Task
 from jiant_sparse.errors import InputError, cut, suggest
@@ -27,7 +28,7 @@ __all__ = [
     "variant",
 ]
 
-# A file of the wrong task has a problem in every line; its first lines tell enough.
+# A file of another task has a problem in every line; the first lines say enough.
 PRINTED_PROBLEMS = 20
 LARGEST_BYTES = 1_000_000_000
 MOST_LINES = 10_000_000
@@ -36,22 +37,22 @@ MOST_LEVELS = 20
 
 
 def find(name: str) -> Task:
-    """The known task called `name`.
-
-    Raises InputError for any other name.
-    """
+    """The known task called `name`. Raises InputError for another name."""
     if name in TASKS:
         return TASKS[name]
     raise InputError(f"task {name!r} is unknown; {suggest(name, TASKS)}")
 
 
 def variant(name: str, like: str, metric: str | None = None) -> Task:
-    """A task with its own folder `name` whose files are read like those of the known task `like`.
+    """A task with its own folder `name` and the reader of the known task `like`.
 
-    metric: None takes that of `like`.
+    metric: None takes the metric of `like`.
 
-    Raises InputError if `like` is unknown, `name` cannot be a folder or belongs to another known
-    task, or `metric` is not one that jiant's evaluation of `like` gives.
+    Raises InputError if `like` is unknown, if `name` cannot be a folder or belongs to another known
+    task, or if jiant's evaluation of `like` has no such metric.
+
+    >>> variant("mnli", like="rte").texts
+    ('premise', 'hypothesis')
     """
     known = find(like)
     problems = []
@@ -71,21 +72,22 @@ def variant(name: str, like: str, metric: str | None = None) -> Task:
 
 
 def read_rows(path: Path, task: Task) -> list[dict]:
-    """The rows of one JSONL file of `task`, as they stand in the file.
+    """The rows of one JSONL file of `task`, in the order of the file.
 
-    Raises InputError if the file cannot be read, is empty or holds a line that jiant's reader of
-    the task would not take; it has one problem per bad field, "path:line: what".
+    Raises InputError if the file cannot be read or is empty, and with a problem "path:line: ..."
+    for each field that jiant's reader would not take.
     """
     data = read_input(path, LARGEST_BYTES)
-    if data.count(b"\n") > MOST_LINES:
-        count = data.count(b"\n")
+    if (count := data.count(b"\n")) > MOST_LINES:
         raise InputError(f"{path}: has {count:,} lines; at most {MOST_LINES:,} are read")
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     if not lines:
         raise InputError(f"{path}: the file is empty; {_EXPECTED}")
-    rows, problems, unprinted = [], [], 0
+    rows: list[dict] = []
+    problems: list[str] = []
+    unprinted = 0
     for number, line in enumerate(lines, start=1):
         try:
             row = _parse(line)
@@ -108,7 +110,7 @@ _EXPECTED = "expected one JSON object per line"
 
 
 def _parse(line: bytes) -> dict:
-    """Raises ValueError with the whole problem if the line is not one strict JSON object."""
+    """Raise ValueError with the whole problem unless the line is one strict JSON object."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -120,7 +122,7 @@ def _parse(line: bytes) -> dict:
         if _is_deep(row, MOST_LEVELS):
             raise RecursionError
         if "\\u" in text:
-            # Half a character cannot be written anywhere.
+            # A lone surrogate cannot be encoded anywhere.
             json.dumps(row, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
@@ -170,7 +172,7 @@ _DECODER = json.JSONDecoder(
 
 
 def row_problems(row: dict, task: Task) -> Iterator[str]:
-    """What keeps jiant's reader of `task` from taking `row`: one line per field, no place."""
+    """Why jiant's reader of `task` would not take `row`: a line per field, without the place."""
     names = [*task.texts, *(name for name, _ in task.choices), "label"]
     names += ["idx"] * task.needs_idx + ["target"] * task.has_spans
     for name in names:
@@ -184,7 +186,7 @@ def row_problems(row: dict, task: Task) -> Iterator[str]:
             yield f"{name} is {_shown(row[name])}; allowed are {_listed(allowed)}"
     if "label" in row:
         yield from _label_problems(row["label"], task)
-    # Tasks whose reader ignores idx may leave it out, but a split is drawn by it.
+    # Only some readers need idx, but splits are drawn by it.
     if "idx" in row and not _is_count(row["idx"]):
         yield f"idx is {_shown(row['idx'])}; it must be a whole number >= 0"
     if task.has_spans and "target" in row:
@@ -193,13 +195,13 @@ def row_problems(row: dict, task: Task) -> Iterator[str]:
 
 def _label_problems(label: object, task: Task) -> Iterator[str]:
     if task.label_range is None:
-        # By type as well: 1 == True, but jiant's table of labels is asked with what the file holds.
+        # By type too: 1 == True, but jiant looks up the label as the file has it.
         if not any(type(label) is type(each) and label == each for each in task.labels):
             yield f"label is {_shown(label)}; allowed are {_listed(task.labels)}"
         return
     low, high = task.label_range
-    is_number = type(label) in (int, float)
-    if not is_number or not math.isfinite(label) or not low <= label <= high:
+    # NaN is in no range, and a boolean is no number.
+    if isinstance(label, bool) or not isinstance(label, (int, float)) or not low <= label <= high:
         yield f"label is {_shown(label)}; it must be a number from {low:g} to {high:g}"
 
 
@@ -207,31 +209,34 @@ def _span_problems(target: object, text: object) -> Iterator[str]:
     if not isinstance(target, dict):
         yield f"target is {_shown(target)}; it must be an object with the two spans"
         return
-    words = len(text.split()) if _is_text(text) else None
     for span in ("span1", "span2"):
-        index, span_text = target.get(f"{span}_index"), target.get(f"{span}_text")
-        if not _is_text(span_text):
-            got = _shown(span_text)
+        index, words = target.get(f"{span}_index"), target.get(f"{span}_text")
+        if not _is_text(words):
+            got = _shown(words)
             yield f"target.{span}_text is {got}; it must be a string that is not blank"
         if not _is_count(index):
             yield f"target.{span}_index is {_shown(index)}; it must be a whole number >= 0"
-        elif words is not None and _is_text(span_text) and index + len(span_text.split()) > words:
+        elif _is_text(words) and _is_text(text) and index + _words(words) > _words(text):
             yield (
-                f"target.{span} is {len(span_text.split())} words from word {index} on; "
-                f"text has {words} words, counted from 0 and parted by spaces"
+                f"target.{span} is {_words(words)} words from word {index} on; "
+                f"text has {_words(text)} words, counted from 0 and parted by spaces"
             )
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
+def _words(text: str) -> int:
+    return len(text.split())
+
+
 def _shown(value: object) -> str:
-    """`value` as JSON, cut to a length that fits an error line."""
+    """`value` as JSON, cut to fit an error line."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 

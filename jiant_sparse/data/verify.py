@@ -1,7 +1,7 @@
-"""What a data directory holds, and what is wrong or worth knowing about it.
+"""What a data directory holds: its errors, and notes on what is worth knowing.
 
-Real GLUE and SuperGLUE files repeat rows within and across their phases, so a repetition is a
-note and not an error.
+Real GLUE and SuperGLUE files repeat rows within and across phases, so a repeated row is a note, not
+an error.
 """
 
 import json
@@ -15,13 +15,14 @@ from pathlib import Path
 from jiant_sparse import files
 from jiant_sparse.data.authors import Part, are_published, content
 from jiant_sparse.data.split import published_dev_split
-from jiant_sparse.data.store import MANIFEST, phase_path, read_manifest, write_manifest
-from jiant_sparse.data.tasks import LARGEST_BYTES, PHASES, Task, read_rows
+from jiant_sparse.data.store import MANIFEST, phase_paths, read_manifest, read_phases
+from jiant_sparse.data.tasks import LARGEST_BYTES, PHASES, Task
 from jiant_sparse.errors import InputError
 
-__all__ = ["Findings", "PhaseSummary", "summary", "verify", "write_manifest"]
+Rows = dict[str, list[dict]]
+"""Rows by phase."""
 
-# (rows of the original training set, rows of the original dev set), which is our test file.
+# (rows of the original training set, rows of the original dev set, which is our test file)
 ORIGINAL_SIZES = {
     "cola": (8551, 1043),
     "stsb": (5749, 1500),
@@ -44,7 +45,7 @@ PRINTED_PLACES = 20
 
 @dataclass(frozen=True)
 class Findings:
-    """errors: what no run would get through, or files that changed. notes: what to know."""
+    """errors: files that no run can use, or that have changed. notes: what to know."""
 
     errors: tuple[str, ...]
     notes: tuple[str, ...]
@@ -52,7 +53,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class PhaseSummary:
-    """One file. labels: rows by label, by unit interval ("0-1") where the label is a number."""
+    """One file. labels: rows by label, or by unit interval ("0-1") if the label is a number."""
 
     task: str
     phase: str
@@ -64,18 +65,14 @@ class PhaseSummary:
 def verify(data_dir: Path, tasks: Sequence[Task]) -> Findings:
     """Check the files of `tasks` against their format, the manifest and the original data sets.
 
-    Never raises for what it finds in the files; one line for each finding.
+    Returns a line for each finding. Raises nothing for the content of a file.
     """
-    errors = list(_manifest_errors(data_dir, tasks))
+    errors = [*_manifest_errors(data_dir, tasks)]
     notes: list[str] = []
     for task in tasks:
-        rows = {}
-        for phase in PHASES:
-            try:
-                rows[phase] = read_rows(phase_path(data_dir, task, phase), task)
-            except InputError as error:
-                errors += error.problems
-        if len(rows) == len(PHASES):
+        rows, problems = read_phases(phase_paths(data_dir, task), task)
+        errors += problems
+        if not problems:
             notes += _size_notes(task, rows)
             notes += _label_notes(task, rows)
             notes += _index_notes(task, rows)
@@ -85,22 +82,17 @@ def verify(data_dir: Path, tasks: Sequence[Task]) -> Findings:
 
 
 def summary(data_dir: Path, tasks: Sequence[Task]) -> list[PhaseSummary]:
-    """One entry per task and phase.
-
-    Raises InputError with the problems of all files that cannot be read.
-    """
+    """One entry per task and phase. Raises InputError with the problems of all files."""
     found, problems = [], []
     for task in tasks:
-        for phase in PHASES:
-            path = phase_path(data_dir, task, phase)
-            try:
-                rows = read_rows(path, task)
-            except InputError as error:
-                problems += error.problems
-                continue
-            counts = Counter(_label_name(row["label"], task) for row in rows)
+        paths = phase_paths(data_dir, task)
+        rows, wrong = read_phases(paths, task)
+        problems += wrong
+        for phase in rows:
+            counts = Counter(_label_name(row["label"], task) for row in rows[phase])
             labels = dict(sorted(counts.items()))
-            found.append(PhaseSummary(task.name, phase, len(rows), labels, files.sha256(path)))
+            digest = files.sha256(paths[phase])
+            found.append(PhaseSummary(task.name, phase, len(rows[phase]), labels, digest))
     if problems:
         raise InputError(*problems)
     return found
@@ -113,10 +105,9 @@ def _manifest_errors(data_dir: Path, tasks: Sequence[Task]) -> Iterator[str]:
         yield from error.problems
         return
     for task in tasks:
-        for phase in PHASES:
-            path = phase_path(data_dir, task, phase)
+        for phase, path in phase_paths(data_dir, task).items():
             recorded = entries.get(f"{task.name}/{phase}.jsonl")
-            # What is too large, or no file, is named where its rows are read.
+            # Reading the rows reports a missing file, and one that is too large.
             if recorded is None or not path.is_file() or path.stat().st_size > LARGEST_BYTES:
                 continue
             got = files.sha256(path)
@@ -127,7 +118,7 @@ def _manifest_errors(data_dir: Path, tasks: Sequence[Task]) -> Iterator[str]:
                 )
 
 
-def _size_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+def _size_notes(task: Task, rows: Rows) -> Iterator[str]:
     if task.name not in ORIGINAL_SIZES:
         return
     pool = rows["train"] + rows["val"]
@@ -139,54 +130,55 @@ def _size_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
             f"{sizes[1]}; the original has {train} and {test}"
         )
         return
-    published = published_dev_split().get(task.name, ())
+    published = published_dev_split().get(task.name)
+    if not published:
+        return
     parts: tuple[tuple[str, Part, list[dict]], ...] = (
         ("train and val", "train_val", pool),
         ("test", "test", rows["test"]),
     )
-    others = [name for name, part, its in parts if not are_published(its, task, part)]
-    if published and others:
+    differing = [name for name, part, its in parts if not are_published(its, task, part)]
+    if differing:
         yield (
             f"{task.name}: not the authors' rows: idx, texts or labels differ in "
-            f"{' and in '.join(others)}"
+            f"{' and in '.join(differing)}"
         )
     common = {row.get("idx") for row in rows["val"]}.intersection(published)
-    if published and not len(common) == len(published) == len(rows["val"]):
+    if not len(common) == len(published) == len(rows["val"]):
         yield (
             f"{task.name}: val is not the authors' dev set: {len(common)} of its "
             f"{len(rows['val'])} rows are among the authors' {len(published)}"
         )
 
 
-def _label_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+def _label_notes(task: Task, rows: Rows) -> Iterator[str]:
     for phase in PHASES:
         got = {row["label"] for row in rows[phase]}
         for label in task.labels:
             if label not in got:
                 yield f"{task.name}: no row of {phase} has the label {json.dumps(label)}"
-    if task.name == "cb":
-        counts = Counter(row["label"] for row in rows["train"] + rows["val"])
-        if counts == CB_MISNAMED:
-            yield (
-                "cb: the labels are named as jiant's own download and the authors' files name "
-                "them: neutral stands for entailment, entailment for contradiction and "
-                "contradiction for neutral; accuracy and mean F1 do not depend on the names"
-            )
+    counts = Counter(row["label"] for row in rows["train"] + rows["val"])
+    if task.name == "cb" and counts == CB_MISNAMED:
+        yield (
+            "cb: the labels are named as jiant's own download and the authors' files name "
+            "them: neutral stands for entailment, entailment for contradiction and "
+            "contradiction for neutral; accuracy and mean F1 do not depend on the names"
+        )
 
 
-def _index_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
+def _index_notes(task: Task, rows: Rows) -> Iterator[str]:
     for phase in PHASES:
         counts = Counter(row["idx"] for row in rows[phase] if "idx" in row)
-        twice = sorted(index for index, count in counts.items() if count > 1)
-        if twice:
+        repeated = [index for index, count in counts.items() if count > 1]
+        if repeated:
             yield (
-                f"{task.name}: {len(twice)} idx occur more than once in {phase}, "
-                f"the smallest is {twice[0]}"
+                f"{task.name}: {len(repeated)} idx occur more than once in {phase}, "
+                f"the smallest is {min(repeated)}"
             )
 
 
-def _repetition_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
-    # Where each text stands first: phase, line and label by text.
+def _repetition_notes(task: Task, rows: Rows) -> Iterator[str]:
+    # By phase: the first line of each content, and its label.
     first: dict[str, dict[tuple, tuple[int, object]]] = {phase: {} for phase in PHASES}
     for phase in PHASES:
         for line, row in enumerate(rows[phase], start=1):
@@ -209,8 +201,8 @@ def _repetition_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
             )
 
 
-def _span_notes(task: Task, rows: dict[str, list[dict]]) -> Iterator[str]:
-    """Spans whose index does not point at their text; jiant goes by the index."""
+def _span_notes(task: Task, rows: Rows) -> Iterator[str]:
+    """Spans whose index does not point at their text. jiant goes by the index."""
     if not task.has_spans:
         return
     for phase in PHASES:
@@ -232,8 +224,7 @@ def _bare(words: list[str]) -> str:
 
 
 def _label_name(label: object, task: Task) -> str:
-    if task.label_range is None:
+    if not isinstance(label, (int, float)) or task.label_range is None:
         return label if isinstance(label, str) else json.dumps(label)
-    low, high = task.label_range
-    unit = min(math.floor(label), math.ceil(high) - 1)
+    unit = min(math.floor(label), math.ceil(task.label_range[1]) - 1)
     return f"{unit}-{unit + 1}"

@@ -1,7 +1,7 @@
-"""Checkpoints of a cell on disk: the last two, sealed by their SHA-256, written all or nothing.
+"""Checkpoints of a cell: the last two, sealed by their SHA-256, written atomically.
 
 A state is a tree of mappings with text keys whose leaves are tensors or JSON values. Nothing is
-pickled: tensors lie in a safetensors file, all else in its header.
+pickled: tensors lie in a safetensors file, and everything else in its header.
 """
 
 import logging
@@ -29,16 +29,16 @@ Identity = Mapping[str, Any]
 
 
 def save(directory: Path, step: int, identity: Identity, state: Mapping[str, Any]) -> Path:
-    """Write the state after step `step` of the cell in `directory`; its file.
+    """Write the state after `step` of the cell in `directory`. Returns the path.
 
-    Of the former checkpoints that of the last step before stays. Raises OSError, of a full disk
-    too: then all of the former ones stay.
+    Keeps the checkpoint of the last step before `step` and removes the rest. Raises OSError, for a
+    full disk too, and then removes none.
     """
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, "", tensors)
     meta = {"version": FORMAT_VERSION, "step": step, **_known(identity), "state": tree}
     path = sealed.write(directory / FOLDER, f"step-{step:09d}", tensors, meta)
-    # By step and not by age: one that was passed over may be of a later step.
+    # By step, not by age: a damaged checkpoint that `latest` skipped may be of a later step.
     before = [old for old in _files(directory) if old.name < f"step-{step:09d}"]
     for old in _files(directory):
         if old != path and old not in before[:1]:
@@ -49,10 +49,10 @@ def save(directory: Path, step: int, identity: Identity, state: Mapping[str, Any
 def latest(
     directory: Path, identity: Identity, unusable: Callable[[dict[str, Any]], str | None]
 ) -> dict[str, Any] | None:
-    """The newest state of the cell that is whole and of this identity; None if there is none.
+    """The newest whole state of the cell with this identity; None if there is none.
 
-    unusable: why a state cannot be gone on from, or None. Every newer file that is passed over is
-    reported, by name and with the reason, as a warning.
+    unusable: says why a run cannot resume from a state, or None. Each newer file that is skipped
+    is a warning with its name and the reason.
     """
     for path in _files(directory):
         try:
@@ -71,18 +71,18 @@ def latest(
 
 
 def identity(directory: Path) -> dict[str, Any] | None:
-    """What the newest whole checkpoint in `directory` was made of; None if there is none."""
+    """The identity in the newest whole checkpoint in `directory`; None if there is none."""
     for path in _files(directory):
         try:
             sealed.check(path)
             return _known(sealed.meta(path))
         except (sealed.Damaged, OSError, KeyError, TypeError):
-            continue  # `latest` reports it
+            continue  # `latest` warns about it
     return None
 
 
 def exists(directory: Path) -> bool:
-    """Whether the cell in `directory` has a checkpoint, whole or not."""
+    """Whether the cell in `directory` has a checkpoint, whole or damaged."""
     return bool(_files(directory))
 
 
@@ -92,7 +92,7 @@ def clear(directory: Path) -> None:
 
 
 def _files(directory: Path) -> list[Path]:
-    """That of the last step first."""
+    """The checkpoints, last step first."""
     return sorted((directory / FOLDER).glob("step-*.safetensors"), reverse=True)
 
 
@@ -101,7 +101,7 @@ def _known(identity: Identity) -> dict[str, Any]:
 
 
 def _mismatch(meta: Any, identity: Identity) -> str | None:
-    """Why the checkpoint is none of this cell's; by hash, for a model's name does not count."""
+    """Why the checkpoint belongs to another cell, or None. Models compare by hash, not by name."""
     if not isinstance(meta, dict) or meta.get("version") != FORMAT_VERSION:
         return "is of another format"
     if any(meta.get(key) != identity[key] for key in ("settings_hash", "inputs")):
@@ -110,7 +110,7 @@ def _mismatch(meta: Any, identity: Identity) -> str | None:
 
 
 def _pack(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """The tree with references in the place of its tensors, which go to `tensors`."""
+    """Move the tensors of a tree into `tensors` and leave references in their place."""
     if isinstance(node, Mapping):
         return {key: _pack(value, f"{path}/{key}", tensors) for key, value in node.items()}
     if not isinstance(node, Tensor):
@@ -134,7 +134,7 @@ def _unpack(node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _is_index(tensor: Tensor) -> bool:
-    """Whether it is a vector of ascending positions, which takes a seventh of the bytes in code."""
+    """Whether it holds ascending positions; an index code needs a seventh of their bytes."""
     return (
         tensor.dtype == torch.int64
         and tensor.dim() == 1

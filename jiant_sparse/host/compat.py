@@ -1,4 +1,4 @@
-"""What jiant 2.2.0, unmodified, needs on today's Python. docs/jiant.md lists its other defects."""
+"""Make unmodified jiant 2.2.0 run on today's Python. docs/jiant.md lists its other defects."""
 
 import dataclasses
 import importlib.metadata
@@ -8,27 +8,27 @@ from contextlib import contextmanager
 from jiant_sparse.errors import InputError
 
 JIANT_VERSION = "2.2.0"
-MEND = f"pip install --no-deps jiant=={JIANT_VERSION}"
 
 
 def require_jiant() -> None:
-    """Raise InputError with the command that mends it unless jiant 2.2.0 is installed."""
+    """Raise InputError, with the command that installs it, unless jiant 2.2.0 is installed."""
     try:
         found = importlib.metadata.version("jiant")
     except importlib.metadata.PackageNotFoundError:
         found = None
     if found != JIANT_VERSION:
         raise InputError(
-            f"jiant is {found or 'not installed'}; it must be {JIANT_VERSION}. Run: {MEND}"
+            f"jiant is {found or 'not installed'}; it must be {JIANT_VERSION}. "
+            f"Run: pip install --no-deps jiant=={JIANT_VERSION}"
         )
 
 
 @contextmanager
 def shims() -> Iterator[None]:
-    """jiant made to run, for the length of the block; afterwards it is as it was.
+    """Replace one function of jiant for the length of the block.
 
     `get_annotations` reads `__annotations__`, which since Python 3.10 is empty on a subclass
-    without annotations of its own: COPA's batches then have no fields. Here it reads the fields.
+    without annotations of its own, so that COPA's batches have no fields. Ours reads the fields.
     """
     from jiant.utils.python.datastructures import ExtendedDataClassMixin
 

@@ -1,4 +1,4 @@
-"""jiant's own configuration of a cell: what our run uses, and what plain jiant can be given."""
+"""A cell's length in steps, and jiant's configuration of it, for our run and for plain jiant."""
 
 import json
 import math
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jiant.proj.main.components.container_setup as container_setup
-import jiant.proj.main.components.task_sampler as task_sampler
 from jiant.tasks.core import Task
 
 from jiant_sparse.data.prepare import TaskData
@@ -17,7 +16,11 @@ from jiant_sparse.schema.cell import Cell, Train
 
 
 def total_steps(train: Train, examples: int) -> int:
-    """Optimiser steps of a whole run, on `examples` training examples."""
+    """Optimizer steps of a whole run on `examples` training examples.
+
+    >>> total_steps(Train(max_steps=None, max_epochs=2, batch_size=16), examples=250)
+    32
+    """
     if train.max_steps is not None:
         return train.max_steps
     batches = math.ceil(examples / train.batch_size)
@@ -25,34 +28,47 @@ def total_steps(train: Train, examples: int) -> int:
 
 
 def warmup_steps(train: Train, steps: int) -> int:
-    """Steps of a run of `steps` in which the learning rate rises."""
+    """Steps, of a run of `steps`, in which the learning rate rises."""
     return int(steps * train.warmup_fraction)
 
 
 def evaluations(train: Train, steps: int) -> range:
-    """The steps of a run of `steps` after which dev is scored when due; the last is in any case."""
+    """Steps after which dev is scored; a run of `steps` also scores after its last one.
+
+    >>> [*evaluations(Train(eval_every=50), steps=120)]
+    [50, 100]
+    """
     return range(train.eval_every - train.eval_offset, steps + 1, train.eval_every)
 
 
 def first_stop(train: Train, steps: int, counts: Callable[[int], bool]) -> int | None:
-    """The first of `steps` steps after which early stopping can end a run; None if none can be.
+    """The first of `steps` steps after which early stopping can end a run; None if none can.
 
-    counts: whether a dev score after that step competes for the best checkpoint.
+    counts: whether a dev score after a step competes for the best checkpoint.
     """
     scored = [step for step in evaluations(train, steps) if counts(step)]
-    # The first score is the best so far; `patience` more have to follow.
+    # The first score is the best so far; `patience` scores have to follow it.
     if not 0 < train.patience < len(scored):
         return None
     first = max(scored[train.patience], train.min_steps + 1)
     return first if first <= steps else None
 
 
-def container_config(cell: Cell, data: TaskData, directory: Path, examples: int) -> dict[str, Any]:
-    """The task-container configuration of a cell, in the form of jiant's configurators.
+def write_configs(cell: Cell, data: TaskData, directory: Path, examples: int) -> dict[str, Any]:
+    """Write a cell's task and task-container configuration for plain jiant; returns the latter.
 
-    The caches it names, below `directory`, are those that jiant's tokenize_and_cache would write;
-    our own run keeps its features in memory.
+    The caches that it names, below `directory`, are the ones that jiant's tokenize_and_cache
+    writes; our own run keeps its features in memory. examples: number for training.
     """
+    name = cell.task.reader
+    task = features.task_config(name, data.paths)
+    config = _container_config(cell, data, directory, examples)
+    write_text(directory / f"{name}_config.json", json.dumps(task, indent=1) + "\n")
+    write_text(directory / "container_config.json", json.dumps(config, indent=1) + "\n")
+    return config
+
+
+def _container_config(cell: Cell, data: TaskData, directory: Path, examples: int) -> dict[str, Any]:
     train, name = cell.train, cell.task.reader
     steps = total_steps(train, examples)
     phases = ("train", "val", "val_labels", "test")
@@ -62,10 +78,7 @@ def container_config(cell: Cell, data: TaskData, directory: Path, examples: int)
             name: {phase: str(directory / "cache" / name / phase) for phase in phases}
         },
         "sampler_config": {"sampler_type": "ProportionalMultiTaskSampler"},
-        "global_train_config": {
-            "max_steps": steps,
-            "warmup_steps": warmup_steps(train, steps),
-        },
+        "global_train_config": {"max_steps": steps, "warmup_steps": warmup_steps(train, steps)},
         "task_specific_configs_dict": {
             name: {
                 "train_batch_size": train.batch_size,
@@ -88,25 +101,11 @@ def container_config(cell: Cell, data: TaskData, directory: Path, examples: int)
     }
 
 
-def write_configs(cell: Cell, data: TaskData, config: dict[str, Any], directory: Path) -> None:
-    """Write the task's and the container's configuration into `directory`, for plain jiant."""
-    task = features.task_config(cell.task.reader, data.paths)
-    write_text(directory / f"{cell.task.reader}_config.json", json.dumps(task, indent=1) + "\n")
-    write_text(directory / "container_config.json", json.dumps(config, indent=1) + "\n")
-
-
-def make_container(
-    task: Task, config: dict[str, Any], examples: int
-) -> container_setup.JiantTaskContainer:
-    """jiant's task container of that configuration, without caches."""
-    sampler = task_sampler.create_task_sampler(
-        sampler_config=config["sampler_config"],
-        task_dict={task.name: task},
-        task_to_num_examples_dict={task.name: examples},
-    )
+def make_container(task: Task, config: dict[str, Any]) -> container_setup.JiantTaskContainer:
+    """jiant's task container. A cell has one task, so nothing samples or aggregates tasks."""
     return container_setup.JiantTaskContainer(
         task_dict={task.name: task},
-        task_sampler=sampler,
+        task_sampler=None,
         task_cache_dict={},
         global_train_config=container_setup.GlobalTrainConfig.from_dict(
             config["global_train_config"]
@@ -116,7 +115,5 @@ def make_container(
         ),
         taskmodels_config=container_setup.TaskmodelsConfig.from_dict(config["taskmodels_config"]),
         task_run_config=container_setup.TaskRunConfig.from_dict(config["task_run_config"]),
-        metrics_aggregator=task_sampler.create_metric_aggregator(
-            config["metric_aggregator_config"]
-        ),
+        metrics_aggregator=None,
     )

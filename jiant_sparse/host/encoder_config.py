@@ -1,7 +1,7 @@
-"""config.json of an encoder, checked before anything is built of it.
+"""An encoder's config.json, checked before a model is built.
 
-Only fields that decide the encoder reach transformers. A field that would make another model of it
-is refused; what is left concerns heads, text generation or memory, and is passed over.
+Only the fields that decide the encoder reach transformers. Fields that would change the model are
+refused. All other fields concern heads, text generation or memory, and are ignored.
 """
 
 import reprlib
@@ -23,7 +23,7 @@ from jiant_sparse.host.model_files import (
     wrong,
 )
 
-# Ten times and more of the largest in use: a directory cannot ask for more memory than there is.
+# Bounds of ten times the largest in use and more: no directory can ask for unlimited memory.
 _DECIDING: dict[str, Rule] = {
     "vocab_size": whole(5, 2**20),
     "hidden_size": whole(1, 2**14),
@@ -51,11 +51,11 @@ _REFUSED: dict[str, Rule] = {
     "add_cross_attention": one_of(False, None),
     "pruned_heads": one_of({}, None),
     "quantization_config": _ABSENT,
-    "auto_map": _ABSENT,  # code of its own, which jiant would not run
+    "auto_map": _ABSENT,  # the model's own code, which jiant would not run
     "adapters": _ABSENT,
-    "configuration_files": _ABSENT,  # another file to be read instead
+    "configuration_files": _ABSENT,  # transformers would read another file instead
 }
-# jiant pads with these ids, and gives the second text of BERT's input the segment 1.
+# jiant pads with these ids, and gives BERT's second text the segment 1.
 _BY_KIND: dict[str, dict[str, Rule]] = {
     "bert": {
         "pad_token_id": one_of(0),
@@ -70,7 +70,7 @@ _BY_KIND: dict[str, dict[str, Rule]] = {
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The deciding fields that a config file, or the one in a directory, gives; and `model_type`.
+    """The deciding fields of a config file and its `model_type`. path: the file or its directory.
 
     Raises InputError with every field that is not allowed.
     """
@@ -86,12 +86,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path) -> Any:
-    """transformers' configuration of what `read` gives."""
+    """transformers' configuration with the fields that `read` gives."""
     return transformers.AutoConfig.for_model(**read(path))
 
 
 def empty_encoder(path: Path) -> Any:
-    """The encoder of a config file or a model directory, on the meta device: without weights.
+    """The encoder of a config file or a model directory, without weights: on the meta device.
 
     Raises InputError if transformers cannot build it.
     """
@@ -99,7 +99,7 @@ def empty_encoder(path: Path) -> Any:
     try:
         with torch.device("meta"):
             return transformers.AutoModel.from_config(config)
-    except Exception as error:  # whatever a wrong value sets off inside transformers
+    except Exception as error:  # whatever a wrong value causes inside transformers
         raise InputError(
             f"{path / CONFIG if path.is_dir() else path}: transformers cannot build a model of it: "
             f"{type(error).__name__}: {error}"
@@ -107,6 +107,6 @@ def empty_encoder(path: Path) -> Any:
 
 
 def longest_sequence(config: Any) -> int:
-    """Tokens that an encoder of this configuration takes at most."""
+    """The most tokens that an encoder with this configuration takes."""
     # RoBERTa counts positions from padding_idx + 1 = 2.
     return config.max_position_embeddings - (2 if config.model_type == "roberta" else 0)

@@ -1,4 +1,4 @@
-"""A delta back into a model directory that transformers loads."""
+"""Apply a delta and write a model directory that transformers loads."""
 
 import json
 import os
@@ -24,12 +24,12 @@ from jiant_sparse.sparse.bits import form
 
 
 def export(delta_file: Path, name: str, output_dir: Path, *, fold: bool = False) -> None:
-    """Write the model of `name` with a delta applied, as a model directory that transformers loads.
+    """Apply a delta to the model `name` and write the result to a new directory.
 
-    The task head goes into `head.safetensors`, and the encoder's new tensors (LoRA's A and B,
-    adapters) into `added.safetensors`; with `fold` LoRA's go into the weights instead.
+    `head.safetensors` gets the task head, `added.safetensors` the encoder's new tensors (LoRA's A
+    and B, adapters). fold: add LoRA's product to the weights instead.
     Raises InputError if the directory exists, if the delta belongs to another model, if a weight
-    would be no number, or if there is nothing that can be folded; OSError for a full disk.
+    would be NaN or infinite, or if there is nothing to fold; OSError for a full disk.
     """
     if os.path.lexists(output_dir):
         raise InputError(f"{output_dir}: exists already; give a new directory")
@@ -66,7 +66,7 @@ def _folded(
     if settings.get("name") != "lora":
         used = reprlib.repr(settings.get("name"))
         raise InputError(f"{delta_file}: has nothing that can be folded: its method is {used}")
-    fields = {key: settings.get(key) for key in ("rank", "alpha")}
+    fields: dict[str, Any] = {key: settings.get(key) for key in ("rank", "alpha")}
     rules = {"rank": whole(1, 2**14), "alpha": number(1e-30, 1e30)}
     if problems := wrong(f"{delta_file}: meta settings", fields, rules):
         raise InputError(*problems)
@@ -85,7 +85,7 @@ def _folded(
 
 
 def _settings(delta_file: Path, meta: Mapping[str, str]) -> dict[str, Any]:
-    """The method's fields that the run has left in the delta's text."""
+    """The method's fields, from the delta's metadata."""
     try:
         settings = json.loads(meta.get("settings", "{}"))
     except (ValueError, RecursionError) as error:
@@ -97,26 +97,26 @@ def _settings(delta_file: Path, meta: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check(delta_file: Path, tuned: Mapping[str, Tensor], key: str, shape: tuple[int, ...]) -> None:
-    """Raise InputError unless the tensor is there, of float32 and this shape."""
+    """Raise InputError unless the tensor is present, in float32 and of this shape."""
     got = form(tuned[key]) if key in tuned else "missing"
     if got != (expected := f"float32 {list(shape)}"):
         raise InputError(f"{delta_file}: {key} is {got}; it must be {expected}")
 
 
 def _write(
-    encoder: torch.nn.Module,
+    encoder: Any,
     source: ModelSource,
     output_dir: Path,
     beside: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
-    """The directory, all or nothing."""
+    """Write the directory, atomically."""
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:
         made = Path(temporary) / "model"
         encoder.save_pretrained(made)
         for stem, tensors in beside.items():
             if tensors:
-                save_file(tensors, made / f"{stem}.safetensors")
+                save_file(dict(tensors), made / f"{stem}.safetensors")
         for file in (*VOCABULARY[encoder.config.model_type], *TOKENIZER):
             if (source.path / file).exists():
                 shutil.copyfile(source.path / file, made / file)

@@ -1,9 +1,12 @@
-"""Features on disk: made once for a model, task, file and length, then read by every cell.
+"""Features on disk: made once per model, task, file and length, then read by every cell.
 
-An entry is a sealed file whose stem is a hash of all that decides the features. It is column-wise:
-the arrays of a field stacked, in the narrowest integers that hold them, numbers as vectors, words
-as positions in a list of words, other text as JSON. What is read equals what jiant made, field by
-field and type by type. Entries may be removed at any time: they are only a cache.
+An entry is a sealed file whose stem is a hash of everything that decides the features. It stores
+each field of the rows as one column: arrays stacked, in the narrowest integers that hold them,
+numbers as a vector, words as positions in a list of words, anything else as JSON. What is read
+equals what jiant made, field by field and type by type. Any entry may be removed at any time.
+
+Not Arrow (`datasets`): its cells have one axis, its arrays are read-only, and it turns 1 beside 0.5
+into 1.0, so that every column would still need this packing, and the file its digest.
 """
 
 import dataclasses
@@ -11,7 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -27,13 +30,16 @@ from jiant_sparse.host import features, sealed
 from jiant_sparse.host.features import Phase
 from jiant_sparse.host.model import ModelSource
 
-# Counts up with this format and with what `features.load_phase` makes of an example.
+# Raise it with every change of this format and of what `features.load_phase` makes of an example.
 FORMAT_VERSION = 1
 _DECIDING = ("jiant", "transformers", "tokenizers")
 _INTEGERS = (np.uint8, np.int16, np.int32, np.int64)
 _ABANDONED_SECONDS = 86400.0
 _LOG = logging.getLogger("jiant_sparse")
 _told: set[Path] = set()
+
+Column = list | np.ndarray
+"""One field of all rows: (rows,), or (rows, ...) for arrays of one shape."""
 
 
 def load_phase(
@@ -46,11 +52,11 @@ def load_phase(
     source: ModelSource,
     tools: Callable[[], tuple[Any, Any]],
 ) -> Phase:
-    """`features.load_phase` of the file at `path`, from the cache in `directory` if it is there.
+    """`features.load_phase` of the file at `path`, read from the cache in `directory` if possible.
 
-    digest: the file's SHA-256. tools: gives jiant's tokenizer and encoder of `source`, if they are
-    needed. Raises InputError as `features.load_phase`, and for a file that is not the digest's.
-    An entry that is damaged, or a directory that cannot be used, is a warning.
+    digest: the file's SHA-256. tools: makes jiant's tokenizer and encoder of `source`; called only
+    if there is no entry. A damaged entry and an unusable directory are warnings. Raises InputError
+    as `features.load_phase`, and for a file with another digest.
     """
     stem = key(task, digest, max_seq_length, source)
     found = _find(directory, stem, task)
@@ -64,22 +70,22 @@ def load_phase(
         remove_partial(directory, older_than=_ABANDONED_SECONDS)
         sealed.write(directory, stem, tensors, meta)
     except OSError as error:
-        _tell_once(directory, error)
-    # Not `phase`: each of jiant's rows keeps arrays of the longest length allowed alive.
+        _warn_once(directory, error)
+    # Not `phase`: each of jiant's rows keeps arrays of the longest allowed length alive.
     return unpack(tensors, meta, task)
 
 
 def key(task: Task, digest: str, max_seq_length: int, source: ModelSource) -> str:
-    """The stem of an entry: SHA-256 over all that decides the features, in hex."""
+    """The stem of an entry: SHA-256 in hex over everything that decides the features."""
     versions = [importlib.metadata.version(package) for package in _DECIDING]
     parts = [FORMAT_VERSION, versions, source.sha256, task.name, digest, max_seq_length]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def pack(phase: Phase) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The phase as tensors and JSON.
+    """A phase as tensors and a JSON value.
 
-    Raises TypeError, or OverflowError of large integers, for what would not come back the same.
+    Raises TypeError, or OverflowError for large integers, if `unpack` would not give the same.
     """
     rows = [row["data_row"] for row in phase.rows]
     names = [field.name for field in dataclasses.fields(rows[0])]
@@ -94,7 +100,7 @@ def pack(phase: Phase) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def unpack(tensors: dict[str, Tensor], meta: dict[str, Any], task: Task) -> Phase:
-    """What `pack` was given; the rows' arrays are views of one array for each field."""
+    """The phase that `pack` was given. The rows' arrays are views of one array per field."""
     known = {_name(known): known for known in type(task).DataRow.__mro__}
     row_class = known[meta["row"]]
     columns = {name: _unpack_column(name, kind, tensors) for name, kind in meta["kinds"].items()}
@@ -116,12 +122,12 @@ def _find(directory: Path, stem: str, task: Task) -> Phase | None:
                 _LOG.warning("%s; it is removed and made anew", error)
                 path.unlink(missing_ok=True)
     except OSError as error:
-        _tell_once(directory, error)
+        _warn_once(directory, error)
     return None
 
 
-def _tell_once(directory: Path, error: OSError) -> None:
-    """A cell does not fail for want of a cache, but its user should know."""
+def _warn_once(directory: Path, error: OSError) -> None:
+    """Warn that the directory is unusable. A cell does not fail for want of a cache."""
     if directory not in _told:
         _told.add(directory)
         _LOG.warning("%s: no use as feature cache, every cell tokenises: %s", directory, error)
@@ -131,8 +137,8 @@ def _name(row_class: type) -> str:
     return f"{row_class.__module__}.{row_class.__qualname__}"
 
 
-def _pack_column(name: str, column: Sequence[Any]) -> tuple[list[str], dict[str, np.ndarray]]:
-    """(kind and, of arrays and numbers, dtype; what to store by the ending of its name)."""
+def _pack_column(name: str, column: Column) -> tuple[list[str], dict[str, np.ndarray]]:
+    """(kind and, for arrays and numbers, dtype; arrays to store by the end of their names)."""
     types = {type(value) for value in column}
     if isinstance(column, np.ndarray):
         return ["array", column.dtype.str], {"": _narrow(column)}
@@ -146,16 +152,16 @@ def _pack_column(name: str, column: Sequence[Any]) -> tuple[list[str], dict[str,
         place = {word: position for position, word in enumerate(words)}
         index = np.array([place[word] for word in chain.from_iterable(column)], dtype=np.int64)
         counts = np.array([len(value) for value in column])
-        parts = {".words": _text(words), ".index": _narrow(index), ".counts": _narrow(counts)}
+        parts = {".words": _json(words), ".index": _narrow(index), ".counts": _narrow(counts)}
         return ["words"], parts
-    text = _text(column)
-    # By repr: 1, 1.0, True and numpy's scalars are equal, but not the same.
+    text = _json(column)
+    # Compared by repr: 1, 1.0, True and NumPy's scalars are equal, but not the same.
     if repr(_value(text)) != repr(column):
         raise TypeError(f"{name}: holds {types}, which do not come back as they were")
     return ["json"], {"": text}
 
 
-def _unpack_column(name: str, kind: list[str], tensors: dict[str, Tensor]) -> Sequence[Any]:
+def _unpack_column(name: str, kind: list[str], tensors: dict[str, Tensor]) -> Column:
     if kind[0] == "words":
         words = np.array(_value(tensors[f"{name}.words"].numpy()), dtype=object)
         flat = words[tensors[f"{name}.index"].numpy()].tolist()
@@ -169,17 +175,16 @@ def _unpack_column(name: str, kind: list[str], tensors: dict[str, Tensor]) -> Se
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:
-    """The narrowest integers that hold the values; other types as they are. Contiguous."""
+    """A contiguous array in the narrowest integers that hold the values; other types unchanged."""
     if values.dtype.kind not in "iu" or not values.size:
         return np.ascontiguousarray(values)
     low, high = int(values.min()), int(values.max())
-    limits = ((kind, np.iinfo(kind)) for kind in _INTEGERS)
-    fits = (kind for kind, limit in limits if limit.min <= low and high <= limit.max)
+    fits = (k for k in _INTEGERS if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
     return np.ascontiguousarray(values, next(fits, values.dtype))
 
 
-def _text(value: Any) -> np.ndarray:
-    """JSON in bytes."""
+def _json(value: Any) -> np.ndarray:
+    """The bytes of `value` as JSON."""
     return np.frombuffer(bytearray(json.dumps(value).encode()), np.uint8)
 
 

@@ -1,6 +1,7 @@
-"""jiant's tasks, examples, rows and batches, kept in memory and never in jiant's caches."""
+"""jiant's tasks, examples, rows and batches, kept in memory instead of in jiant's caches."""
 
 import contextlib
+import functools
 import io
 import math
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,10 @@ _PADDED = ("input_ids", "input_mask", "segment_ids")
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase's rows, all padded to one width, with the labels jiant's metrics want."""
+    """The rows of one phase, padded to one width, and the labels that jiant's metrics take.
+
+    dropped: number of examples that do not fit and are not scored.
+    """
 
     rows: list[dict]
     labels: Any
@@ -39,19 +43,17 @@ class Phase:
     )
 
     def by_length(self, limit: int | None = None) -> tuple[list[dict], Any]:
-        """The first `limit` rows, or all, and their labels, longest first: with rows of like length
-        in a batch there is little padding to compute, and memory peaks at once.
+        """The first `limit` rows (None: all) and their labels, longest row first.
 
-        jiant's metrics do not depend on the order. Rows of one length stay in theirs.
+        Batches of rows of similar length need little padding, and memory peaks at once. jiant's
+        metrics do not depend on the order. Rows of equal length keep their order.
         """
         limit = len(self.rows[:limit])
         if limit not in self._by_length:
             order = np.argsort(-lengths(self.rows[:limit]), kind="stable").tolist()
-            labels = self.labels[:limit]
-            if isinstance(labels, np.ndarray):
-                labels = labels[order]
-            else:
-                labels = [labels[position] for position in order]
+            labels = [self.labels[position] for position in order]
+            if isinstance(self.labels, np.ndarray):
+                labels = self.labels[order]
             self._by_length[limit] = [self.rows[position] for position in order], labels
         return self._by_length[limit]
 
@@ -62,27 +64,24 @@ def make_task(reader: str, paths: dict[str, Path]) -> Task:
 
 
 def task_config(reader: str, paths: dict[str, Path]) -> dict[str, Any]:
-    """jiant's task configuration, absolute paths."""
-    return {
-        "task": reader,
-        "name": reader,
-        "paths": {phase: str(path) for phase, path in paths.items()},
-    }
+    """jiant's configuration of a task. paths: absolute, by phase."""
+    files = {phase: str(path) for phase, path in paths.items()}
+    return {"task": reader, "name": reader, "paths": files}
 
 
 def load_phase(task: Task, path: Path, tokenizer: Any, encoder: Any, max_seq_length: int) -> Phase:
-    """Read, tokenise and featurise one file with its true labels.
+    """Read, tokenize and featurize one file, with its true labels.
 
-    The file is read as jiant's `val` phase whatever it is: as `test` jiant would replace every
-    label by a dummy. WSC examples one of whose spans is cut off at max_seq_length are dropped and
-    counted. Raises InputError naming the example that jiant cannot read.
+    Reads every file as jiant's `val` phase, because jiant replaces the labels of `test` by a dummy.
+    Drops and counts WSC examples with a span beyond max_seq_length. Raises InputError with the
+    example that jiant cannot read.
     """
     reader = type(task)(name=task.name, path_dict={"val": str(path)})
     examples = reader.get_val_examples()
     architecture = ModelArchitectures(encoder.config.model_type)
     factory = JiantTransformersModelFactory.get_registry()[architecture]
     specification = factory.get_feat_spec(encoder, max_seq_length)
-    rows = []
+    rows: list[dict] = []
     for example in examples:
         try:
             # jiant prints the architecture for every WSC example.
@@ -123,9 +122,9 @@ def check_dropped(phases: Mapping[str, Phase], paths: Mapping[str, Path], train:
 
 
 def _fit(tokenized: Any, max_seq_length: int) -> Any:
-    """A WSC example cut to length, or None if a span is lost; every other task cuts for itself.
+    """Cut a WSC example to length; None if that loses a span. Leave other tasks' examples alone.
 
-    jiant makes the segment ids of WSC from the uncut tokens and then stumbles over their number.
+    jiant makes WSC's segment ids from the uncut tokens, and then fails because there are too many.
     """
     room = max_seq_length - 2
     if not isinstance(tokenized, wsc.TokenizedExample) or len(tokenized.tokens) <= room:
@@ -136,9 +135,9 @@ def _fit(tokenized: Any, max_seq_length: int) -> Any:
 
 
 def trim(batch: BatchMixin) -> BatchMixin:
-    """The batch cut to its longest sequence; the padding of the others' does not change logits.
+    """Cut a batch to its longest sequence, which does not change logits: padding is on the right.
 
-    Padding is on the right; of multiple choice, (batch, choices, width), the longest choice counts.
+    Multiple choice has the shape (batch, choices, width); its longest choice counts.
     """
     used = batch.input_mask.reshape(-1, batch.input_mask.shape[-1]).any(0).nonzero()
     width = int(used[-1]) + 1
@@ -146,24 +145,24 @@ def trim(batch: BatchMixin) -> BatchMixin:
 
 
 def batches(task: Task, rows: list[dict], batch_size: int) -> Iterator[tuple[BatchMixin, dict]]:
-    """jiant's collated batches in the order of the rows, trimmed; the last may be smaller."""
+    """jiant's batches in the order of the rows, trimmed, with metadata; the last may be smaller."""
     for start in range(0, len(rows), batch_size):
         batch, metadata = task.collate_fn(rows[start : start + batch_size])
         yield trim(batch), metadata
 
 
 def lengths(rows: list[dict]) -> np.ndarray:
-    """(rows,) int64: the width that `trim` leaves of each row alone, in tokens."""
-    # The last axis is the tokens', of multiple choice too: (width,) or (choices, width).
+    """(rows,) int64: tokens that `trim` leaves of each row alone."""
+    # Tokens are the last axis: (width,), or (choices, width) of multiple choice.
     return np.array([row["data_row"].input_mask.nonzero()[-1].max() + 1 for row in rows])
 
 
 class Epochs:
     """Endless training batches: a new permutation of the rows each epoch.
 
-    Stands in for jiant's InfiniteYield, which replays the first epoch's batches for ever; that is
-    `train.reshuffle=False`. With `train.length_grouping` the rows of a batch are of like length.
-    The order depends on seed and epoch alone, not on a global generator.
+    Replaces jiant's InfiniteYield, which replays the first epoch for ever, as `train.reshuffle` set
+    to false does. With `train.length_grouping` a batch has rows of similar length. The order
+    depends on seed and epoch alone, not on a global generator.
     """
 
     def __init__(
@@ -175,13 +174,12 @@ class Epochs:
         seed: int,
         train: Train | None = None,
     ) -> None:
-        """batch_size: this stream's, whatever train's is. train: None is the defaults."""
+        """batch_size: of this stream; train's own is not read. train: None is the defaults."""
         self.task = task
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
-        self.train = train or Train()
-        self._lengths = lengths(rows) if self.train.length_grouping else None
+        self.train = train or Train.model_validate({})
         self._first = 0
         self._batches = self._endless()
 
@@ -191,7 +189,7 @@ class Epochs:
         return math.ceil(len(self.rows) / self.batch_size)
 
     def skip(self, count: int) -> None:
-        """Begin `count` batches later, without making them; before the first `pop`."""
+        """Start `count` batches later, without making them. Call it before the first `pop`."""
         self._first += count
 
     def pop(self) -> tuple[BatchMixin, dict]:
@@ -199,25 +197,32 @@ class Epochs:
         return next(self._batches)
 
     def order(self, epoch: int) -> np.ndarray:
-        """(rows,) the rows' positions in the order of `epoch`, from 0."""
+        """(rows,) positions of the rows in the order of `epoch`, counted from 0."""
         stream = derive(self.seed, "epoch", str(epoch if self.train.reshuffle else 0))
         generator = np.random.RandomState([stream >> 32, stream & 0xFFFFFFFF])
         order = generator.permutation(len(self.rows))
-        return order if self._lengths is None else self._grouped(order, generator)
+        window = self.train.length_grouping
+        return order if window is None else self._grouped(order, window, generator)
 
-    def _grouped(self, order: np.ndarray, generator: np.random.RandomState) -> np.ndarray:
-        """`order` with the rows of each window of batches sorted by length, and then its batches
-        shuffled: by length they would come from short to long, a curriculum nobody asked for.
+    @functools.cached_property
+    def _lengths(self) -> np.ndarray:
+        return lengths(self.rows)
 
-        What fills no batch stays as it is at the end of the epoch: sorted in, the short batch would
-        always be one of the longest rows, and each of them would weigh more than the others.
+    def _grouped(
+        self, order: np.ndarray, window: int, generator: np.random.RandomState
+    ) -> np.ndarray:
+        """Sort each window of batches by row length, then shuffle the window's batches.
+
+        Unshuffled they would run from short to long, a curriculum. The rows of the short last batch
+        stay where they are: sorted in, that batch would always hold the longest rows, and each of
+        its rows weighs more than the rows of a full batch.
         """
         whole = len(order) - len(order) % self.batch_size
-        size = self.train.length_grouping * self.batch_size
+        size = window * self.batch_size
         parts = []
-        for window in np.split(order[:whole], range(size, whole, size)):
-            ranks = np.argsort(self._lengths[window], kind="stable")
-            grouped = window[ranks].reshape(-1, self.batch_size)
+        for positions in np.split(order[:whole], range(size, whole, size)):
+            ranks = np.argsort(self._lengths[positions], kind="stable")
+            grouped = positions[ranks].reshape(-1, self.batch_size)
             parts += [*grouped[generator.permutation(len(grouped))]]
         return np.concatenate([*parts, order[whole:]])
 

@@ -1,7 +1,7 @@
-"""A method on an encoder's shape alone: does it fit, and how many weights does it tune?
+"""Whether a method fits an encoder's shape, and how many weights it tunes.
 
-The encoder is built on torch's meta device, from its configuration, without weights; the method is
-attached to its real modules, with a probe whose gradients have no values.
+The encoder is built from its configuration on torch's meta device, without weights. The method
+attaches to its real modules, with a probe whose gradients have no values.
 """
 
 import itertools
@@ -25,10 +25,10 @@ SHAPES = Path(__file__).parent / "shapes"
 
 @dataclass(frozen=True)
 class Counts:
-    """Weights by kind: `eligible` the encoder's, `tuned` of these, `added` new ones.
+    """Numbers of weights: `eligible` in the encoder, `tuned` of them, `added` as new ones.
 
-    Of a method that chooses anew at every step `tuned` is what moves in one. probed: the arguments
-    with which the method asks for gradients before step 1; empty if it does not.
+    For a method that selects anew at every step, `tuned` counts the weights of one step. probed:
+    the arguments with which the method asks for gradients before step 1; empty if it does not.
     """
 
     eligible: int
@@ -43,27 +43,27 @@ class Counts:
 
 
 class NeedsWeights(Exception):
-    """A method looks at the values of weights or gradients, not at their order alone."""
+    """A method needs the values of weights or gradients, so it cannot be counted without them."""
 
 
 def shapes() -> tuple[str, ...]:
-    """Names of the configurations that are shipped."""
+    """Names of the configurations that come with the package."""
     return tuple(sorted(path.stem for path in SHAPES.glob("*.json")))
 
 
 def shape(name: str) -> Path:
-    """Where an encoder's configuration lies: a shipped one, or the directory of a model.
+    """Path of an encoder's configuration. name: one of `shapes()`, or a model.
 
-    Raises InputError as `model.resolve` for another name than one of `shapes()`.
+    Raises InputError as `model.resolve`.
     """
     return SHAPES / f"{name}.json" if name in shapes() else model.resolve(name).path
 
 
 def count(method: Method, encoder: nn.Module) -> Counts:
-    """What a method tunes of an encoder without weights, which it edits.
+    """Attach a method to an encoder without weights, and count what it tunes.
 
-    It is taken to its first score, for it may choose in mid-training. Raises InputError if it does
-    not fit the encoder, NeedsWeights if it cannot be told.
+    Takes the method to its first score, because it may choose in mid-training. Raises InputError if
+    it does not fit the encoder, NeedsWeights if it cannot be counted.
     """
     sizes = {name: weight.numel() for name, weight in surgery.eligible(encoder).items()}
     asked: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def count(method: Method, encoder: nn.Module) -> Counts:
         method.after_step(first_score(method), torch.optim.AdamW([{"params": trained}]))
     except InputError:
         raise
-    except Exception as error:  # whatever a method comes to without values, and with one batch
+    except Exception as error:  # whatever a method runs into without values, or with one batch
         raise NeedsWeights(f"cannot be counted without weights: {error}") from error
     if method.moved_per_step is not None:
         return Counts(sum(sizes.values()), round(method.moved_per_step), 0, asked)
@@ -89,14 +89,14 @@ def count(method: Method, encoder: nn.Module) -> Counts:
 
 
 def tuned(method: Method, encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
-    """(tuned, added) as `surgery.count`, where the model is scored: after the method's choices."""
+    """(tuned, added) as `surgery.count`, in the evaluated model: after the method's choices."""
     trained, added = surgery.count(encoder, names)
     support = method.support_size
     return trained if support is None else support, added
 
 
 def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
-    """Raise InputError if `steps` are too few for the method, or no score among them counts."""
+    """Raise InputError if `steps` are too few for the method, or if none of its scores competes."""
     if steps < method.least_steps:
         raise InputError(
             f"{name} with these fields needs {method.least_steps} steps; the run has {steps}"
@@ -111,9 +111,9 @@ def check_scores(name: str, method: Method, train: Train, steps: int) -> None:
 
 
 def check_trains(encoder: nn.Module, probed: Mapping[str, Any], train: Train) -> None:
-    """Raise InputError if nothing would train: the encoder, after `count`, nor the task head.
+    """Raise InputError if neither the encoder, after `count`, nor the task head would train.
 
-    probed: of the `Counts`. A frozen head cannot train for the choice either.
+    probed: as in `Counts`; a method cannot train a frozen head before it chooses, either.
     """
     if train.freeze_head and probed.get("head_steps"):
         raise InputError(

@@ -1,8 +1,8 @@
-"""A cell with its checked inputs: all that a worker needs."""
+"""A cell with its checked inputs: everything that a worker needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jiant_sparse.data.prepare import TaskData
 from jiant_sparse.errors import InputError
@@ -12,15 +12,19 @@ from jiant_sparse.schema.cell import Cell
 from jiant_sparse.schema.record import DELTA, Data
 
 # Phase in a record -> phase of the data.
-PHASES = {"dev": "val", "test": "test", "train": "train"}
+PHASES: dict[Literal["dev", "test", "train"], str] = {
+    "dev": "val",
+    "test": "test",
+    "train": "train",
+}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell, what it reads, its place on disk, and how it is run.
+    """A cell, its data and model, its place on disk, and how to run it.
 
-    directory: of the record and all else that the cell leaves. features: folder of the features
-    that cells share. threads: of the CPU, at least 1. tensorboard: whether a log is written for it.
+    directory: of the record and of all other files of the cell. features: folder of the features
+    that cells share. threads: CPU threads, at least 1. tensorboard: whether to write its log.
     """
 
     cell: Cell
@@ -33,25 +37,29 @@ class Job:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """sha256 of what the cell reads."""
+        """SHA-256 of the model and of each data file."""
         return {"model": self.source.sha256, **self.data.sha256}
 
     @property
     def places(self) -> dict[str, Path]:
-        """Where each of the inputs lies."""
+        """Path of each of the inputs."""
         return {"model": self.source.path, **self.data.paths}
 
     @property
     def delta(self) -> Path:
-        """Where the cell leaves what training changed."""
+        """Path of the delta."""
         return self.directory / DELTA
 
     @property
     def rows(self) -> Data:
-        """What a record says of the rows that the cell was given."""
-        rows = {name: self.data.examples[phase] for name, phase in PHASES.items()}
-        whose = {f"published_{part}": is_so for part, is_so in self.data.published.items()}
-        return Data(**rows, **whose)
+        """Number of rows by phase, and whether they are the published ones."""
+        return Data(
+            train=self.data.examples["train"],
+            dev=self.data.examples["val"],
+            test=self.data.examples["test"],
+            published_train_val=self.data.published["train_val"],
+            published_test=self.data.published["test"],
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -65,7 +73,7 @@ class Job:
         }
 
     def check_unchanged(self) -> None:
-        """Raise InputError if an input is not what was checked: hours may lie between."""
+        """Raise InputError if an input has changed since it was checked, maybe hours ago."""
         now = {name: sha256(path) for name, path in self.data.paths.items()}
         now["model"] = model.digest(self.source.path)
         for name, expected in self.inputs.items():

@@ -1,4 +1,4 @@
-"""`log.jsonl`: what happened at which step, the same bytes however often the run was stopped."""
+"""`log.jsonl`: losses and scores by step, the same bytes however often the run was stopped."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ from jiant_sparse.files import replacing
 
 FILE_NAME = layout.LOG
 Position = dict[str, Any]
-"""Where a log is: its `bytes`, and the `sha256` over them, in hex."""
+"""How far a log is: its `bytes`, and the `sha256` over them, in hex."""
 
 
 class Log(BaseZLogger):
-    """One JSON object per entry, there as soon as it is written; numbers to TensorBoard if asked.
+    """One JSON object per entry, flushed at once; also for TensorBoard if wanted.
 
-    at: the position to go on from, checked by `reaches`; what was written after it is dropped.
-    None begins a new log.
+    at: position to continue from, checked by `reaches`; entries after it are dropped. None begins
+    a new log. step: the last step before that position.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Log(BaseZLogger):
     ) -> None:
         path = directory / FILE_NAME
         beginning = _beginning(path, at["bytes"]) if at else b""
-        # A new file: whoever ran the cell before may wake up and go on writing into the old one.
+        # A new file: a suspended process that had the cell may still write into the old one.
         with replacing(path) as new:
             new.write_bytes(beginning)
         self._digest = hashlib.sha256(beginning)
@@ -60,13 +60,13 @@ class Log(BaseZLogger):
         self._stream.flush()
 
     def position(self) -> Position:
-        """Where the log is now; all up to there is on the disk."""
+        """The present position, after a sync to the disk."""
         os.fsync(self._stream.fileno())
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
 
 def reaches(directory: Path, position: Position) -> bool:
-    """Whether the log in `directory` begins with what it held at `position`."""
+    """Whether the log in `directory` still begins with what it held at `position`."""
     try:
         beginning = _beginning(directory / FILE_NAME, position["bytes"])
     except OSError:
@@ -75,7 +75,7 @@ def reaches(directory: Path, position: Position) -> bool:
 
 
 def check_tensorboard() -> None:
-    """Raise InputError with the command that mends it unless tensorboardX is installed."""
+    """Raise InputError, with the command that installs it, unless tensorboardX is installed."""
     try:
         import tensorboardX  # noqa: F401
     except ImportError as error:
@@ -91,9 +91,9 @@ def _beginning(path: Path, count: int) -> bytes:
 
 
 class _Board:
-    """Event files for TensorBoard, written at once: a full disk is an error here and now.
+    """Event files for TensorBoard, flushed at once, so that a full disk is an error at once.
 
-    Of an earlier part's entries TensorBoard hides those after `step`.
+    TensorBoard hides the entries of earlier parts of the run after `step`.
     """
 
     def __init__(self, directory: Path, step: int) -> None:
@@ -102,7 +102,7 @@ class _Board:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         directory.mkdir(exist_ok=True)
-        # The names have seconds; two parts of a run may begin in one.
+        # Names count seconds, and two parts of a run may begin in the same second.
         self._writer = EventsWriter(str(directory / "events"), f".{secrets.token_hex(4)}")
         begun = SessionLog(status=SessionLog.START)
         self._writer.write_event(Event(step=step + 1, session_log=begun))

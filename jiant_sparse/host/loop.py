@@ -1,13 +1,12 @@
-"""jiant's metarunner with exact evaluation steps, the best state back, and checkpoints."""
+"""The training loop: evaluations at their steps, patience, checkpoints, the best state back."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
-import jiant.proj.main.components.task_sampler as task_sampler
 import torch
-from jiant.proj.main.metarunner import JiantMetarunner
 from jiant.proj.main.runner import TrainState
 from torch import Tensor
 
@@ -17,28 +16,28 @@ from jiant_sparse.host.runner import SparseRunner
 
 @dataclass
 class Scores:
-    """What the dev scores said so far. A score is jiant's aggregated major metric."""
+    """Dev scores so far. A score is jiant's major metric; None stands for NaN."""
 
     history: list[tuple[int, float | None]] = field(default_factory=list)
     best_step: int | None = None
     best_score: float | None = None
     best_state: dict[str, Tensor] = field(default_factory=dict)
     evaluations_since_best: int = 0
-    stopped_by: str | None = None
+    stopped_by: Literal["max_steps", "patience"] | None = None
     eval_seconds: float = 0.0
 
     def is_better(self, score: float | None) -> bool:
-        """Whether it is strictly better than the best so far; the first always is."""
+        """Whether `score` is strictly better than the best so far; the first one always is."""
         if self.best_step is None:
             return True
         return score is not None and (self.best_score is None or score > self.best_score)
 
 
-class SparseMetarunner(JiantMetarunner):
-    """jiant's loop: one evaluation where it is due, patience, and the best state in the end.
+class Loop:
+    """Trains a run to its end.
 
-    save: writes a checkpoint of the run as it is. Its calls come between steps. begun: when the
-    run began, by time.monotonic.
+    save: writes a checkpoint of the run; called between steps only. begun: start of the run, by
+    time.monotonic. verbose: show jiant's progress bar.
     """
 
     def __init__(
@@ -50,120 +49,89 @@ class SparseMetarunner(JiantMetarunner):
         begun: float,
         verbose: bool,
     ) -> None:
-        train = runner.train_settings
-        super().__init__(
-            runner=runner,
-            save_every_steps=0,
-            eval_every_steps=train.eval_every,
-            save_checkpoint_every_steps=0,
-            no_improvements_for_n_evals=train.patience,
-            checkpoint_saver=None,
-            output_dir=None,
-            verbose=verbose,
-            save_best_model=False,
-            save_last_model=False,
-            log_writer=runner.log_writer,
-        )
+        self.runner = runner
+        self.train = runner.train_settings
         self.scores = scores
         self.save = save
-        self.evaluations = evaluations(train, self.global_train_config.max_steps)
+        self.verbose = verbose
+        self.steps = runner.jiant_task_container.global_train_config.max_steps
+        self.evaluations = evaluations(self.train, self.steps)
         self._saved_at = begun
-        if runner.step:
-            self.train_state = TrainState(runner.step, {runner.task.name: runner.step})
 
-    def run_train_loop(self) -> None:
-        """Train to the end, from wherever the run is; then the model holds its best state."""
-        self.begin_training()
+    def run(self) -> None:
+        """Train from the present step to the end, then put the best state into the model."""
         self._tell()
-        self._save_if_due()  # the choice may have taken long
-        # A run that was stopped may have left an evaluation undone.
-        if not (self.runner.step and self._ended()):
-            for _ in self.yield_train_step():
-                if self._ended():
+        self._save_if_due()  # choosing weights may have taken long
+        # A stopped run may have left the evaluation of its last step undone.
+        if not (self.runner.step and self._after_step()):
+            at = TrainState(self.runner.step, {self.runner.task.name: self.runner.step})
+            for _ in self.runner.resume_train_context(at, self.verbose):
+                if self._after_step():
                     break
-        self._restore_best()
-
-    def should_eval_model(self) -> bool:
-        """After the steps that, with the offset, eval_every divides (jiant's offset is 1)."""
-        return self.runner.step in self.evaluations
-
-    def should_break_training(self) -> bool:
-        """At the last step, or past min_steps after `patience` evaluations without a better one."""
-        train, scores = self.runner.train_settings, self.scores
-        impatient = 0 < train.patience <= scores.evaluations_since_best
-        if impatient and self.runner.step > train.min_steps:
-            scores.stopped_by = "patience"
-        elif self.runner.step >= self.global_train_config.max_steps:
-            scores.stopped_by = "max_steps"
-        return scores.stopped_by is not None
-
-    def should_save_checkpoint(self) -> bool:
-        """Every `checkpoint_every` steps, and when the last is `checkpoint_minutes` old."""
-        train = self.runner.train_settings
-        step, every = self.runner.step, train.checkpoint_every
-        due = every is not None and step > 0 and step % every == 0
-        return due or time.monotonic() - self._saved_at >= 60 * train.checkpoint_minutes
-
-    def eval_save(self) -> None:
-        """Score on dev; a strictly better score becomes the best, and NaN is worse than any."""
-        started = time.perf_counter()
-        container = self.runner.jiant_task_container
-        results = self.runner.run_val(
-            task_name_list=container.task_run_config.train_val_task_list, use_subset=True
-        )
-        score = float(
-            task_sampler.compute_aggregate_major_metrics_from_results_dict(
-                metrics_aggregator=container.metrics_aggregator, results_dict=results
-            )
-        )
-        self._note(None if math.isnan(score) else score)
-        self.scores.eval_seconds += time.perf_counter() - started
-
-    def _ended(self) -> bool:
-        """After a step: score if that is due, then see whether it was the last."""
-        self._tell()
-        if self.should_eval_model() and not self._scored():
-            self.eval_save()
-        ended = self.should_break_training()
-        if ended and not self._scored():
-            self.eval_save()
-        self._save_if_due()
-        self.runner.control.check()
-        return ended
-
-    def _save_if_due(self) -> None:
-        if self.should_save_checkpoint():
-            self.save()
-            self._saved_at = time.monotonic()
-
-    def _scored(self) -> bool:
-        return self.scores.history[-1:] != [] and self.scores.history[-1][0] == self.runner.step
-
-    def _tell(self) -> None:
-        steps = self.global_train_config.max_steps
-        self.runner.control.tell("training", self.runner.step, steps, self.scores.best_score)
-
-    def _note(self, score: float | None) -> None:
-        step, scores = self.runner.step, self.scores
-        scores.history.append((step, score))
-        self.log_writer.write_entry("dev", {"step": step, "score": score})
-        if not self.runner.method.scores_at(step):
-            return
-        if scores.is_better(score):
-            scores.best_step, scores.best_score = step, score
-            scores.best_state = {
-                name: parameter.detach().to("cpu", copy=True) for name, parameter in self._moving()
-            }
-            scores.evaluations_since_best = 0
-        else:
-            scores.evaluations_since_best += 1
-
-    def _restore_best(self) -> None:
         with torch.no_grad():
             for name, parameter in self._moving():
                 parameter.copy_(self.scores.best_state[name])
 
+    def dev_score(self) -> float:
+        """jiant's major metric on dev, or on its first `train.dev_examples`."""
+        return float(self.runner.score("val", self.train.dev_examples).major)
+
+    def _after_step(self) -> bool:
+        """Evaluate if due, and save a checkpoint if due. Returns whether training has ended."""
+        self._tell()
+        if self.runner.step in self.evaluations:
+            self._evaluate()
+        ended = self._has_ended()
+        if ended:
+            self._evaluate()
+        self._save_if_due()
+        self.runner.control.check()
+        return ended
+
+    def _has_ended(self) -> bool:
+        """At the last step, or past min_steps after `patience` evaluations without a better one."""
+        impatient = 0 < self.train.patience <= self.scores.evaluations_since_best
+        if impatient and self.runner.step > self.train.min_steps:
+            self.scores.stopped_by = "patience"
+        elif self.runner.step >= self.steps:
+            self.scores.stopped_by = "max_steps"
+        return self.scores.stopped_by is not None
+
+    def _save_if_due(self) -> None:
+        """Save every `checkpoint_every` steps, and `checkpoint_minutes` after the last save."""
+        step, every = self.runner.step, self.train.checkpoint_every
+        by_step = every is not None and step > 0 and step % every == 0
+        if by_step or time.monotonic() - self._saved_at >= 60 * self.train.checkpoint_minutes:
+            self.save()
+            self._saved_at = time.monotonic()
+
+    def _tell(self) -> None:
+        self.runner.control.tell("training", self.runner.step, self.steps, self.scores.best_score)
+
+    def _evaluate(self) -> None:
+        """Score on dev once a step. A strictly better score becomes the best; NaN never does."""
+        step, scores = self.runner.step, self.scores
+        if scores.history and scores.history[-1][0] == step:
+            return
+        started = time.perf_counter()
+        found = self.dev_score()
+        score = None if math.isnan(found) else found
+        scores.history.append((step, score))
+        self.runner.log_writer.write_entry("dev", {"step": step, "score": score})
+        if self.runner.method.scores_at(step):
+            if scores.is_better(score):
+                scores.best_step, scores.best_score = step, score
+                scores.best_state = {
+                    name: parameter.detach().to("cpu", copy=True)
+                    for name, parameter in self._moving()
+                }
+                scores.evaluations_since_best = 0
+            else:
+                scores.evaluations_since_best += 1
+        scores.eval_seconds += time.perf_counter() - started
+
     def _moving(self) -> Iterator[tuple[str, Tensor]]:
-        """What a step may change. The same from the first score that competes to the end."""
-        leaks = self.runner.train_settings.decay_unselected
-        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad or leaks)
+        """Parameters that a step may change: the same from the first competing score to the end."""
+        leaks = self.train.decay_unselected
+        named = self.runner.jiant_model.named_parameters()
+        return ((name, p) for name, p in named if p.requires_grad or leaks)

@@ -1,4 +1,4 @@
-"""jiant's metrics as fractions, and what they say of a model that has learned nothing."""
+"""jiant's metrics as fractions, and the metrics of the majority class."""
 
 import warnings
 from typing import Any
@@ -10,16 +10,16 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 
 def fractions(metrics: Any) -> dict[str, float | None]:
-    """All of jiant's metrics; one that is not a number (a constant prediction's) is None."""
+    """All of jiant's metrics. NaN, of constant predictions, becomes None."""
     values = {"major": metrics.major, **metrics.minor}
     return {name: None if value != value else float(value) for name, value in values.items()}
 
 
 def majority(task: Task, labels: np.ndarray) -> dict[str, float | None]:
-    """All of jiant's metrics of always giving the most frequent of the true labels.
+    """All of jiant's metrics of a model that always predicts the most frequent label.
 
-    labels: (examples,), label numbers; of equally frequent ones, the smallest is given. Empty for
-    a regression, which has no such answer.
+    labels: (examples,) true label numbers; the smallest of equally frequent ones counts. Empty for
+    a regression.
     """
     if task.TASK_TYPE == TaskTypes.REGRESSION:
         return {}
@@ -30,7 +30,7 @@ def majority(task: Task, labels: np.ndarray) -> dict[str, float | None]:
     answers = scheme.get_accumulator()
     answers.update(batch_logits=logits, batch_loss=0.0, batch=None, batch_metadata={})
     with warnings.catch_warnings():
-        # F1 of a class that is never given.
+        # F1 of a class that is never predicted.
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         found = scheme.compute_metrics_from_accumulator(task, answers, None, labels)
     return fractions(found)

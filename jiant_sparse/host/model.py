@@ -1,4 +1,4 @@
-"""The pretrained encoder: found, checked before anything runs, and built as a jiant model."""
+"""A pretrained encoder: find it, check it before anything runs, build it as a jiant model."""
 
 import dataclasses
 import importlib.util
@@ -13,7 +13,7 @@ from typing import Any
 import transformers
 from huggingface_hub import snapshot_download
 
-from jiant_sparse.errors import InputError
+from jiant_sparse.errors import InputError, cut
 from jiant_sparse.host import encoder_config, tokenizer, weights
 from jiant_sparse.host.encoder_config import empty_encoder, longest_sequence
 from jiant_sparse.host.model_files import CONFIG, FILES, VOCABULARY, WEIGHTS, digest, present, view
@@ -26,9 +26,9 @@ _ADAPTER = "adapter_config.json"
 class ModelSource:
     """A checked model directory.
 
-    sha256: over the files that decide the model. initialised: encoder tensors that the weights
-    lack and transformers draws at random: none, or the pooler's (every masked-language-model
-    checkpoint). longest_sequence: in tokens.
+    sha256: over the files that decide the model. initialised: encoder tensors that the weights lack
+    and transformers draws at random: the pooler's (of every masked-language-model checkpoint) or
+    none. longest_sequence: in tokens.
     """
 
     path: Path
@@ -38,11 +38,11 @@ class ModelSource:
 
 
 def resolve(name: str) -> ModelSource:
-    """Find and check a model by hub name, local directory or `pkg://package/folder`.
+    """Find and check a model. name: a local directory, a hub name or `pkg://package/folder`.
 
-    Raises InputError if it cannot be found, is not a BERT or RoBERTa encoder, or if its
+    Raises InputError if there is no such model, if it is not a BERT or RoBERTa encoder, or if its
     configuration, its weights (safetensors) or its slow tokenizer's files are missing, damaged or
-    do not fit each other. Of the encoder's tensors only the pooler's may be missing.
+    do not fit each other. Only the pooler's tensors may be missing.
     """
     path = _locate(name)
     if os.path.lexists(path / _ADAPTER):
@@ -63,9 +63,9 @@ def resolve(name: str) -> ModelSource:
 
 @contextmanager
 def seen(path: Path) -> Iterator[Path]:
-    """A model directory as transformers and jiant may see it: what was checked, and nothing else.
+    """A temporary view of a model directory for transformers and jiant: the checked files alone.
 
-    It is temporary. Raises InputError if the configuration or the tokenizer's settings are wrong.
+    Raises InputError if the configuration or the tokenizer's settings are wrong.
     """
     config = encoder_config.read(path)
     written = {CONFIG: config, **tokenizer.settings(path, config["model_type"])}
@@ -74,10 +74,10 @@ def seen(path: Path) -> Iterator[Path]:
 
 
 def build(source: ModelSource, task: Any, pooling: str) -> Any:
-    """jiant's model of the source with jiant's head for `task` (a jiant task).
+    """jiant's model with jiant's head for `task` (a jiant task).
 
-    Draws the head, and the pooler if it is not in the weights, from torch's global generator.
-    pooling: what the head reads: `pooler`, or the last layer's `first_token` or `mean`.
+    Draws the head, and a pooler that the weights lack, from torch's global generator.
+    pooling: input of the head: `pooler`, or the last layer's `first_token` or `mean`.
     """
     import jiant.proj.main.modeling.model_setup as model_setup
     from jiant.proj.main.components.container_setup import TaskmodelsConfig
@@ -135,8 +135,9 @@ def _download(name: str) -> Path:
     except Exception as error:  # the hub client's own errors, requests' and the system's
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"model {name}: is no local directory and cannot be had from the hub: {reason[0]} "
-            "Give the path of a local model directory, or try again with the network"
+            f"model {cut(name, 100)}: is no local directory and cannot be had from the hub: "
+            f"{cut(reason[0], 500)} Give the path of a local model directory, or try again with "
+            "the network"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""The files of a model directory that are read: found, bounded, checked, shown to transformers.
+"""The files of a model directory: which are read, how, and the rules that check their fields.
 
-Whatever else lies in a directory has no influence: transformers is given a view of these files.
+Nothing else in a directory has influence: transformers sees a view with these files alone.
 """
 
 import hashlib
@@ -18,23 +18,23 @@ from jiant_sparse.files import check_regular, read_input, sha256
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-# jiant builds these two from their slow tokenizers; its other architectures are not tested here.
+# jiant builds these two with slow tokenizers. Its other architectures are not tested here.
 VOCABULARY = {"bert": ("vocab.txt",), "roberta": ("vocab.json", "merges.txt")}
 TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-# The digest is over the files in this order.
+# The digest goes over the files in this order.
 FILES = (CONFIG, WEIGHTS, "vocab.txt", "vocab.json", "merges.txt", *TOKENIZER)
-# 16 billion weights of 32 bits; a hundred times the text of the largest vocabulary in use.
+# 16 billion weights of 32 bits; a hundred times the largest vocabulary file in use.
 _MOST_BYTES = {WEIGHTS: 2**36}
 _MOST_TEXT_BYTES = 2**26
 
-# A test of a field's value, and what it asks for in words.
+# A test of a field's value, and the allowed values in words.
 Rule = tuple[Callable[[Any], bool], str]
 
 
 def present(path: Path) -> list[str]:
-    """Names of the files in the directory `path`, in the order of `FILES`.
+    """The files of FILES that are in the directory `path`, in that order.
 
-    Raises InputError for one that is no regular file or larger than any that is in use.
+    Raises InputError for one that is not a regular file, or larger than any in use.
     """
     found = [file for file in FILES if os.path.lexists(path / file)]
     for file in found:
@@ -50,9 +50,9 @@ def digest(path: Path) -> str:
 
 @contextmanager
 def view(path: Path, written: Mapping[str, Mapping[str, Any]]) -> Iterator[Path]:
-    """A temporary directory with links to the files of `path`, some of which are written anew.
+    """A temporary directory with links to the files of `path`, except for new JSON files.
 
-    written: objects of JSON files, by name.
+    written: the objects to write, by file name.
     """
     with tempfile.TemporaryDirectory() as made:
         for file in present(path):
@@ -64,7 +64,7 @@ def view(path: Path, written: Mapping[str, Mapping[str, Any]]) -> Iterator[Path]
 
 
 def read_text(file: Path) -> str:
-    """A file's text. Raises InputError unless it is a regular file of UTF-8."""
+    """A file's text. Raises InputError unless it is a regular file in UTF-8."""
     try:
         return read_input(file, _MOST_TEXT_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -72,7 +72,7 @@ def read_text(file: Path) -> str:
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises InputError for all else, and for a key given twice."""
+    """The JSON object in a file. Raises InputError for another value, and for a repeated key."""
     text = read_text(file)
     try:
         found = json.loads(text, object_pairs_hook=_once)
@@ -95,25 +95,29 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def whole(low: int, high: int) -> Rule:
-    """Whole numbers from low to high."""
+    """A whole number from low to high; no boolean."""
     words = f"a whole number in [{low}, {high}]"
     return lambda value: type(value) is int and low <= value <= high, words
 
 
 def number(low: float, high: float) -> Rule:
-    """Numbers from low to high."""
+    """A number from low to high; no boolean."""
     words = f"a number in [{low}, {high}]"
     return lambda value: type(value) in (int, float) and low <= value <= high, words
 
 
 def one_of(*values: Any) -> Rule:
-    """These values alone; 0 is not False."""
+    """One of these values, compared by type too: 0 is not False."""
     words = " or ".join(map(repr, values))
     return lambda value: any(type(value) is type(v) and value == v for v in values), words
 
 
 def wrong(where: object, fields: Mapping[str, Any], rules: Mapping[str, Rule]) -> list[str]:
-    """A line for each field that breaks its rule; what is absent breaks none."""
+    """A line for each field that breaks its rule; an absent field breaks none.
+
+    >>> wrong("config.json", {"layers": 0, "name": "x"}, {"layers": whole(1, 9)})
+    ['config.json: layers is 0; it must be a whole number in [1, 9]']
+    """
     return [
         f"{where}: {key} is {reprlib.repr(fields[key])}; it must be {words}"
         for key, (test, words) in rules.items()

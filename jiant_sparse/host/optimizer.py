@@ -13,9 +13,13 @@ from jiant_sparse.sparse.parametrizations import Schedule
 
 
 def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
-    """The optimizer over what trains; linear warm-up from 0 and decay to 0, but for gates."""
+    """The optimizer of all trainable weights; linear warm-up from 0 and decay to 0.
+
+    Gates may have a schedule of their own.
+    """
     train = runner.train_settings
     groups = surgery.parameter_groups(runner.jiant_model, train.weight_decay)
+    optimizer: SGD | AdamW
     if train.optimizer == "sgd":
         momentum = 0.9 if train.sgd_momentum is None else train.sgd_momentum
         optimizer = SGD(groups, lr=train.learning_rate, momentum=momentum)
@@ -23,7 +27,7 @@ def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
         optimizer = AdamW(groups, lr=train.learning_rate, eps=train.adam_epsilon)
     steps = runner.jiant_task_container.global_train_config
     training = partial(_linear, steps.warmup_steps, steps.max_steps)
-    factors = [
+    factors: list[Callable[[int], float]] = [
         partial(_own, Schedule(*group["schedule"]), training) if "schedule" in group else training
         for group in optimizer.param_groups
     ]
@@ -31,7 +35,7 @@ def make_optimizer(runner: SparseRunner) -> OptimizerScheduler:
 
 
 def _linear(warmup: int, total: int, step: int) -> float:
-    """Share of the peak after `step` steps: up from 0 in `warmup` steps, down to 0 at `total`."""
+    """Share of the peak rate after `step` steps: rises for `warmup` steps, falls to 0 at `total`."""
     if step < warmup:
         return step / warmup
     return max(0.0, (total - step) / max(1, total - warmup))
@@ -42,7 +46,7 @@ def _own(own: Schedule, training: Callable[[int], float], step: int) -> float:
 
 
 def set_schedule(schedule: LambdaLR, step: int) -> None:
-    """Put a fresh schedule to where it is after `step` steps."""
+    """Advance a new schedule to `step` steps."""
     rates = [
         first * factor(step)
         for first, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)

@@ -1,4 +1,4 @@
-"""Everything that an exact resume needs, taken out of a run between two steps and put back."""
+"""Everything that an exact resume needs: taken from a run between two steps, and put back."""
 
 import random
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from jiant_sparse.sparse.states import drifted
 
 @dataclass
 class Costs:
-    """What is known of a run over all of its parts, for its record.
+    """Costs of a run over all of its parts, for its record. Seconds are wall-clock time.
 
-    started: UTC. nondeterministic: operations without a deterministic algorithm that ran.
-    machines: as in `record.Machine`, what the parts ran on, without repetitions, this one last.
-    trainable: weights that the optimiser held at first. Seconds are wall-clock.
+    started: UTC. nondeterministic: operations that ran without a deterministic algorithm.
+    machines: a `record.Machine` for each part, without repetitions, the present one last.
+    trainable: weights that the optimizer held at first.
     """
 
     started: str
@@ -36,15 +36,15 @@ class Costs:
 def state_dict(
     runner: SparseRunner, scores: Scores, costs: Costs, log: Log, base: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """The state after the runner's last step, for `checkpoint.save`; see `load_state_dict`.
+    """The state after the runner's last step, for `checkpoint.save`.
 
-    base: the first values of the encoder's tensors.
+    base: the encoder's tensors before training.
     """
     return {
         "method": runner.method.state_dict(),
         "weights": _weights(runner, base),
         "optimizer": _moments(runner),
-        "scores": vars(scores) | {"history": [list(entry) for entry in scores.history]},
+        "scores": dict(vars(scores)),
         "costs": dict(vars(costs)),
         "step_seconds": torch.tensor(runner.step_seconds, dtype=torch.float64),
         "log": log.position(),
@@ -56,13 +56,13 @@ def state_dict(
 def load_state_dict(
     runner: SparseRunner, scores: Scores, costs: Costs, state: Mapping[str, Any]
 ) -> None:
-    """Put a run back to a state. The method is restored and the optimiser is fresh."""
+    """Put a run back to a state. Its method is restored already, and its optimizer is new."""
     parameters = dict(runner.jiant_model.named_parameters())
     with torch.no_grad():
         for name, value in state["weights"].items():
             parameters[name].copy_(value)
     for name, moments in state["optimizer"].items():
-        # The step count stays on the CPU, where AdamW reads it; those of single entries do not.
+        # AdamW reads its step count on the CPU; step counts of single entries move to the device.
         runner.optimizer_scheduler.optimizer.state[parameters[name]] = {
             key: value if key == "step" and not value.dim() else value.to(parameters[name].device)
             for key, value in moments.items()
@@ -76,17 +76,17 @@ def load_state_dict(
 
 
 def _add_up(costs: Costs, before: Mapping[str, Any]) -> None:
-    """Costs of this part, which has only begun, on top of those before."""
+    """Add the costs of the earlier parts to this part, which has only begun."""
     noticed, (here,) = costs.nondeterministic, costs.machines
     vars(costs).update(before)
-    # The list of this part stays the one that is added to while it runs.
+    # `device.repeatable` goes on appending to the list of this part, so change it in place.
     noticed[:] = list(dict.fromkeys([*before["nondeterministic"], *noticed]))
     costs.nondeterministic = noticed
     costs.machines = [*(machine for machine in before["machines"] if machine != here), here]
 
 
 def _weights(runner: SparseRunner, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What trains, and what is frozen but no longer as it was."""
+    """Weights that train, and frozen weights that differ from the base."""
     model, leaks = runner.jiant_model, runner.train_settings.decay_unselected
     kept = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad or leaks}
     moved = drifted(model.encoder, base)
@@ -94,7 +94,7 @@ def _weights(runner: SparseRunner, base: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def _moments(runner: SparseRunner) -> dict[str, dict[str, Tensor]]:
-    """The optimiser's state by the names of the parameters: their order changes with a cut."""
+    """The optimizer's state by parameter name: the order of parameters changes with a choice."""
     state = runner.optimizer_scheduler.optimizer.state
     return {
         name: dict(state[parameter])
@@ -104,18 +104,18 @@ def _moments(runner: SparseRunner) -> dict[str, dict[str, Tensor]]:
 
 
 def seed_generators(seed: int) -> None:
-    """Give all global generators a new stream. Only torch's is drawn from today."""
+    """Seed all global generators. Today only torch's is drawn from."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def _generators(device: torch.device) -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state(legacy=True)
     version, numbers, gauss = random.getstate()
     found = {
         "torch": torch.get_rng_state(),
-        "numpy": [kind, keys.tolist(), *rest],
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
         "python": [version, list(numbers), gauss],
     }
     if device.type == "cuda":

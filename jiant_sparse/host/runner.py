@@ -30,10 +30,11 @@ from jiant_sparse.sparse.step import optimizer_step
 
 
 class SparseRunner(jiant_runner.JiantRunner):
-    """jiant's runner with a method's hooks, and data order and precision of our own.
+    """jiant's runner with a method's hooks, our data order and our precision.
 
-    phases: `train`, `val` and `test`. seed: the cell's. control: may ask the run to stop, between
-    two steps or two batches of an evaluation or a probe.
+    phases: features of `train`, `val` and `test`. seed: the cell's. control: lets a caller stop the
+    run between two steps, or two batches of an evaluation or a probe. parts: arguments of jiant's
+    runner.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class SparseRunner(jiant_runner.JiantRunner):
         (self.task,) = self.jiant_task_container.task_dict.values()
         self.step_seconds: list[float] = []
         if train.precision == "bf16":
-            # jiant hands logits to NumPy, which has no bfloat16; the loss gains by it too.
+            # jiant hands logits to NumPy, which has no bfloat16; the loss is more exact, too.
             head = self.jiant_model.taskmodels_dict[self.task.name].head
             head.register_forward_hook(lambda module, inputs, output: output.float())
 
     def get_train_dataloader_dict(self) -> dict[str, Epochs]:
-        """Reshuffled endless batches, not jiant's replayed ones, from the next step's on."""
+        """Endless reshuffled batches, from the next step on. jiant replays the first epoch."""
         epochs = self.epochs("train")
         epochs.skip(self.step * self.train_settings.gradient_accumulation)
         return {self.task.name: epochs}
@@ -71,7 +72,7 @@ class SparseRunner(jiant_runner.JiantRunner):
         return len(self.step_seconds)
 
     def epochs(self, stream: str, batch_size: int | None = None) -> Epochs:
-        """An endless stream of training batches in an order of its own; None is train's size."""
+        """Endless training batches in the order of `stream`. batch_size: None is train's."""
         return Epochs(
             self.task,
             self.phases["train"].rows,
@@ -81,7 +82,7 @@ class SparseRunner(jiant_runner.JiantRunner):
         )
 
     def backward(self, batch: Any, penalty: Tensor | float = 0.0, parts: float = 1) -> float:
-        """Add the gradient of (loss + penalty) / parts; returns the loss without the penalty."""
+        """Add the gradient of (loss + penalty) / parts. Returns the loss without the penalty."""
         with self._autocast():
             output = wrap_jiant_forward(
                 jiant_model=self.jiant_model,
@@ -128,16 +129,16 @@ class SparseRunner(jiant_runner.JiantRunner):
     def score(self, phase: str, limit: int | None = None) -> Any:
         """jiant's metrics (`.major`, `.minor`) on the first `limit` rows of a phase, or on all.
 
-        Draws nothing from the global generators, so that evaluating does not change training.
-        Raises NotFinite if the loss is: the argmax of NaN would pass for a prediction.
+        Draws nothing from the global generators, so evaluation does not change training.
+        Raises NotFinite for a NaN or infinite loss: the argmax of NaN looks like a prediction.
         """
         rows, labels = self.phases[phase].by_length(limit)
         with self._autocast(), warnings.catch_warnings():
-            # A metric that constant predictions leave undefined is recorded as such.
+            # Constant predictions leave some metrics undefined; the record says so.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             warnings.simplefilter("ignore", ConstantInputWarning)
             result = jiant_runner.run_val(
-                val_dataloader=self._listening(
+                val_dataloader=self._stoppable(
                     batches(self.task, rows, self.train_settings.eval_batch_size)
                 ),
                 val_labels=labels,
@@ -151,12 +152,7 @@ class SparseRunner(jiant_runner.JiantRunner):
             raise NotFinite(f"the loss on {phase} is {result['loss']} at step {self.step}")
         return result["metrics"]
 
-    def run_val(self, task_name_list: Any, use_subset: bool | None = None, **_: Any) -> dict:
-        """The evaluation that selects the best step, in the form the metarunner expects."""
-        limit = self.train_settings.dev_examples if use_subset else None
-        return {name: {"metrics": self.score("val", limit)} for name in task_name_list}
-
-    def _listening(self, batches: Iterator) -> Iterator:
+    def _stoppable(self, batches: Iterator) -> Iterator:
         for batch in batches:
             self.control.check()
             yield batch
@@ -168,9 +164,9 @@ class SparseRunner(jiant_runner.JiantRunner):
 
 
 class ModelProbe:
-    """Gradients of fresh training batches; the model and the run are left as found.
+    """Gradients of training batches, without a change to the model or the run.
 
-    See `methods.base.Probe`. Its batches come in an order of their own.
+    See `methods.base.Probe`. Draws its batches in an order of its own.
     """
 
     def __init__(self, runner: SparseRunner) -> None:
@@ -213,7 +209,7 @@ class ModelProbe:
 
     @contextlib.contextmanager
     def _trained_head(self, steps: int, dropout: bool) -> Iterator[None]:
-        """The head after `steps` of AdamW at the peak rate; in the end it is as it was."""
+        """Train the head for `steps` of AdamW at the peak rate; restore it after the block."""
         model = self.runner.jiant_model
         head = model.taskmodels_dict[self.runner.task.name].head
         before = {name: p.detach().clone() for name, p in head.named_parameters()}
@@ -247,7 +243,7 @@ def size(batch: Any) -> int:
 
 
 def _training_rate(schedule: Any) -> float:
-    """The learning rate of the next step, of parameters without a schedule of their own."""
+    """The next step's learning rate for parameters without a schedule of their own."""
     groups = zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True)
     rates = {"schedule" in group: rate for group, rate in reversed([*groups])}
     return rates.get(False, rates.get(True, 0.0))

@@ -2,9 +2,9 @@
 
 import itertools
 import json
-import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import transformers
@@ -25,32 +25,17 @@ from jiant_sparse.host.model_files import (
 )
 
 _CLASSES = {"bert": "BertTokenizer", "roberta": "RobertaTokenizer"}
-# By what transformers calls them. jiant pads with the id behind the name.
+# By transformers' name of their role.
 _SPECIAL = {
     "bert": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
     "roberta": {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"},
 }
+# jiant pads with these ids, whatever the vocabulary says.
 _PADDING = {"bert": ("BERT", 0), "roberta": ("RoBERTa", 1)}
-_FLAG = one_of(True, False)
-_SETTINGS: dict[str, Rule] = {
-    "do_lower_case": _FLAG,
-    "tokenize_chinese_chars": _FLAG,
-    "add_prefix_space": _FLAG,
-    "split_special_tokens": _FLAG,
-    "strip_accents": one_of(True, False, None),
-    "do_basic_tokenize": one_of(True),
-    "never_split": (
-        lambda value: (
-            value is None
-            or (isinstance(value, list) and all(isinstance(word, str) for word in value))
-        ),
-        "a list of texts or None",
-    ),
-}
 
 
 def _is_token(value: Any) -> bool:
-    """A text, none, or what transformers makes an AddedToken of."""
+    """A text, None, or an object that transformers turns into an AddedToken."""
     if not isinstance(value, dict):
         return value is None or isinstance(value, str)
     flags = value.keys() - {"content", "__type"}
@@ -61,46 +46,60 @@ def _is_token(value: Any) -> bool:
     )
 
 
-_TOKEN = _is_token, "a token"
+def _is_token_list(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_token, value)))
+
+
+def _is_text_list(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+
+
+def _is_token_object(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(token, dict) and _is_token(token) for token in value.values()
+    )
+
+
+_FLAG = one_of(True, False)
 _TOKENS: dict[str, Rule] = {
-    **{f"{name}_token": _TOKEN for name in (*_SPECIAL["bert"], "bos", "eos")},
-    "additional_special_tokens": (
-        lambda value: value is None or (isinstance(value, list) and all(map(_is_token, value))),
-        "a list of tokens",
-    ),
+    **{f"{role}_token": (_is_token, "a token") for role in (*_SPECIAL["bert"], "bos", "eos")},
+    "additional_special_tokens": (_is_token_list, "a list of tokens"),
     "extra_special_tokens": one_of({}, [], None),
 }
-_ADDED: Rule = (
-    lambda value: (
-        isinstance(value, dict)
-        and all(isinstance(token, dict) and _is_token(token) for token in value.values())
-    ),
-    "an object of tokens",
-)
-# Embeddings are padded to a multiple of 128 rows at most; of a small one a tenth is much.
+_SETTINGS: dict[str, Rule] = {
+    "do_lower_case": _FLAG,
+    "tokenize_chinese_chars": _FLAG,
+    "add_prefix_space": _FLAG,
+    "split_special_tokens": _FLAG,
+    "strip_accents": one_of(True, False, None),
+    "do_basic_tokenize": one_of(True),
+    "never_split": (_is_text_list, "a list of texts or None"),
+    **_TOKENS,
+    "added_tokens_decoder": (_is_token_object, "an object of tokens"),
+}
+# Embeddings are padded to a multiple of at most 128 rows; a small one may lack a tenth.
 _MOST_UNUSED = 127
-# RoBERTa's own vocabulary has four tokens that no merge makes, of 50,265.
+# RoBERTa's own vocabulary has four tokens, of 50,265, that no merge makes.
 _MOST_UNMADE = 0.01
 _SAMPLE = 100
 
 
 def settings(path: Path, kind: str) -> dict[str, dict[str, Any]]:
-    """By file, the fields of a directory's tokenizer that decide how text becomes ids.
+    """The fields of a directory's tokenizer that decide how text becomes ids, by file.
 
-    Raises InputError with every field that is not allowed.
+    kind: `bert` or `roberta`. Raises InputError with every field that is not allowed.
     """
     config, special, added = (
         read_object(path / file) if (path / file).exists() else {} for file in TOKENIZER
     )
     name = _CLASSES[kind]
-    deciding = {**_SETTINGS, **_TOKENS, "added_tokens_decoder": _ADDED}
     named = {"tokenizer_class": one_of(name, f"{name}Fast", None)}
-    problems = wrong(path / TOKENIZER[0], config, deciding | named)
+    problems = wrong(path / TOKENIZER[0], config, _SETTINGS | named)
     problems += wrong(path / TOKENIZER[1], special, _TOKENS)
     problems += _wrong_ids(path / TOKENIZER[2], added)
     if problems:
         raise InputError(*problems)
-    config = {key: value for key, value in config.items() if key in deciding}
+    config = {key: value for key, value in config.items() if key in _SETTINGS}
     special = {key: value for key, value in special.items() if key in _TOKENS}
     return dict(zip(TOKENIZER, (config | {"tokenizer_class": name}, special, added), strict=True))
 
@@ -112,7 +111,7 @@ def load(path: Path, kind: str) -> Any:
             return getattr(transformers, _CLASSES[kind]).from_pretrained(seen)
     except InputError:
         raise
-    except Exception as error:  # whatever a wrong value sets off inside transformers
+    except Exception as error:  # whatever a wrong value causes inside transformers
         raise InputError(
             f"{path}: transformers cannot build its tokenizer: {type(error).__name__}: {error}"
         ) from error
@@ -121,7 +120,7 @@ def load(path: Path, kind: str) -> Any:
 def check(path: Path, kind: str, size: int) -> None:
     """Raise InputError unless a directory's tokenizer fits an encoder of `size` token embeddings.
 
-    Of these at most 127, and at most a tenth, may lack a token.
+    At most 127 embeddings, and at most a tenth, may lack a token.
     """
     file = path / VOCABULARY[kind][0]
     if kind == "roberta" and (problems := _wrong_ids(file, read_object(file))):
@@ -144,7 +143,7 @@ def check(path: Path, kind: str, size: int) -> None:
 
 
 def unknown_texts(path: Path, data: Iterable[TaskData]) -> dict[str, None]:
-    """A line for each task of whose texts, by a sample, a tokenizer knows less than half."""
+    """A line for each task with a sample of texts of which a tokenizer knows less than half."""
     tokenizer = load(path, encoder_config.read(path)["model_type"])
     problems: dict[str, None] = {}
     for file, task in {found.paths["test"]: found.task for found in data}.items():
@@ -163,24 +162,22 @@ def unknown_texts(path: Path, data: Iterable[TaskData]) -> dict[str, None]:
 
 
 def _wrong_ids(file: Path, ids: Mapping[str, Any]) -> list[str]:
+    """A line for the first id that is not a whole number."""
+    wrong_ids = [token for token, index in ids.items() if type(index) is not int][:1]
     return [
-        f"{file}: the id of {reprlib.repr(token)} is {reprlib.repr(index)}; it must be a whole "
-        "number"
-        for token, index in ids.items()
-        if type(index) is not int
-    ][:1]
+        f"{file}: the id of {short(token)} is {short(ids[token])}; it must be a whole number"
+        for token in wrong_ids
+    ]
 
 
 def _check_special(file: Path, kind: str, tokenizer: Any, vocabulary: Mapping[str, int]) -> None:
     names = _SPECIAL[kind]
     if missing := [token for token in names.values() if token not in vocabulary]:
         raise InputError(f"{file}: has no {', '.join(missing)}")
-    for name, token in names.items():
-        found = getattr(tokenizer, f"{name}_token")
+    for role, token in names.items():
+        found = getattr(tokenizer, f"{role}_token")
         if found != token:
-            raise InputError(
-                f"{file.parent}: {name}_token is {reprlib.repr(found)}; it must be {token}"
-            )
+            raise InputError(f"{file.parent}: {role}_token is {short(found)}; it must be {token}")
     model, pad = _PADDING[kind]
     if vocabulary[names["pad"]] != pad:
         raise InputError(
@@ -195,27 +192,23 @@ def _check_ids(
     by_id: dict[int, str] = {}
     for token, index in vocabulary.items():
         if not 0 <= index < size:
-            raise InputError(f"{file}: {reprlib.repr(token)} has id {index}; {says}")
+            raise InputError(f"{file}: {short(token)} has id {index}; {says}")
         if index in by_id:
-            two = f"{reprlib.repr(by_id[index])} and {reprlib.repr(token)}"
+            two = f"{short(by_id[index])} and {short(token)}"
             raise InputError(f"{file}: {two} have the same id {index}")
         by_id[index] = token
     for token, index in added.items():
-        if not 0 <= index < size:
-            raise InputError(
-                f"{file.parent}: added token {reprlib.repr(token)} has id {index}; {says}"
-            )
-        if vocabulary.get(token, index) != index:
-            raise InputError(
-                f"{file.parent}: added token {reprlib.repr(token)} has id {index}; {file.name} "
-                f"says {vocabulary[token]}"
-            )
+        problem = "" if 0 <= index < size else says
+        if not problem and vocabulary.get(token, index) != index:
+            problem = f"{file.name} says {vocabulary[token]}"
+        if problem:
+            raise InputError(f"{file.parent}: added token {short(token)} has id {index}; {problem}")
 
 
 def _check_merges(
     file: Path, merges: Iterable[tuple[str, ...]], vocabulary: Mapping[str, int]
 ) -> None:
-    """Byte-level BPE begins with single characters, and merges what earlier lines have made."""
+    """Check that each merge joins two single characters or results of earlier lines."""
     text = read_text(file)
     if not text.startswith("#version") or not text.endswith("\n"):
         raise InputError(
@@ -224,20 +217,20 @@ def _check_merges(
         )
     made: set[str] = set()
     for line, merge in enumerate(merges, start=2):
-        about = f"{file}: line {line} is {reprlib.repr(' '.join(merge))}"
+        about = f"{file}: line {line} is {short(' '.join(merge))}"
         if len(merge) != 2:
             raise InputError(f"{about}; it must be two tokens")
         for token in (*merge, "".join(merge)):
             if token not in vocabulary:
-                raise InputError(f"{about}; vocab.json has no {reprlib.repr(token)}")
+                raise InputError(f"{about}; vocab.json has no {short(token)}")
         for token in merge:
             if len(token) > 1 and token not in made:
-                raise InputError(f"{about}, but no line before it makes {reprlib.repr(token)}")
+                raise InputError(f"{about}, but no line before it makes {short(token)}")
         made.add("".join(merge))
     made |= {*_SPECIAL["roberta"].values()}
     unmade = [token for token in vocabulary if len(token) > 1 and token not in made]
     if len(unmade) > _MOST_UNMADE * len(vocabulary):
         raise InputError(
             f"{file}: {len(unmade)} tokens of vocab.json are made by no line, such as "
-            f"{reprlib.repr(unmade[0])}"
+            f"{short(unmade[0])}"
         )

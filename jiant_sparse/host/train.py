@@ -1,13 +1,16 @@
-"""One cell from beginning to end: the run function, made of jiant's parts."""
+"""Train one cell, from its job to its record, with jiant's parts.
+
+`_Run.execute` is the whole way: the newest checkpoint, model and data, the method's choice or its
+restored state, training, scores, delta, record.
+"""
 
 import json
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jiant.proj.main.modeling.primary import JiantModel
 from jiant.proj.main.runner import RunnerParameters
 from torch import Tensor, nn
 
@@ -25,7 +28,7 @@ from jiant_sparse.host import (
     resume,
 )
 from jiant_sparse.host.job import PHASES, Job
-from jiant_sparse.host.loop import Scores, SparseMetarunner
+from jiant_sparse.host.loop import Loop, Scores
 from jiant_sparse.host.metrics import fractions, majority
 from jiant_sparse.host.optimizer import make_optimizer
 from jiant_sparse.host.resume import Costs
@@ -37,30 +40,32 @@ from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.bits import differing
 
+Metrics = dict[Literal["dev", "test", "train"], dict[str, float | None]]
+
 
 def train(job: Job, control: Control | None = None, *, verbose: bool = False) -> Record:
-    """Run one cell, or go on with it, and write its files; `record.json` comes last.
+    """Run one cell, or resume it, and write its files; `record.json` comes last.
 
-    control: may ask the run to stop.
-    Raises Stopped if it did, after a checkpoint; InputError for input that turns out to be bad,
-    NotFinite for a loss that is not a number, and OSError where files cannot be written. Then
-    there is no record, and the last good checkpoint stays.
+    control: lets the caller stop the run. verbose: show a progress bar.
+    Raises Stopped after a checkpoint if the caller stopped the run, InputError for bad input,
+    NotFinite for a loss that is NaN or infinite, and OSError where a file cannot be written. There
+    is no record then, and the last whole checkpoint stays.
     """
     started = provenance.now()
     job.check_unchanged()
-    with compat.shims(), device.repeatable(job.threads) as exceptions:
+    with compat.shims(), device.repeatable(job.threads) as nondeterministic:
         machine = _machine(device.pick(job.cell.setup.device))
-        costs = Costs(started, exceptions, [machine.model_dump()])
-        return _Run(job, control or Control(), verbose, costs).execute()
+        costs = Costs(started, nondeterministic, [machine.model_dump()])
+        return _Run(job, control or Control(), costs, verbose).execute()
 
 
 class _Run:
-    def __init__(self, job: Job, control: Control, verbose: bool, costs: Costs) -> None:
+    def __init__(self, job: Job, control: Control, costs: Costs, verbose: bool) -> None:
         self.job = job
         self.cell = job.cell
         self.control = control
-        self.verbose = verbose
         self.costs = costs
+        self.verbose = verbose
         self.scores = Scores()
         self.begun = time.monotonic()
         self.device = device.pick(self.cell.setup.device)
@@ -70,103 +75,38 @@ class _Run:
         directory = self.job.directory
         remove_partial(directory)
         state = checkpoint.latest(directory, self.job.identity, self._unusable)
-        jiant_model, runner = self._build()
-        self.base = _snapshot(jiant_model.encoder)
-        # Of an earlier run whose record was removed.
-        self.job.delta.unlink(missing_ok=True)
+        self.runner = self._build()
+        self.encoder = self.runner.jiant_model.encoder
+        (taskmodel,) = self.runner.jiant_model.taskmodels_dict.values()
+        self.head = taskmodel.head
+        self.base = _snapshot(self.encoder)
+        self.job.delta.unlink(missing_ok=True)  # left by a run whose record was removed
         at, step = (state["log"], len(state["step_seconds"])) if state else (None, 0)
         with log.Log(directory, at, step=step, tensorboard=self.job.tensorboard) as entries:
-            runner.log_writer = entries
-            self._begin(jiant_model, runner, state)
-            metrics, evaluation_seconds = self._train_and_score(runner)
-            entries.position()  # all of it on the disk before a record says that the cell is done
+            self.runner.log_writer = entries
+            self._choose_or_restore(state)
+            metrics = self._train_and_score(entries)
+            entries.position()  # syncs the log before a record says that the cell is done
         self.control.confirm()
-        record = self._record(jiant_model, runner, metrics, evaluation_seconds)
+        record = self._record(metrics)
         self.control.confirm()
         record.write(directory)
         checkpoint.clear(directory)
         return record
 
     def _unusable(self, state: Mapping[str, Any]) -> str | None:
+        """Why the run cannot resume from a checkpoint's state, or None."""
         if state["device"] != self.device.type:
             return f"is of a run on {state['device']}, this one is on {self.device.type}"
         if not log.reaches(self.job.directory, state["log"]):
             return "the log it belongs to is not whole"
         return None
 
-    def _record(
-        self,
-        jiant_model: JiantModel,
-        runner: SparseRunner,
-        metrics: dict[str, dict[str, float | None]],
-        evaluation_seconds: float,
-    ) -> Record:
-        """The record of the trained model, whose delta it writes."""
-        # Only now: a method may choose in mid-training.
-        selected, added = fit.tuned(runner.method, jiant_model.encoder, self.base.keys())
-        changed, delta_bytes = self._save_delta(jiant_model)
-        return Record(
-            **self.job.identity,
-            data=self.job.rows,
-            status="ok",
-            metrics=metrics,
-            primary=self._primary(runner, metrics),
-            best_step=self.scores.best_step,
-            steps=runner.step,
-            stopped_by=self.scores.stopped_by,
-            params=Params(
-                eligible=sum(tensor.numel() for tensor in self.base.values()),
-                selected=selected,
-                added=added,
-                head=sum(p.numel() for p in _head(jiant_model).parameters()),
-                trainable=self.costs.trainable,
-                changed=changed,
-                moved_per_step=runner.method.moved_per_step,
-            ),
-            cost=self._cost(runner, evaluation_seconds, delta_bytes),
-            history=self.scores.history,
-            provenance=self._provenance(runner),
-        )
-
-    def _primary(
-        self, runner: SparseRunner, metrics: dict[str, dict[str, float | None]]
-    ) -> Primary:
-        name = self.cell.task.metric
-        constant = majority(runner.task, runner.phases["test"].labels)
-        return Primary(
-            name=name,
-            dev=metrics["dev"][name],
-            test=metrics["test"][name],
-            majority=constant.get(name),
-        )
-
-    def _train_and_score(self, runner: SparseRunner) -> tuple[dict[str, dict], float]:
-        """(metrics by phase, seconds for them); if the run is stopped, a checkpoint is left."""
-
-        def save() -> None:
-            self.control.confirm()
-            self.costs.peak_memory_bytes = self._peak()
-            entries = runner.log_writer
-            state = resume.state_dict(runner, self.scores, self.costs, entries, self.base)
-            checkpoint.save(self.job.directory, runner.step, self.job.identity, state)
-
-        loop = SparseMetarunner(runner, self.scores, save, begun=self.begun, verbose=self.verbose)
-        try:
-            loop.run_train_loop()
-            self.control.tell("scoring", runner.step, runner.step, self.scores.best_score)
-            started = time.perf_counter()
-            metrics = {name: fractions(runner.score(phase)) for name, phase in PHASES.items()}
-        except Stopped as stopped:
-            if runner.step:
-                save()
-            raise Stopped(f"{stopped}; it goes on from step {runner.step}") from None
-        return metrics, time.perf_counter() - started
-
-    def _build(self) -> tuple[JiantModel, SparseRunner]:
-        """Model, data and runner, with everything trainable and no optimiser yet."""
+    def _build(self) -> SparseRunner:
+        """Model, data and runner; everything trains, and there is no optimizer yet."""
         cell, data = self.cell, self.job.data
         task = features.make_task(cell.task.reader, data.paths)
-        # The head and a missing pooler depend on the seed alone: every method starts from the same.
+        # The seed alone decides the head and a missing pooler, so all methods start from the same.
         torch.manual_seed(derive(cell.seed, "model"))
         jiant_model = model.build(self.job.source, task, cell.setup.pooling).to(self.device)
         jiant_model.train()
@@ -184,16 +124,14 @@ class _Run:
         }
         features.check_dropped(phases, data.paths, cell.train)
         examples = len(phases["train"].rows)
-        directory = self.job.directory / "jiant"
-        config = container.container_config(cell, data, directory, examples)
-        container.write_configs(cell, data, config, directory)
-        runner = SparseRunner(
+        config = container.write_configs(cell, data, self.job.directory / "jiant", examples)
+        return SparseRunner(
             method=cell.make_method(),
             phases=phases,
             train=cell.train,
             seed=cell.seed,
             control=self.control,
-            jiant_task_container=container.make_container(task, config, examples),
+            jiant_task_container=container.make_container(task, config),
             jiant_model=jiant_model,
             optimizer_scheduler=None,
             device=self.device,
@@ -202,76 +140,127 @@ class _Run:
             ),
             log_writer=None,
         )
-        return jiant_model, runner
 
-    def _begin(
-        self, jiant_model: JiantModel, runner: SparseRunner, state: Mapping[str, Any] | None
-    ) -> None:
-        """The method's choice, the optimiser over what it leaves trainable; then the kept state."""
+    def _choose_or_restore(self, state: Mapping[str, Any] | None) -> None:
+        """Let the method choose and make the optimizer, or put both back from a checkpoint."""
         self.control.tell("selecting")
+        runner = self.runner
         steps = runner.jiant_task_container.global_train_config.max_steps
         fit.check_scores(self.cell.method_name, runner.method, self.cell.train, steps)
         if self.cell.train.freeze_head:
-            surgery.freeze(_head(jiant_model))
+            surgery.freeze(self.head)
         if state:
-            runner.method.restore(jiant_model.encoder, self._rng, state["method"])
+            runner.method.restore(self.encoder, self._rng, state["method"])
             runner.optimizer_scheduler = make_optimizer(runner)
             resume.load_state_dict(runner, self.scores, self.costs, state)
             return
         started = time.perf_counter()
-        runner.method.attach(jiant_model.encoder, ModelProbe(runner), self._rng)
+        runner.method.attach(self.encoder, ModelProbe(runner), self._rng)
         runner.optimizer_scheduler = make_optimizer(runner)
         self.costs.select_seconds = time.perf_counter() - started
-        self.costs.trainable = sum(p.numel() for p in jiant_model.parameters() if p.requires_grad)
-        # Whatever was drawn so far, all methods go on with the same dropout stream.
+        trainable = (p.numel() for p in runner.jiant_model.parameters() if p.requires_grad)
+        self.costs.trainable = sum(trainable)
+        # Dropout draws the same stream with every method, whatever its choice has drawn.
         resume.seed_generators(derive(self.cell.seed, "train"))
 
     def _rng(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.cell.seed, self.cell.method_name, name))
 
-    def _save_delta(self, jiant_model: JiantModel) -> tuple[int, int]:
-        """(eligible entries that differ from their first values, bytes of the delta's file)."""
-        base = self.base
-        surgery.settle(jiant_model.encoder)
-        tuned = _snapshot(jiant_model.encoder)
-        # A pooler drawn at random is in no pretrained model: the delta has to bring it whole.
+    def _train_and_score(self, entries: log.Log) -> Metrics:
+        """Metrics by phase of the best state. If the run is stopped, it leaves a checkpoint."""
+        runner, scores = self.runner, self.scores
+
+        def save() -> None:
+            self.control.confirm()
+            self.costs.peak_memory_bytes = self._peak()
+            state = resume.state_dict(runner, scores, self.costs, entries, self.base)
+            checkpoint.save(self.job.directory, runner.step, self.job.identity, state)
+
+        try:
+            Loop(runner, scores, save, begun=self.begun, verbose=self.verbose).run()
+            self.control.tell("scoring", runner.step, runner.step, scores.best_score)
+            started = time.perf_counter()
+            metrics = {name: fractions(runner.score(phase)) for name, phase in PHASES.items()}
+        except Stopped as stopped:
+            if runner.step:
+                save()
+            raise Stopped(f"{stopped}; it goes on from step {runner.step}") from None
+        scores.eval_seconds += time.perf_counter() - started
+        return metrics
+
+    def _record(self, metrics: Metrics) -> Record:
+        """Write the delta of the trained model, and make its record."""
+        runner, name = self.runner, self.cell.task.metric
+        # Counted only now: a method may choose in mid-training.
+        selected, added = fit.tuned(runner.method, self.encoder, self.base.keys())
+        changed, delta_bytes = self._save_delta()
+        constant = majority(runner.task, runner.phases["test"].labels)
+        return Record(
+            **self.job.identity,
+            data=self.job.rows,
+            status="ok",
+            metrics=metrics,
+            primary=Primary(
+                name=name,
+                dev=metrics["dev"][name],
+                test=metrics["test"][name],
+                majority=constant.get(name),
+            ),
+            best_step=self.scores.best_step,
+            steps=runner.step,
+            stopped_by=self.scores.stopped_by,
+            params=Params(
+                eligible=sum(tensor.numel() for tensor in self.base.values()),
+                selected=selected,
+                added=added,
+                head=sum(p.numel() for p in self.head.parameters()),
+                trainable=self.costs.trainable,
+                changed=changed,
+                moved_per_step=runner.method.moved_per_step,
+            ),
+            cost=self._cost(delta_bytes),
+            history=self.scores.history,
+            provenance=self._provenance(),
+        )
+
+    def _save_delta(self) -> tuple[int, int]:
+        """(eligible weights that differ from the base, bytes of the delta's file)."""
+        surgery.settle(self.encoder)
+        tuned = _snapshot(self.encoder)
+        # No pretrained model has a pooler that was drawn at random: the delta stores all of it.
         drawn = self.job.source.initialised
-        pretrained = {name: tensor for name, tensor in base.items() if name not in drawn}
-        changed = sum(differing(base[name], tuned[name]).numel() for name in drawn)
-        tuned |= {f"head.{name}": tensor for name, tensor in _snapshot(_head(jiant_model)).items()}
+        pretrained = {name: tensor for name, tensor in self.base.items() if name not in drawn}
+        changed = sum(differing(self.base[name], tuned[name]).numel() for name in drawn)
+        tuned |= {f"head.{name}": tensor for name, tensor in _snapshot(self.head).items()}
         key = self.cell.key
         meta = {"benchmark": key.benchmark, "task": key.task, "method": key.method}
-        meta["settings"] = json.dumps(self.cell.settings["method"])
-        found = delta.extract(pretrained, tuned, {**meta, "seed": str(key.seed)})
-        changed += delta.changed(found)
-        return changed, delta.save(found, self.job.delta)
+        meta |= {"settings": json.dumps(self.cell.settings["method"]), "seed": str(key.seed)}
+        found = delta.extract(pretrained, tuned, meta)
+        return changed + delta.changed(found), delta.save(found, self.job.delta)
 
-    def _cost(self, runner: SparseRunner, evaluation_seconds: float, delta_bytes: int) -> Cost:
+    def _cost(self, delta_bytes: int) -> Cost:
         return Cost(
-            train_seconds=sum(runner.step_seconds),
-            eval_seconds=self.scores.eval_seconds + evaluation_seconds,
+            train_seconds=sum(self.runner.step_seconds),
+            eval_seconds=self.scores.eval_seconds,
             select_seconds=self.costs.select_seconds,
-            step_milliseconds_median=1000 * statistics.median(runner.step_seconds),
+            step_milliseconds_median=1000 * statistics.median(self.runner.step_seconds),
             peak_memory_bytes=self._peak(),
             delta_bytes=delta_bytes,
         )
 
     def _peak(self) -> int | None:
-        """The peak of this part of the run and of those before."""
+        """Peak memory in bytes over all parts of the run; None where the system does not tell."""
         peaks = (self.costs.peak_memory_bytes, device.peak_bytes(self.device))
         return max((peak for peak in peaks if peak is not None), default=None)
 
-    def _provenance(self, runner: SparseRunner) -> Provenance:
+    def _provenance(self) -> Provenance:
         *earlier, here = self.costs.machines
+        dropped = {name: self.runner.phases[phase].dropped for name, phase in PHASES.items()}
         return Provenance(
             **here,
-            earlier=earlier,
+            earlier=[Machine.model_validate(machine) for machine in earlier],
             pooler="initialised" if self.job.source.initialised else "loaded",
-            dropped_examples={
-                name: runner.phases[phase].dropped
-                for name, phase in PHASES.items()
-                if runner.phases[phase].dropped
-            },
+            dropped_examples={name: count for name, count in dropped.items() if count},
             nondeterministic=self.costs.nondeterministic,
             started=self.costs.started,
             finished=provenance.now(),
@@ -289,10 +278,6 @@ def _machine(on: torch.device) -> Machine:
     )
 
 
-def _head(jiant_model: JiantModel) -> nn.Module:
-    (taskmodel,) = jiant_model.taskmodels_dict.values()
-    return taskmodel.head
-
-
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of a module's parameters on the CPU."""
     return {name: p.detach().to("cpu", copy=True) for name, p in module.named_parameters()}

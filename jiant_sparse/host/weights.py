@@ -1,4 +1,4 @@
-"""The weights of an encoder in a safetensors file: all there, nothing else, all of them numbers."""
+"""Checks of an encoder's weights in a safetensors file: complete, nothing else, all finite."""
 
 import math
 from collections.abc import Sequence
@@ -10,25 +10,29 @@ from torch import Tensor
 
 from jiant_sparse.errors import InputError
 
-# transformers makes float32 of them, which loses no bit of these.
+# transformers converts these to float32 without loss.
 _DTYPES = ("F32", "F16", "BF16")
 _OLD_ENDS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 def check(file: Path, expected: Any, config: Path) -> tuple[str, ...]:
-    """The pooler's tensors if the file lacks them; InputError if any other tensor is amiss.
+    """Check the file's encoder tensors. Returns the pooler's names if the file lacks them.
 
-    expected: the encoder of the configuration file `config`, without weights. Tensors of heads may
-    be in the file, and are not looked at.
+    expected: the encoder of the configuration file `config`, without weights. The file may hold
+    tensors of heads; they are not read. Raises InputError for anything else.
     """
     try:
         with safe_open(file, "pt") as weights:
-            _check_format(file, weights.metadata())
+            metadata = weights.metadata()
+            if metadata is not None and metadata.get("format") != "pt":
+                found = metadata.get("format")
+                raise InputError(f"{file}: its metadata say format {found!r}; it must be 'pt'")
             keys = _encoder_keys(file, weights.keys(), expected)
             missing = _check_names(file, set(keys), expected, config)
             for name, parameter in expected.named_parameters():
                 if name in keys:
-                    _check_tensor(file, name, weights, keys[name], parameter, config)
+                    shape = list(parameter.shape)
+                    _check_tensor(f"{file}: {name}", weights, keys[name], shape, config)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file}: not a readable safetensors file: {error}") from error
     return missing
@@ -36,21 +40,15 @@ def check(file: Path, expected: Any, config: Path) -> tuple[str, ...]:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor of at least one entry holds neither NaN nor infinity."""
-    # NaN is both the smallest and the largest. One pass; isfinite takes eight times as long.
+    # aminmax propagates NaN. It needs one pass; isfinite takes eight times as long.
     return all(math.isfinite(extreme) for extreme in tensor.aminmax())
 
 
-def _check_format(file: Path, metadata: dict[str, str] | None) -> None:
-    found = "pt" if metadata is None else metadata.get("format")
-    if found != "pt":
-        raise InputError(f"{file}: its metadata say format {found!r}; it must be 'pt'")
-
-
 def _encoder_keys(file: Path, keys: Sequence[str], expected: Any) -> dict[str, str]:
-    """Encoder tensor -> key in the file, whose names may be older or have a prefix."""
+    """Name of an encoder tensor -> its key in the file, which may have a prefix or an old name."""
     prefix = f"{expected.config.model_type}."
     parts = tuple(f"{name}." for name, _ in expected.named_children())
-    # Without the point: one such name, and transformers looks for no plain ones.
+    # Without the dot, as transformers does: one key that starts so, and it reads no plain names.
     prefixed = [key for key in keys if key.startswith(expected.config.model_type)]
     plain = [key for key in keys if key.startswith(parts)]
     if prefixed and plain:
@@ -71,7 +69,7 @@ def _encoder_keys(file: Path, keys: Sequence[str], expected: Any) -> dict[str, s
 
 
 def _check_names(file: Path, names: set[str], expected: Any, config: Path) -> tuple[str, ...]:
-    """The tensors that are missing, if they may be."""
+    """The missing tensors, which may only be the pooler's."""
     parameters = [name for name, _ in expected.named_parameters()]
     missing = [name for name in parameters if name not in names]
     absent = [name for name in missing if not name.startswith("pooler.")]
@@ -90,18 +88,12 @@ def _check_names(file: Path, names: set[str], expected: Any, config: Path) -> tu
     return tuple(missing)
 
 
-def _check_tensor(
-    file: Path, name: str, weights: Any, key: str, parameter: Any, config: Path
-) -> None:
+def _check_tensor(where: str, weights: Any, key: str, shape: list[int], config: Path) -> None:
     about = weights.get_slice(key)
-    if about.get_shape() != list(parameter.shape):
-        raise InputError(
-            f"{file}: {name} has shape {about.get_shape()}; {config} says {list(parameter.shape)}"
-        )
+    if about.get_shape() != shape:
+        raise InputError(f"{where} has shape {about.get_shape()}; {config} says {shape}")
     if about.get_dtype() not in _DTYPES:
         allowed = ", ".join(_DTYPES)
-        raise InputError(
-            f"{file}: {name} is of type {about.get_dtype()}; it must be one of {allowed}"
-        )
+        raise InputError(f"{where} is of type {about.get_dtype()}; it must be one of {allowed}")
     if not is_finite(weights.get_tensor(key)):
-        raise InputError(f"{file}: {name} holds NaN or infinity; every weight must be a number")
+        raise InputError(f"{where} holds NaN or infinity; every weight must be a number")

@@ -1,10 +1,12 @@
-"""Runs that are killed or stopped at a given step, and all of their outcome."""
+"""Runs that are killed or stopped at a given step, and everything that they leave."""
+
+import json
 
 from jiant_sparse.host import log
 from jiant_sparse.schema import record
 from jiant_sparse.schema.control import Control
 
-# What differs when the same run is done in two parts.
+# Fields that differ when the same run is done in two parts.
 TIMES = {
     "cost": (
         "train_seconds",
@@ -18,7 +20,7 @@ TIMES = {
 
 
 class Killed(BaseException):
-    """Nothing in the house catches it: all is left as a killed process leaves it."""
+    """Nothing in the package catches it, so files stay as a killed process leaves them."""
 
 
 class Kill(Control):
@@ -37,10 +39,20 @@ class Kill(Control):
 
 
 def outcome(job) -> tuple:
-    """All that must be equal: record without times, delta, log."""
+    """What must be equal: record without times, delta, log."""
     found = record.read(job.directory / record.FILE_NAME).model_dump(mode="json")
     for part, keys in TIMES.items():
         for key in keys:
             found[part].pop(key)
     files = ("delta.safetensors", log.FILE_NAME)
     return found, *((job.directory / name).read_bytes() for name in files)
+
+
+def logged(job, event: str, field: str) -> list:
+    """A field of the log's entries with this event."""
+    lines = map(json.loads, (job.directory / log.FILE_NAME).read_text().splitlines())
+    return [entry[field] for entry in lines if entry["event"] == event]
+
+
+def losses(job) -> list[float]:
+    return logged(job, "train", "loss")

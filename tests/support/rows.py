@@ -1,28 +1,19 @@
-"""A good row of each task."""
+"""A good row of each task, for tests to spoil."""
 
-# One good row per task; the tests below spoil them.
+PAIR = {"text_a": "A.", "text_b": "B.", "idx": 3}
+NLI = {"premise": "A.", "hypothesis": "B.", "idx": 3}
+CHOICES = {"premise": "A.", "choice1": "B.", "choice2": "C.", "question": "cause", "idx": 3}
+SPANS = {"span1_index": 0, "span1_text": "Anna", "span2_index": 4, "span2_text": "she"}
 GOOD = {
     "cola": {"text": "The boy runs.", "label": "1", "idx": 3},
-    "stsb": {"text_a": "A.", "text_b": "B.", "label": 2.5, "idx": 3},
-    "mrpc": {"text_a": "A.", "text_b": "B.", "label": "0", "idx": 3},
-    "rte": {"premise": "A.", "hypothesis": "B.", "label": "entailment", "idx": 3},
-    "cb": {"premise": "A.", "hypothesis": "B.", "label": "neutral", "idx": 3},
-    "copa": {
-        "premise": "A.",
-        "choice1": "B.",
-        "choice2": "C.",
-        "question": "cause",
-        "label": 0,
-        "idx": 3,
-    },
+    "stsb": PAIR | {"label": 2.5},
+    "mrpc": PAIR | {"label": "0"},
+    "rte": NLI | {"label": "entailment"},
+    "cb": NLI | {"label": "neutral"},
+    "copa": CHOICES | {"label": 0},
     "wsc": {
         "text": "Anna saw Mary because she was there.",
-        "target": {
-            "span1_index": 0,
-            "span1_text": "Anna",
-            "span2_index": 4,
-            "span2_text": "she",
-        },
+        "target": SPANS,
         "label": True,
         "idx": 3,
     },
