@@ -122,7 +122,7 @@ def test_sparse_and_methods_know_nothing_of_transformers():
 def test_one_method_per_file():
     for path in (PACKAGE / "methods").glob("*.py"):
         classes = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef)]
-        if path.stem not in ("__init__", *base._SHARED):
+        if path.stem not in ("__init__", *base.SHARED):
             assert len(classes) == 1, path
 
 

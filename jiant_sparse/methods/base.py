@@ -37,7 +37,7 @@ from jiant_sparse.methods.readings import Readings
 from jiant_sparse.sparse import claims, selection, surgery
 
 # The files of this folder that hold no method.
-_SHARED = ("attaching", "base", "choices", "fields", "readings")
+SHARED = ("attaching", "base", "choices", "fields", "readings")
 
 Category = Literal[
     "reference",
@@ -263,7 +263,7 @@ def taken(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def names() -> tuple[str, ...]:
     """The keys of all methods: the files on the path of `jiant_sparse.methods`."""
     modules = pkgutil.iter_modules(jiant_sparse.methods.__path__)
-    return tuple(sorted(module.name for module in modules if module.name not in _SHARED))
+    return tuple(sorted(module.name for module in modules if module.name not in SHARED))
 
 
 def find(name: str) -> type[Method]:
