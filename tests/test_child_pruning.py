@@ -8,7 +8,6 @@ import torch
 from support.models import Trainer, bert, rng, state, trained_masks
 from torch import nn
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.child_pruning import ChildPruning
 from jiant_sparse.sparse import selection, surgery
 
@@ -240,25 +239,3 @@ def test_averaged_distances_survive_in_the_state(steps):
     new.train(fresh, 5)
     for step in range(steps + 1, steps + 6):
         assert same_bits(watched.after[step].values, fresh.after[step].values)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"density": 0}, "density is 0; it must be in (0, 1]"),
-        ({"scope": "layer"}, "scope is 'layer'; it must be one of global, per_tensor"),
-        ({"interval": 0}, "interval is 0; it must be at least 1 step"),
-        ({"burn_in": 0}, "burn_in is 0; it must be at least 1 step, or null"),
-        ({"momentum": 1.0}, "momentum is 1.0; it must be in [0, 1)"),
-        ({"momentum": -0.1}, "momentum is -0.1; it must be in [0, 1)"),
-        ({"momentum": float("nan")}, "momentum is nan; it must be in [0, 1)"),
-        (
-            {"burn_in": None, "reset": True},
-            "reset is true and burn_in null: the choice would never be fixed",
-        ),
-    ],
-)
-def test_bad_values_are_named(fields, message):
-    with pytest.raises(InputError) as caught:
-        ChildPruning(**fields)
-    assert str(caught.value) == message

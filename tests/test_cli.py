@@ -406,7 +406,8 @@ def test_check_and_methods(cli, config):
     assert "error: wrong.yaml: train.batch_size: is 0" in both.stderr
     listed = cli("methods").stdout
     assert "sam\n  SAM: the weights of largest squared gradient" in listed
-    assert "    density: 0.005" in listed
+    assert "  SAM (approximation), Fu et al. 2023, arXiv 2211.15583\n" in listed
+    assert "    density: 0.005; a number in (0, 1]\n" in listed
 
 
 def test_methods_counts_for_a_model_beside_the_paper(cli, config):
@@ -427,7 +428,7 @@ def test_methods_counts_for_a_model_beside_the_paper(cli, config):
     assert "in one step" not in shown
     shown = counted("bitfit: {}", "top_tuning: {}").stdout
     assert shown.splitlines()[1].split() == ["top_tuning", "102,912", "0", "0.0826", "-"]
-    assert shown.endswith("\nTuned in one step, others in the next: top_tuning.\n")
+    assert shown.endswith("\nCounted in one step; every step selects anew: top_tuning.\n")
     failed = counted("bitfit: {}", "lora: {rank: 800}")
     assert failed.exit_code == 2
     assert "error: methods.lora: rank is 800; encoder.layer.0" in failed.stderr
@@ -466,7 +467,7 @@ BAD = [
         ["grid", "f.yaml", "--data-dir", "nowhere"],
         "nowhere/cb: there is no such folder for task cb",
     ),
-    (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density is 1.5; it must be in"),
+    (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density: is 1.5; it must be a num"),
     (
         ["grid", "f.yaml", "--set", "methods.lora.modules=[kwery]"],
         "methods.lora: modules: no module's name ends in 'kwery'; linear layers end in dense, "

@@ -48,9 +48,9 @@ def valid(**changes: object) -> bytes:
         (valid(settings={"a": None}).replace(b"null", b"[" * 5000 + b"]" * 5000, 1), "recursion"),
         (valid().replace(b'"seed": 0', b'"seed": ' + b"9" * 5000, 1), "number out of range"),
         (b"[]", "file: Input should be an object"),
-        (valid(schema_version=2), "schema_version is 2; this jiant-sparse reads 1; a newer one is"),
-        (valid(schema_version="one"), 'schema_version is "one"; it must be 1'),
-        (valid(schema_version=0), "schema_version is 0; it must be 1"),
+        (valid(schema_version=3), "schema_version is 3; this jiant-sparse reads 1 or 2; a newer o"),
+        (valid(schema_version="one"), 'schema_version is "one"; it must be 1 or 2'),
+        (valid(schema_version=0), "schema_version is 0; it must be 1 or 2"),
     ],
 )
 def test_a_file_that_is_no_record_is_named(bench: Path, content: bytes, problem: str) -> None:

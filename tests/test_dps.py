@@ -5,14 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.models import Trainer, bert, effective, rng, roberta, state
+from support.models import bert, effective, rng, roberta, state
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.dps_dense import DpsDense
 from jiant_sparse.methods.dps_mix import DpsMix
-from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.selection import largest_mask as largest
 
@@ -219,12 +218,6 @@ def test_several_passes_are_one_step(kind, at_once, make):
 
 
 @both
-def test_accumulated_halves_are_the_whole_batch(kind):
-    whole, halves = (Run(kind(stage_steps=3), parts=p).attach() for p in ((slice(None),), HALVES))
-    same(halves.train(14), whole.train(14))
-
-
-@both
 @pytest.mark.parametrize("make", [Tiny, bert])
 def test_stage_two_has_exact_masks_and_no_other_gradients(kind, make):
     run = Run(kind(updated_fraction=0.3, stage_steps=2), make).attach()
@@ -332,40 +325,6 @@ def bits64(tensor: Tensor) -> Tensor:
 
 
 @both
-def test_the_state_has_what_its_stage_needs(kind):
-    run = Run(kind(stage_steps=3)).attach()
-    extra = {"step"} if kind is DpsMix else set()
-
-    def parts() -> set[str]:
-        return {key.split(".")[0] for key in run.method.state_dict()}
-
-    run.train(2)
-    assert parts() == {"squares"} | (extra and {"step", "counts"})
-    run.train(1)
-    assert parts() == {"masks"} | (extra and {"step", "anchors"})
-    run.train(3)
-    assert parts() == extra
-    buffers = sum(b.numel() for b in run.net.encoder.buffers())
-    assert buffers == (sum(w.numel() for w in run.method.weights.values()) if extra else 0)
-
-
-@both
-@pytest.mark.parametrize("make", [bert, roberta])
-def test_every_encoder_trains_otherwise_than_in_full(kind, make):
-    losses = []
-    for method in (FullTuning(), kind(stage_steps=3)):
-        trainer = Trainer(make())
-        method.attach(trainer.encoder, trainer.probe, rng)
-        trainer.train(method, 6)
-        losses.append(trainer.losses)
-    # Mixing shows at the second step, when W is no longer U; a mask one step after it is there.
-    same_steps = 1 if kind is DpsMix else 4
-    full, found = losses
-    assert found[:same_steps] == full[:same_steps]
-    assert all(a != b for a, b in zip(found[same_steps:], full[same_steps:], strict=True))
-
-
-@both
 def test_half_precision_gradients_are_summed_up_in_single(kind):
     encoder = Tiny().bfloat16().train()
     method = kind(stage_steps=2)
@@ -378,16 +337,6 @@ def test_half_precision_gradients_are_summed_up_in_single(kind):
     method.before_step(2)
     method.after_step(2, None)
     assert int(method.masks["first.weight"].sum()) == 76
-
-
-@both
-def test_shapes_without_values_are_enough_to_attach_and_choose(kind):
-    with torch.device("meta"):
-        encoder = bert()
-    method = kind(stage_steps=1)
-    method.attach(encoder, None, rng)
-    method.after_step(1, None)
-    assert {m.device.type for m in method.masks.values()} == {"meta"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -408,24 +357,6 @@ def test_infinities_are_ordered_as_numbers_are():
     scores = torch.tensor([1.0, float("inf"), 0.0, float("inf"), 2.0])
     assert largest(scores, 0.6).tolist() == [False, True, False, True, True]
     assert largest(scores, 0.2).tolist() == [False, True, False, False, False]
-
-
-@both
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"updated_fraction": 0.0}, "updated_fraction is 0.0; it must be in (0, 1)"),
-        ({"updated_fraction": 1.0}, "updated_fraction is 1.0; it must be in (0, 1)"),
-        ({"updated_fraction": 1.5}, "updated_fraction is 1.5; it must be in (0, 1)"),
-        ({"updated_fraction": float("nan")}, "updated_fraction is nan; it must be in (0, 1)"),
-        ({"stage_steps": 0}, "stage_steps is 0; it must be at least 1 step"),
-        ({"stage_steps": -3}, "stage_steps is -3; it must be at least 1 step"),
-    ],
-)
-def test_bad_values_are_named(kind, fields, message):
-    with pytest.raises(InputError) as caught:
-        kind(**fields)
-    assert str(caught.value) == message
 
 
 @both

@@ -5,7 +5,6 @@ import pytest
 import torch
 from support.models import Trainer, bert, rng, state, trained_masks
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method
 from jiant_sparse.methods.mag_pruning import MagPruning
 from jiant_sparse.sparse import selection, surgery
@@ -27,16 +26,6 @@ def test_the_largest_pretrained_magnitudes_train(scope):
         assert chosen.sum() == k
         if k:
             assert size[chosen].min() >= size[~chosen].max()
-
-
-def test_before_the_first_step():
-    """No probe, no burn-in: the choice is of the pretrained weights."""
-    encoder = bert()
-    names = list(surgery.eligible(encoder))
-    MagPruning().attach(encoder, None, rng)
-    assert surgery.count(encoder, names)[0] == selection.budget(
-        sum(m.numel() for m in trained_masks(encoder, names).values()), 0.005
-    )
 
 
 def as_computed(encoder, names) -> np.ndarray:
@@ -113,8 +102,3 @@ def test_scores_compete_from_the_choice_on(burn_in):
     for step in range(5):
         assert method.scores_at(step) == (step >= burn_in)
         trainer.train(method, 1)
-
-
-def test_a_bad_burn_in_is_named():
-    with pytest.raises(InputError, match="^burn_in is -1; it must be 0 steps or more$"):
-        MagPruning(burn_in=-1)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import random
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from support.models import Trainer, bert, quick_fields, rng, roberta, state, tra
 
 from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods import base
+from jiant_sparse.methods import base, fields
 from jiant_sparse.methods.choices import StepChoice
 from jiant_sparse.report import published
+from jiant_sparse.schema.cell import Train
 from jiant_sparse.sparse import delta, layers, selection, surgery
 
 every_method = pytest.mark.parametrize("name", base.names())
@@ -54,8 +56,13 @@ def tuned(name: str, make, **options):
     masks = trained_masks(encoder, list(before))
     counts = surgery.count(encoder, before.keys())
     if method.moved_per_step is not None:
-        assert 0 < method.moved_per_step <= method.kept < sum(map(torch.numel, before.values()))
-        masks, counts = method.drawn, (method.kept, 0)
+        assert (
+            0
+            < method.moved_per_step
+            <= method.support_size
+            < sum(map(torch.numel, before.values()))
+        )
+        masks, counts = method.drawn, (method.support_size, 0)
     assert any(not torch.equal(head[k], v) for k, v in state(trainer.head).items())
     return encoder, before, masks, counts
 
@@ -74,22 +81,20 @@ def test_rejects_unknown_keys_by_name(name):
 
 @every_method
 def test_rejects_bad_values_by_name(name):
-    fields = {field.name for field in dataclasses.fields(base.find(name))}
-    for field in fields:
-        with pytest.raises(InputError, match=rf"methods.{name}.{field}(.0)?: is .*; it should be"):
+    for field, hint in fields.of(base.find(name)).items():
+        with pytest.raises(InputError) as caught:
             configure(name, {field: [[]]})
-    for field in fields & {"density", "q", "rank", "alpha", "interval", "mask_interval", "samples"}:
-        with pytest.raises(InputError, match=f"{field} is 0"):
-            configure(name, {field: 0})
-    for field in fields & {"density", "q", "burn_in", "momentum", "dropout"}:
-        if not isinstance(getattr(base.find(name), field), (bool, str)):
-            with pytest.raises(InputError, match=f"{field} is -1"):
-                configure(name, {field: -1})
-    words = {"scope", "score", "mix", "tensors", "init_b", "draw", "init", "mean", "momentum"}
-    for field in fields & words:
-        if not isinstance(getattr(base.find(name), field), float):
-            with pytest.raises(InputError, match=f"{field} is 'x'; it must be one of"):
-                configure(name, {field: "x"})
+        allowed = f"is [[]]; it must be {fields.allowed(hint)}"
+        assert f"f.yaml: methods.{name}.{field}: {allowed}" in caught.value.problems
+
+
+@every_method
+def test_declares_what_a_report_needs(name):
+    kind = base.find(name)
+    assert kind.title and kind.paper
+    assert kind.category in get_args(base.Category)
+    known = {*fields.of(kind), *(f"train.{field}" for field in Train.model_fields)}
+    assert {*(kind.readings or ())} | {*(kind.left_open or ())} <= known
 
 
 @every_method
@@ -240,14 +245,14 @@ def test_a_choice_among_too_few_positive_scores_is_an_error(name, fields):
 
 
 def test_late_choices_among_too_few_positive_scores_are_errors():
-    for name, fields in (
+    for name, changes in (
         ("child_pruning", {"burn_in": 3, "interval": 9}),
         ("diff_pruning", {"burn_in": 3}),
         ("diff_pruning", {"burn_in": None, "mask_interval": 3}),
         ("mag_pruning", {"burn_in": 3}),
     ):
         encoder = bert()
-        trainer, method = Trainer(encoder), base.find(name)(density=0.01, **fields)
+        trainer, method = Trainer(encoder), base.find(name)(density=0.01, **changes)
         with torch.no_grad():
             for parameter in encoder.parameters():
                 parameter.zero_()

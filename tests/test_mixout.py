@@ -5,11 +5,9 @@ import torch
 from support.models import Trainer, bert, bits, effective, rng, roberta, state, trained_masks
 from torch import Tensor, nn
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.methods.mixout import Mixout
 from jiant_sparse.sparse import surgery
-from jiant_sparse.sparse.parametrizations import Mixed
 
 IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))
 
@@ -130,25 +128,6 @@ def test_the_survivors_are_drawn_once_from_the_runs_stream():
     assert 76.6 - 4 * 7.9 < overlap < 76.6 + 4 * 7.9
 
 
-@pytest.mark.parametrize("make", [bert, roberta])
-@pytest.mark.parametrize("mix", ["rows", "elements", "none"])
-@pytest.mark.parametrize("thousandths", [5, 300])
-def test_after_training_with_decay_all_others_have_the_pretrained_bits(make, mix, thousandths):
-    method = Mixout(q=(1000 - thousandths) / 1000, mix=mix)
-    encoder, before = attached(method, make)
-    masks = trained_masks(encoder, list(before))
-    Trainer(encoder).train(method, 20)
-    surgery.fold(encoder)
-    after = state(encoder)
-    budget = sum(tensor.numel() for tensor in before.values()) * thousandths // 1000
-    assert sum(int(mask.sum()) for mask in masks.values()) == budget
-    changed = 0
-    for name, mask in masks.items():
-        assert torch.equal(bits(after[name])[~mask], bits(before[name])[~mask]), name
-        changed += int((bits(after[name]) != bits(before[name])).sum())
-    assert 0.9 * budget < changed <= budget
-
-
 @pytest.mark.parametrize("reset", [True, False])
 @pytest.mark.parametrize("mix", ["rows", "elements"])
 def test_evaluation_sees_the_trained_weights(reset, mix):
@@ -204,36 +183,3 @@ def test_two_evaluations_are_one(mix):
     with torch.no_grad():
         folded = encoder(input_ids=IDS).pooler_output
     assert all(torch.equal(bits(first), bits(output)) for output in (second, third, folded))
-
-
-def test_biases_and_norms_do_not_decay_under_mixout():
-    encoder, before = attached(Mixout(tensors="all"))
-    decayed, plain = surgery.parameter_groups(encoder, 0.1)
-    assert sum(p.dim() for p in decayed["params"]) == 2 * sum(t.dim() == 2 for t in before.values())
-    assert {p.dim() for p in plain["params"]} == {1}
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
-
-
-def test_what_is_neither_mixed_nor_reset_is_not_edited():
-    encoder, before = attached(Mixout(reset=False))
-    assert sum(isinstance(module, Mixed) for module in encoder.modules()) == 13
-    assert surgery.count(encoder, list(before)) == (7664, 0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"q": 0.0}, "q is 0.0; it must be in (0, 1)"),
-        ({"q": 1.0}, "q is 1.0; it must be in (0, 1)"),
-        ({"q": -1.0}, "q is -1.0; it must be in (0, 1)"),
-        ({"q": 2.0}, "q is 2.0; it must be in (0, 1)"),
-        ({"q": float("nan")}, "q is nan; it must be in (0, 1)"),
-        ({"mix": "row"}, "mix is 'row'; it must be one of rows, elements, none"),
-        ({"tensors": "any"}, "tensors is 'any'; it must be one of linear, all"),
-        ({"mix": "none", "reset": False}, "mix is 'none' and reset is false: that is full_tuning"),
-    ],
-)
-def test_bad_values_are_named(fields, message):
-    with pytest.raises(InputError) as caught:
-        Mixout(**fields)
-    assert str(caught.value) == message

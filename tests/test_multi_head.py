@@ -41,10 +41,6 @@ def test_exactly_the_attention_trains_and_moves(make, layer_norm, parts):
     assert {name for name in before if not torch.equal(after[name], before[name])} == names
 
 
-def test_the_layer_norm_is_left_out_unless_asked_for():
-    assert MultiHead() == MultiHead(layer_norm=False)
-
-
 @pytest.mark.parametrize(
     ("remove", "layer_norm", "missing"),
     [

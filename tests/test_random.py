@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from support.models import Trainer, bert, state, trained_masks
+from support.models import bert, trained_masks
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.random import Random
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import selection, surgery
@@ -21,12 +20,6 @@ def choice(
 
     Random(density=density, scope=scope, draw=draw).attach(encoder, None, rng)
     return trained_masks(encoder, names)
-
-
-def test_global_draws_the_budget_of_all():
-    masks = choice(0, "global")
-    total = sum(mask.numel() for mask in masks.values())
-    assert sum(int(mask.sum()) for mask in masks.values()) == selection.budget(total, 0.03)
 
 
 def test_per_tensor_draws_the_budget_of_each():
@@ -75,22 +68,3 @@ def test_scope_makes_no_difference_to_bernoulli():
     assert all(torch.equal(one[name], other[name]) for name in one)
     another = choice(4, "global", 0.1, "bernoulli")
     assert any(not torch.equal(one[name], another[name]) for name in one)
-
-
-def test_only_what_bernoulli_drew_changes():
-    encoder = bert()
-    before, names = state(encoder), list(surgery.eligible(encoder))
-    method = Random(density=0.1, draw="bernoulli")
-    method.attach(encoder, None, lambda name: torch.Generator().manual_seed(derive(5, name)))
-    masks = trained_masks(encoder, names)
-    assert surgery.count(encoder, names)[0] == sum(int(mask.sum()) for mask in masks.values())
-    Trainer(encoder).train(method, 20)
-    surgery.fold(encoder)
-    moved = {name: weight != before[name] for name, weight in state(encoder).items()}
-    assert not any(moved[name][~masks[name]].any() for name in names)
-    assert any(moved[name].any() for name in names)
-
-
-def test_a_bad_draw_is_named():
-    with pytest.raises(InputError, match="^draw is 'some'; it must be one of exact, bernoulli$"):
-        Random(draw="some")

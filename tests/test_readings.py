@@ -1,17 +1,21 @@
-"""Which reading a run made: the shipped files and all defaults are bound to their words."""
+"""Which reading a run makes: the shipped files, every default, and each deciding field."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.documents import RECORD
 
 from jiant_sparse.config import load as config
 from jiant_sparse.methods import base as methods
+from jiant_sparse.methods.readings import Difference, compare, rules
 from jiant_sparse.report import published
-from jiant_sparse.report.readings import Reading, deciding, left_open, reading_of
+from jiant_sparse.report.readings import Reading, reading_of, titles
 from jiant_sparse.schema.cell import Train
+from jiant_sparse.schema.record import MethodFacts
 
+SECOND_PAPER = published.STOCHASTIC_SOURCE
 SECOND = {*published.STOCHASTIC_METHODS} - {*published.METHODS}
 STEPWISE = ("random_per_step", "top_tuning", "stochastic_tuning")
 FILES = Path(__file__).parent.parent / "run_configs"
@@ -24,30 +28,27 @@ MACHINERY = {
     "eval_batch_size", "length_grouping", "adam_epsilon", "checkpoint_every", "checkpoint_minutes",
     "allow_dropped", "sgd_momentum",
 }  # fmt: skip
-PAPER_TRAIN = {
-    "reshuffle": True,
-    "eval_offset": 0,
-    "dev_examples": None,
-    "decay_unselected": False,
-    "freeze_head": False,
-}
+PROGRAM_TRAIN = {"reshuffle": False, "eval_offset": 1, "dev_examples": 500}
 
 
-def settings(name: str, /, *, train: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-    """Defaults of a method, changed by `fields`; its training is `PAPER_TRAIN` and `train`."""
-    known = dataclasses.asdict(methods.find(name)(**fields))
-    return {"method": {"name": name, **known}, "train": {**PAPER_TRAIN, **(train or {})}}
+def read(
+    name: str, /, *, train: dict[str, Any] | None = None, model: str = "roberta-base", **fields: Any
+) -> tuple[str, list[tuple[str, str, Any]]]:
+    """(word, [(reading, value, field)]) of a method at its defaults, with changes."""
+    whole = Train().model_dump() | (train or {})
+    word, differences = compare(methods.find(name)(**fields), whole, model)
+    return word, [(item.reading, item.value, item.field) for item in differences]
 
 
-def word(name: str, /, *, train: dict[str, Any] | None = None, **fields: Any) -> str:
-    return reading_of(settings(name, train=train, **fields)).word
+def word(name: str, /, **changes: Any) -> str:
+    return read(name, **changes)[0]
 
 
 def words_of_file(name: str) -> dict[str, set[str]]:
     """Reading -> labels of the methods of a shipped file."""
     found: dict[str, set[str]] = {}
     for cell in config.load(FILES / f"{name}.yaml").cells:
-        found.setdefault(reading_of(cell.settings).word, set()).add(cell.key.method)
+        found.setdefault(cell.method_facts.reading, set()).add(cell.key.method)
     return found
 
 
@@ -56,24 +57,20 @@ def test_files_of_the_paper(name: str) -> None:
     assert {*words_of_file(f"fu2023/{name}")} == {"paper"}
 
 
-def test_figure_3_refreshes_for_ever_with_the_gates_of_the_program() -> None:
+def test_files_that_depart() -> None:
+    # Figure 3 changes the mask for ever, with the gates of the program.
     assert words_of_file("fu2023/figure3") == {"mixed": {"diff_pruning"}}
-
-
-def test_the_file_of_the_released_program() -> None:
     assert words_of_file("fu2023/released_program") == {"released program": {*published.METHODS}}
-
-
-def test_files_that_depart_say_so() -> None:
     assert words_of_file("fu2023/lora") == {"paper": {"lora"}, "mixed": {"lora_six_layers"}}
-    others = {*published.METHODS} - {"mixout", "diff_pruning"}
     # Mixout there is that of Lee et al.
     assert words_of_file("quickstart") == {
-        **{"paper": others, "neither": {"mixout"}, "mixed": {"diff_pruning"}},
-        published.STOCHASTIC_SOURCE: {"stochastic_tuning", "top_tuning"},
+        "paper": {*published.METHODS} - {"mixout", "diff_pruning"},
+        "neither": {"mixout"},
+        "mixed": {"diff_pruning"},
+        SECOND_PAPER: {"stochastic_tuning", "top_tuning"},
     }
-    # Its rates are chosen by another file; the readings do not hang on them.
-    assert words_of_file("stochastic2024/small_learning_rate")[published.STOCHASTIC_SOURCE] == {
+    # Its rates are chosen by another file; the readings do not depend on them.
+    assert words_of_file("stochastic2024/small_learning_rate")[SECOND_PAPER] == {
         *(f"{name}_learning_rate_{rate}" for name in SECOND for rate in ("0.0003", "0.003")),
         *(f"{n}_dense_learning_rate_{rate}" for n in STEPWISE for rate in ("0.0003", "0.003")),
         *(f"{name}_learning_rate_0.03" for name in STEPWISE),
@@ -81,67 +78,132 @@ def test_files_that_depart_say_so() -> None:
 
 
 @pytest.mark.parametrize("name", methods.names())
-def test_every_default_is_the_text_of_the_paper(name: str) -> None:
-    found = reading_of({"method": settings(name)["method"], "train": Train().model_dump()})
-    expected = published.STOCHASTIC_SOURCE if name in SECOND else "in neither paper"
-    assert found.word == ("paper" if name in published.METHODS else expected)
-    assert bool(found.differences) == (name in SECOND and name != "frozen")
+def test_every_default_is_the_text_of_its_paper(name: str) -> None:
+    found, differences = read(name)
+    expected = SECOND_PAPER if name in SECOND else "in neither paper"
+    assert found == ("paper" if name in published.METHODS else expected)
+    assert bool(differences) == (name in SECOND and name != "frozen")
 
 
 @pytest.mark.parametrize("name", published.METHODS)
-def test_every_field_of_a_method_decides_or_is_a_size(name: str) -> None:
+def test_every_field_decides_or_is_a_size(name: str) -> None:
     fields = {field.name for field in dataclasses.fields(methods.find(name))}
-    compared = {*deciding(name)[0]}
-    assert compared <= fields
+    compared = {field for field in rules(methods.find(name)) if not field.startswith("train.")}
     sizes = {field for field in fields if field in SIZES or f"{field} of {name}" in SIZES}
     assert compared | sizes == fields
     assert not compared & sizes
 
 
-def test_every_field_of_the_training_decides_or_is_compared_with_the_published_one() -> None:
-    compared = {*deciding("sam")[1]}
-    assert compared == {*PAPER_TRAIN}
+@pytest.mark.parametrize("name", published.METHODS)
+def test_every_field_of_the_training_decides_or_is_compared_with_the_paper(name: str) -> None:
+    fields = rules(methods.find(name))
+    compared = {field.removeprefix("train.") for field in fields if field.startswith("train.")}
+    assert compared == {*PROGRAM_TRAIN, "decay_unselected", "freeze_head"}
     assert compared | {*published.TRAINING} | MACHINERY == {*Train.model_fields}
     assert not compared & {*published.TRAINING}
 
 
-# One field alone is of the program: (method, field, its value there).
-SINGLE = [
-    ("random", {"draw": "bernoulli"}, "draw is bernoulli"),
-    ("mixout", {"mix": "none"}, "mix is none"),
-    ("mag_pruning", {"scope": "per_tensor"}, "scope is per_tensor"),
-    ("mag_pruning", {"burn_in": 7}, "burn_in is 7"),
-    ("adapter", {"init": "bert"}, "init is bert"),
-    ("lora", {"init_b": "kaiming"}, "init_b is kaiming"),
-    ("lora", {"alpha": 1}, "alpha is 1"),
-    ("diff_pruning", {"scope": "per_tensor"}, "scope is per_tensor"),
-    ("diff_pruning", {"gated_schedule": "training"}, "gated_schedule is training"),
-    ("diff_pruning", {"score": "logit"}, "score is logit"),
-    ("diff_pruning", {"stretch_low": -3}, "stretch_low is -3"),
-    ("diff_pruning", {"stretch_high": 3}, "stretch_high is 3"),
-    ("diff_pruning", {"structured": False}, "structured is false"),
-    ("diff_pruning", {"random_gates": True}, "random_gates is true"),
-    ("diff_pruning", {"gate_learning_rate": None}, "gate_learning_rate is null"),
-    ("child_pruning", {"scope": "per_tensor"}, "scope is per_tensor"),
-    ("child_pruning", {"interval": 1}, "interval is 1"),
-    ("child_pruning", {"burn_in": None}, "burn_in is null"),
-    ("child_pruning", {"momentum": 0.7}, "momentum is 0.7"),
-    ("child_pruning", {"reset": True}, "reset is true"),
-    ("sam", {"scope": "per_tensor"}, "scope is per_tensor"),
-    ("sam", {"dropout": True}, "dropout is true"),
-    ("sam", {"clip": 1.0}, "clip is 1.0"),
-]
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("random", "draw", "bernoulli"),
+        ("mixout", "mix", "none"),
+        ("mag_pruning", "scope", "per_tensor"),
+        ("mag_pruning", "burn_in", 7),
+        ("adapter", "init", "bert"),
+        ("lora", "init_b", "kaiming"),
+        ("lora", "alpha", 1),
+        ("diff_pruning", "scope", "per_tensor"),
+        ("diff_pruning", "gated_schedule", "training"),
+        ("diff_pruning", "score", "logit"),
+        ("diff_pruning", "stretch_low", -3),
+        ("diff_pruning", "stretch_high", 3),
+        ("diff_pruning", "structured", False),
+        ("diff_pruning", "random_gates", True),
+        ("diff_pruning", "gate_learning_rate", None),
+        ("child_pruning", "scope", "per_tensor"),
+        ("child_pruning", "interval", 1),
+        ("child_pruning", "burn_in", None),
+        ("child_pruning", "momentum", 0.7),
+        ("child_pruning", "reset", True),
+        ("sam", "scope", "per_tensor"),
+        ("sam", "dropout", True),
+        ("sam", "clip", 1.0),
+        ("sam", "train.reshuffle", False),
+        ("sam", "train.eval_offset", 1),
+        ("sam", "train.dev_examples", 500),
+        ("sam", "train.decay_unselected", True),
+    ],
+)
+def test_a_single_field_of_the_program_makes_it_mixed(name: str, field: str, value: Any) -> None:
+    part = field.removeprefix("train.")
+    changes = {"train": {part: value}} if part != field else {field: value}
+    found, differences = read(name, **changes)
+    assert found == "mixed"
+    of_program = [item for item in differences if item[0] == "released program"]
+    assert of_program == [("released program", value, field)]
+    paper = {item[2] for item in differences if item[0] == "paper"}
+    assert field not in paper and {"train.reshuffle", "train.eval_offset", field} <= paper | {field}
 
 
-@pytest.mark.parametrize(("name", "fields", "said"), SINGLE)
-def test_a_single_field_of_the_program_makes_it_mixed(
-    name: str, fields: dict[str, Any], said: str
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("sam", {"density": 0.01, "burn_in": 3}),
+        ("mag_pruning", {"density": 0.2}),
+        ("mixout", {"q": 0.9}),
+        ("adapter", {"reduction_factor": 2}),
+        ("lora", {"rank": 4, "alpha": 8}),
+        ("lora", {"modules": ["value", "query"]}),
+        ("diff_pruning", {"burn_in": 5}),
+        ("diff_pruning", {"gate_learning_rate": 0.2, "gate_init": 1}),
+        ("diff_pruning", {"burn_in": None, "mask_interval": 600}),
+        ("child_pruning", {"interval": 5, "burn_in": 5}),
+        ("full_tuning", {"train": {"decay_unselected": True}}),
+    ],
+)
+def test_sizes_orders_and_what_has_no_effect_do_not_decide(
+    name: str, changes: dict[str, Any]
 ) -> None:
-    found = reading_of(settings(name, **fields))
-    assert found.word == "mixed"
-    of_program = [text for text in found.differences if text.startswith("released program")]
-    assert of_program == [f"released program: {said}"]
-    assert "paper: train.reshuffle is true" in found.differences
+    assert read(name, **changes) == ("paper", [])
+
+
+@pytest.mark.parametrize("leak", [False, True])
+def test_what_has_no_effect_in_the_program_does_not_decide(leak: bool) -> None:
+    train = {**PROGRAM_TRAIN, "decay_unselected": leak}
+    assert word("full_tuning", train=train) == "released program"
+    assert word("mixout", mix="none", tensors="all", train=train) == "released program"
+    fields = {"scope": "per_tensor", "interval": 1, "burn_in": None, "momentum": 0.7}
+    assert word("child_pruning", train=train, **fields) == "released program"
+    assert word("bitfit", train=train) == ("released program" if leak else "mixed")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("sam", "score", "fisher"),
+        ("sam", "clip", 0.5),
+        ("sam", "head_steps", 5),
+        ("mixout", "mix", "elements"),
+        ("mixout", "reset", False),
+        ("adapter", "init", "houlsby"),
+        ("adapter", "config", "double_seq_bn"),
+        ("lora", "modules", ["query"]),
+        ("lora", "alpha", 8.0),
+        ("lora", "dropout", 0.1),
+        ("diff_pruning", "stretch_high", 2.0),
+        ("diff_pruning", "l0_weight", 0.5),
+        ("diff_pruning", "l0_weight", 0.0),
+        ("sam", "train.freeze_head", True),
+        ("sam", "train.eval_offset", 7),
+        ("sam", "train.dev_examples", 100),
+        ("lora", "train.decay_unselected", True),
+    ],
+)
+def test_what_neither_reading_has(name: str, field: str, value: Any) -> None:
+    part = field.removeprefix("train.")
+    changes = {"train": {part: value}} if part != field else {field: value}
+    assert read(name, **changes) == ("neither", [("neither", value, field)])
 
 
 @pytest.mark.parametrize(
@@ -152,148 +214,46 @@ def test_a_single_field_of_the_program_makes_it_mixed(
         (8.02e-9, "roberta-base", "mixed"),
         (1 / 124_645_632, "FacebookAI/roberta-base", "mixed"),
         (8.02e-9, "tiny", "neither"),
-        (8.02e-9, None, "neither"),
-        (0.5, "roberta-base", "neither"),
-        (0, "roberta-base", "neither"),
     ],
 )
 def test_the_programs_penalty_is_one_over_the_weights(
-    l0_weight: float, model: str | None, expected: str
+    l0_weight: float, model: str, expected: str
 ) -> None:
-    found = reading_of({**settings("diff_pruning", l0_weight=l0_weight), "model": model})
-    assert found.word == expected
-    of_program = f"released program: l0_weight is {l0_weight}"
-    assert (of_program in found.differences) == (expected == "mixed")
-    if expected == "neither":
-        assert found.differences == (f"l0_weight is {l0_weight}",)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("reshuffle", False), ("eval_offset", 1), ("dev_examples", 500), ("decay_unselected", True)],
-)
-def test_the_training_decides_too(field: str, value: Any) -> None:
-    found = reading_of(settings("sam", train={field: value}))
-    assert found.word == "mixed"
-    shown = str(value).lower()
-    assert f"released program: train.{field} is {shown}" in found.differences
-    assert "paper: scope is global" in found.differences
-
-
-def test_sizes_and_counts_do_not_decide() -> None:
-    assert word("sam", density=0.01, burn_in=3) == "paper"
-    assert word("mag_pruning", density=0.2) == "paper"
-    assert word("mixout", q=0.9) == "paper"
-    assert word("adapter", reduction_factor=2) == "paper"
-    assert word("lora", rank=4, alpha=8) == "paper"
-    assert word("diff_pruning", burn_in=5) == "paper"
-    assert word("diff_pruning", gate_learning_rate=0.2, gate_init=1) == "paper"
-    assert word("child_pruning", interval=5, burn_in=5) == "paper"
-
-
-@pytest.mark.parametrize(
-    ("name", "fields", "said"),
-    [
-        ("sam", {"score": "fisher"}, "score is fisher"),
-        ("sam", {"clip": 0.5}, "clip is 0.5"),
-        ("mixout", {"mix": "elements"}, "mix is elements"),
-        ("mixout", {"reset": False}, "reset is false"),
-        ("adapter", {"init": "houlsby"}, "init is houlsby"),
-        ("adapter", {"config": "double_seq_bn"}, "config is double_seq_bn"),
-        ("lora", {"modules": ["query"]}, "modules is query"),
-        ("lora", {"alpha": 8.0}, "alpha is 8.0"),
-        ("lora", {"dropout": 0.1}, "dropout is 0.1"),
-        ("diff_pruning", {"stretch_high": 2.0}, "stretch_high is 2.0"),
-        ("sam", {"train": {"freeze_head": True}}, "train.freeze_head is true"),
-        ("sam", {"train": {"eval_offset": 7}}, "train.eval_offset is 7"),
-        ("sam", {"train": {"dev_examples": 100}}, "train.dev_examples is 100"),
-        ("lora", {"train": {"decay_unselected": True}}, "train.decay_unselected is true"),
-    ],
-)
-def test_what_neither_reading_has_is_another(name: str, fields: dict[str, Any], said: str) -> None:
-    assert reading_of(settings(name, **fields)) == Reading("neither", (said,))
-
-
-PROGRAM_TRAIN = {"reshuffle": False, "eval_offset": 1, "dev_examples": 500}
-
-
-def test_what_has_no_effect_does_not_decide() -> None:
-    for leak in (False, True):
-        train = {**PROGRAM_TRAIN, "decay_unselected": leak}
-        assert word("full_tuning", train=train) == "released program"
-        assert word("mixout", mix="none", tensors="all", train=train) == "released program"
-        assert word("full_tuning", train={"decay_unselected": leak}) == "paper"
-        fields = {"scope": "per_tensor", "interval": 1, "burn_in": None, "momentum": 0.7}
-        assert word("child_pruning", train=train, **fields) == "released program"
-    assert word("bitfit", train=PROGRAM_TRAIN) == "mixed"
-    assert word("bitfit", train={**PROGRAM_TRAIN, "decay_unselected": True}) == "released program"
-
-
-def test_a_refreshed_mask_is_figure_3_which_the_program_cannot() -> None:
-    refreshed = {"burn_in": None, "mask_interval": 600}
-    assert word("diff_pruning", **refreshed) == "paper"
-    found = reading_of(settings("diff_pruning", **refreshed, score="logit"))
-    assert "paper: mask_interval is 600" in found.differences
-    assert "paper: burn_in is null" in found.differences
-
-
-def test_the_order_of_modules_does_not_matter() -> None:
-    assert word("lora", modules=["value", "query"]) == "paper"
-
-
-def test_what_is_not_recorded_is_unknown_and_not_guessed() -> None:
-    known = settings("sam")
-    del known["method"]["scope"], known["train"]["reshuffle"]
-    expected = ("scope is unknown", "train.reshuffle is unknown")
-    assert reading_of(known) == Reading("unknown", expected)
-    # What is known may be enough: nothing unknown can undo a mixture.
-    known["method"]["dropout"] = True
-    assert reading_of(known).word == "mixed"
-    known["method"]["score"] = "fisher"
-    assert reading_of(known) == Reading("neither", ("score is fisher",))
-
-
-@pytest.mark.parametrize("strange", [{}, {"method": None}, {"method": "sam"}, {"method": {}}])
-def test_strange_settings_are_unknown(strange: dict[str, Any]) -> None:
-    assert reading_of(strange) == Reading("unknown", ("method is unknown",))
-
-
-def test_a_training_that_is_not_recorded() -> None:
-    found = reading_of({"method": {"name": "full_tuning"}, "train": None})
-    assert found.word == "unknown"
-    assert "train.dev_examples is unknown" in found.differences
-
-
-def test_methods_of_other_papers() -> None:
-    for name in ("fish", "child_tuning_d", "dps_dense"):
-        assert reading_of({"method": {"name": name}}) == Reading("in neither paper")
+    raw = {"benchmark": "b", "model": model, "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
+    raw["methods"] = {"diff_pruning": {"l0_weight": l0_weight}}
+    (cell,) = config.parse(raw, "f.yaml").cells
+    assert cell.method_facts.reading == expected
 
 
 @pytest.mark.parametrize("name", sorted(SECOND))
-def test_what_the_second_paper_leaves_open_is_told(name: str) -> None:
+def test_what_the_second_paper_leaves_open_is_every_field_but_the_size(name: str) -> None:
     fields = {field.name for field in dataclasses.fields(methods.find(name))}
-    # How many move in a step is no choice of kind.
-    assert {*left_open(name)} == fields - {"density"}
-    found = reading_of(settings(name))
-    assert found.word == published.STOCHASTIC_SOURCE
-    for field in left_open(name):
-        assert f"{field} is " in found.differences[0]
-        known = settings(name)
-        del known["method"][field]
-        assert reading_of(known) == Reading("unknown", (f"{field} is unknown",))
+    assert {*(methods.find(name).left_open or ())} == fields - {"density"}
 
 
-def test_the_choices_of_stochastic_tuning_in_words() -> None:
-    said = "left open there, here: mean is absolute, padding is true, momentum is lazy"
-    found = reading_of(settings("stochastic_tuning", mean="absolute", padding=True, density=0.01))
-    assert found == Reading("Akbar-Tajari and Pilehvar 2024", (said,))
+def facts(reading: str, *differences: tuple[str, Any, str]) -> MethodFacts:
+    items = [Difference(*item) for item in differences]
+    return MethodFacts(title="T", paper="P", category="c", reading=reading, differences=items)
 
 
-def test_what_older_records_do_not_say_is_what_was_done_then() -> None:
-    then = settings("sam")
-    del then["method"]["head_steps"]
-    assert reading_of(then).word == "paper"
-    then = settings("diff_pruning")
-    del then["method"]["gated_schedule"]
-    assert reading_of(then).word == "mixed"
-    assert reading_of(settings("sam", head_steps=5)) == Reading("neither", ("head_steps is 5",))
+def test_the_report_words_what_the_record_says() -> None:
+    for found, expected in (
+        (facts("paper"), Reading("paper")),
+        (
+            facts("mixed", ("clip", None, "paper"), ("train.reshuffle", False, "released program")),
+            Reading("mixed", ("paper: clip is null", "released program: train.reshuffle is false")),
+        ),
+        (
+            facts("neither", ("modules", ["a", "b\n"], "neither")),
+            Reading("neither", ("modules is a, b\\n",)),
+        ),
+        (
+            facts(SECOND_PAPER, ("mean", "signed", "left open"), ("k", True, "left open")),
+            Reading(SECOND_PAPER, ("left open there, here: mean is signed, k is true",)),
+        ),
+    ):
+        assert reading_of(RECORD.model_copy(update={"method": found})) == expected
+    old = RECORD.model_copy(update={"method": None})
+    assert reading_of(old) == Reading("unknown", ("not recorded in schema version 1",))
+    named = RECORD.model_copy(update={"method": facts("paper")})
+    assert titles([named, old, named]) == ["T (P)"]

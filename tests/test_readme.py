@@ -1,13 +1,14 @@
 """The code in README and docs: a method that is one file, and the loop without jiant."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from support.methods import method_file
 from support.models import Trainer, bert, rng, state, trained_masks
 
-import jiant_sparse.methods
 from jiant_sparse.config import load as config
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
@@ -23,15 +24,10 @@ def example(page: str, part: str) -> str:
 
 
 @pytest.fixture
-def snip(tmp_path, monkeypatch) -> type[base.Method]:
+def snip(tmp_path) -> Iterator[type[base.Method]]:
     """The method of docs/library.md, in the folder of methods."""
-    (tmp_path / "snip.py").write_text(example("docs/library.md", "class Snip"))
-    monkeypatch.setattr(
-        jiant_sparse.methods, "__path__", [*jiant_sparse.methods.__path__, str(tmp_path)]
-    )
-    base.names.cache_clear()
-    yield base.find("snip")
-    base.names.cache_clear()
+    with method_file(tmp_path, "snip", example("docs/library.md", "class Snip")) as kind:
+        yield kind
 
 
 def test_the_method_chooses_by_its_rule(snip):
@@ -56,7 +52,7 @@ def test_the_method_runs_in_a_benchmark(snip, make_job):
     job = make_job("cb", "snip", {"density": 0.05, "burn_in": 2})
     result = train(job)
     assert result.params.selected == int(result.params.eligible * 5 // 100)
-    with pytest.raises(config.InputError, match="burn_in is 0; it must be at least 1 batch"):
+    with pytest.raises(config.InputError, match="snip.burn_in: is 0; it must be an integer"):
         make_job("cb", "snip", {"burn_in": 0})
 
 

@@ -3,12 +3,16 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from support.documents import RECORD
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.schema import document, record
+
+# Written by commit 9601f3a, on the quickstart's CB.
+VERSION_1 = Path(__file__).parent / "support" / "record_version_1.json"
 
 
 def test_goes_round(tmp_path):
@@ -27,7 +31,12 @@ def test_place_on_disk(tmp_path):
         ('"seed": 3', '"seed": "three"', "cell.seed: Input should be a valid integer"),
         ('"seed": 3', '"seed": 3, "x": 1', "cell.x: Extra inputs are not permitted"),
         ('"status": "failed"', '"status": "fine"', "status: Input should be 'ok' or 'failed'"),
-        ('"schema_version": 1', '"schema_version": 2', "schema_version: Input should be 1"),
+        ('"schema_version": 2', '"schema_version": 3', "schema_version: Input should be 1 or 2"),
+        ('"schema_version": 2', '"schema_version": 1', "method: Field not allowed in schema ver"),
+        ('"reading": "neither"', '"reading": "best"', "method.reading: Input should be 'paper', "),
+        ('"category": "c"', '"kategory": "c"', "method.category: Field required"),
+        ('"value": 1', '"value": 1, "x": 1', "method.differences.0.x: Unexpected keyword argument"),
+        ('"value": 1', '"value": NaN', "method.differences hold a number that is not finite"),
         ('"cell"', '"sell"', "cell: Field required"),
         ("}", "", "file: Invalid JSON"),
         ("0.5", "NaN", "history.1.1: Input should be a finite number"),
@@ -59,6 +68,20 @@ def test_a_broken_record_is_named_with_its_field(tmp_path, old, new, expected):
     with pytest.raises(InputError) as caught:
         record.read(path)
     assert f"{path}: {expected}" in str(caught.value)
+
+
+def test_a_record_of_version_2_names_its_method(tmp_path):
+    RECORD.model_copy(update={"method": None}).write(tmp_path)
+    with pytest.raises(InputError, match="record.json: method: Field required in schema version 2"):
+        record.read(tmp_path / "record.json")
+
+
+def test_a_record_of_version_1_is_read_without_its_method(tmp_path):
+    found = record.read(VERSION_1)
+    assert (found.schema_version, found.method) == (1, None)
+    assert found.model_dump(mode="json", exclude={"method"}) == json.loads(VERSION_1.read_text())
+    found.write(tmp_path)
+    assert record.read(tmp_path / "record.json") == found
 
 
 def test_a_record_is_of_the_cell_that_is_asked_for(tmp_path):

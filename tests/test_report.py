@@ -123,7 +123,7 @@ def test_variants_of_a_method_are_known_by_their_settings(tmp_path: Path) -> Non
 
 def test_broken_and_foreign_records_are_named_and_skipped(tmp_path: Path) -> None:
     directory = write(tmp_path, record("rte", "sam", 0))
-    for place, text in {"rte/sam/seed-1": "{", "rte/sam/seed-2": '{"schema_version": 2}'}.items():
+    for place, text in {"rte/sam/seed-1": "{", "rte/sam/seed-2": '{"schema_version": 3}'}.items():
         (directory / place).mkdir(parents=True)
         (directory / place / "record.json").write_text(text)
     record("rte", "sam", 0).write(directory / "elsewhere")

@@ -72,7 +72,7 @@ def test_without_an_output_directory_nothing_is_chosen(folder):
         (
             SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [5, 0]}}}},
             {"select": "search.yaml"},
-            "search.yaml: methods.sam_burn_in_0: burn_in is 0; it must be at least 1",
+            "search.yaml: methods.sam_burn_in_0.burn_in: is 0; it must be an integer of at least 1",
         ),
     ],
 )
@@ -84,7 +84,7 @@ def test_bad_references_are_named_beside_all_else(folder, search, value, expecte
     write("main.yaml", MAIN | {"methods": methods})
     found = problems(check=check)
     assert len([problem for problem in found if expected in problem]) == 1, found
-    assert "main.yaml: methods.sam: density is 5.0; it must be in (0, 1]" in found
+    assert "main.yaml: methods.sam.density: is 5; it must be a number in (0, 1]" in found
     assert len(found) == 2, found
 
 

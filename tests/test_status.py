@@ -63,7 +63,7 @@ class Folder:
 
     def record(self, place, **fields):
         Record(
-            cell=self.key(place), settings={}, settings_hash=settings_hash({}), inputs={},
+            schema_version=1, cell=self.key(place), settings={}, settings_hash=settings_hash({}), inputs={},
             provenance=PROVENANCE, **fields,
         ).write(self.path / place)  # fmt: skip
         (self.path / place / DELTA).touch()

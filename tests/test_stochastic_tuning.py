@@ -6,9 +6,6 @@ import torch
 from support.importances import after_backward, bert, roberta
 from support.models import rng, state
 
-from jiant_sparse.errors import InputError
-from jiant_sparse.methods import base
-
 TRIALS = 500
 
 
@@ -128,7 +125,7 @@ def test_if_fewer_have_any_importance_these_move_and_the_count_says_so(name):
     method.before_step(1)
     total = sum(int(mask.sum()) for mask in method.drawn.values())
     assert 0 < total < method.k == sum(p.numel() for p in encoder.parameters())
-    assert (method.moved_per_step, method.kept) == (total, total)
+    assert (method.moved_per_step, method.support_size) == (total, total)
     for tensor, mask in positive.items():
         if "key.bias" in tensor:  # no softmax depends on it; its gradient is of rounding alone
             continue
@@ -137,8 +134,3 @@ def test_if_fewer_have_any_importance_these_move_and_the_count_says_so(name):
         assert (gradient is None) == (not mask.any())
         assert gradient is None or gradient._nnz() == mask.sum()
     assert all(torch.equal(value, before[n]) for n, value in state(encoder).items())
-
-
-def test_another_mean_is_refused():
-    with pytest.raises(InputError, match="^mean is 'x'; it must be one of signed, absolute$"):
-        base.find("stochastic_tuning")(mean="x")

@@ -129,7 +129,7 @@ def test_set_changes_all_of_a_sweep_or_the_sweep_itself(tmp_path):
         ({"density": [0.1, 1e-1]}, "methods.sam.sweep.density: is [0.1, 0.1]; 0.1 is given"),
         (
             {"density": ["1e-1"]},
-            "methods.sam_density_1e-1.density: is '1e-1'; it should be a valid n",
+            "methods.sam_density_1e-1.density: is '1e-1'; it must be a number in",
         ),
         ({"density": [1, 1.0]}, "1.0 is given twice"),
         ({"burn_in": [5, "5"]}, "methods.sam.sweep.burn_in: is [5, '5']; 5 is given twice"),
@@ -137,7 +137,7 @@ def test_set_changes_all_of_a_sweep_or_the_sweep_itself(tmp_path):
         ({"a.b": [1]}, "methods.sam.sweep.a.b: is not a method's field; a swept key is a field or"),
         ({"train.a.b": [1]}, "methods.sam.sweep.train.a.b: is not a method's field"),
         ({"burnin": [5]}, "methods.sam_burnin_5.burnin: is not a known key; did you mean burn_in?"),
-        ({"burn_in": [5, 0]}, "methods.sam_burn_in_0: burn_in is 0; it must be at least 1"),
+        ({"burn_in": [5, 0]}, "methods.sam_burn_in_0.burn_in: is 0; it must be an integer"),
         ({"train.batch_size": [0]}, "methods.sam_batch_size_0.train.batch_size: is 0; it should"),
         ({"train.rate": [1]}, "methods.sam_rate_1.train.rate: is not a known key"),
         ({"score": ["a b"]}, "methods: names 'sam_score_a b'; a name has letters"),
@@ -163,7 +163,7 @@ def test_a_bad_sweep_hides_no_other_problem():
     found = problems({"sam": {"density": 2, "sweep": {"burn_in": []}}}, seeds=[-1], sweep=3)
     assert [text for text in found if "sweep.burn_in: is []" in text]
     assert [text for text in found if "f.yaml: sweep: is 3; it must be a mapping" in text]
-    assert [text for text in found if "methods.sam: density is 2.0" in text]
+    assert [text for text in found if "methods.sam.density: is 2; it must" in text]
     assert [text for text in found if "seeds: is [-1]" in text]
     whole = problems([], sweep={"burn_in": []})
     assert [text for text in whole if "f.yaml: sweep.burn_in: is []" in text]

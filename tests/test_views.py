@@ -132,7 +132,7 @@ def test_head(tmp_path: Path) -> None:
         "jiant unknown (6 cells); 2.2.0 (1 cell)",
         "reading": facts["reading"],
     }
-    assert "full_tuning</dt><dd>" in text
+    assert "full_tuning: FullTuning (Fu et al. 2023, arXiv 2211.15583)</dt><dd>" in text
 
 
 def test_head_names_three_of_many_values(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_head_names_three_of_many_values(tmp_path: Path) -> None:
 
 def test_head_says_which_paper_a_reading_is_of(tmp_path: Path) -> None:
     plain = record("rte", "full_tuning", setting={"train": Train().model_dump()})
-    assert reading_of(plain.settings).word == "paper"
+    assert reading_of(plain).word == "paper"
     assert "<dd>Fu et al. 2023</dd>" in page_of(tmp_path, plain)
 
 

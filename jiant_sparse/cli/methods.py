@@ -1,12 +1,14 @@
-"""`jiant-sparse methods`: what there is, and how many weights each tunes."""
+"""`jiant-sparse methods`: the methods with their fields, and how many weights each one tunes."""
 
-import dataclasses
+import json
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from tabulate import tabulate
 
 from jiant_sparse.errors import InputError
 
@@ -18,15 +20,16 @@ def methods(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Count for this model: roberta-base-config, roberta-large-config, or any that "
-            "`run` takes."
+            help="Count the weights of this model: roberta-base-config, roberta-large-config, or "
+            "any model that `run` takes."
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Count for this benchmark's methods and fields.")
+        Path | None,
+        typer.Option("--config", help="Count this benchmark's methods and fields."),
     ] = None,
 ) -> None:
-    """List the methods with their fields and defaults; with --model, the weights they tune."""
+    """List the methods: title, paper, fields with defaults and ranges. --model counts weights."""
     if model is not None:
         typer.echo("\n".join(_counted(model, _asked(config))))
     elif config is not None:
@@ -36,18 +39,21 @@ def methods(
 
 
 def _listed() -> Iterable[str]:
-    from jiant_sparse.methods import base
+    from jiant_sparse.methods import base, fields
 
     for name in base.names():
         kind = base.find(name)
         module = sys.modules[kind.__module__]
         yield f"{name}\n  {(module.__doc__ or '').strip().splitlines()[0]}"
-        for field, default in dataclasses.asdict(kind()).items():
-            yield f"    {field}: {default!r}"
+        yield f"  {kind.title} ({kind.category}), {kind.paper}"
+        defaults, types = fields.values(kind()), fields.of(kind)
+        for field, default in defaults.items():
+            line = f"{field}: {json.dumps(default)}; {fields.allowed(types[field])}"
+            yield textwrap.fill(line, 100, initial_indent=" " * 4, subsequent_indent=" " * 6)
 
 
 def _asked(config: Path | None) -> Iterable[tuple[str, str, "Method", list[str]]]:
-    """(label, name, method, tasks), each setting once: a benchmark's, or every method's default."""
+    """(label, name, method, tasks) of a benchmark, each setting once; or of every default."""
     from jiant_sparse.config import load as config_module
     from jiant_sparse.methods import base
 
@@ -62,7 +68,7 @@ def _asked(config: Path | None) -> Iterable[tuple[str, str, "Method", list[str]]
 
 
 def _counted(model: str, asked: Iterable[tuple[str, str, "Method", list[str]]]) -> Iterable[str]:
-    """The table; a label has a line for each of the counts that its values by task make."""
+    """The table of counts. A label whose values differ by task has a line for each count."""
     from jiant_sparse.host import fit
     from jiant_sparse.report import published
 
@@ -76,16 +82,19 @@ def _counted(model: str, asked: Iterable[tuple[str, str, "Method", list[str]]]) 
         if method.moved_per_step is not None:
             moving[label] = None
     labels = [label for label, *_ in tasks]
-    rows = [("method", "tuned", "added", "percent", "published (RoBERTa-base)")]
-    for (label, *numbers), which in tasks.items():
-        shown = label if labels.count(label) == 1 else f"{label} ({', '.join(which)})"
-        rows.append((shown, *numbers))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for label, *numbers in rows:
-        cells = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
-        yield "  ".join([label.ljust(widths[0]), *cells])
+    rows = [
+        (label if labels.count(label) == 1 else f"{label} ({', '.join(which)})", *numbers)
+        for (label, *numbers), which in tasks.items()
+    ]
+    yield tabulate(
+        rows,
+        headers=("method", "tuned", "added", "percent", "published (RoBERTa-base)"),
+        tablefmt="plain",
+        colalign=("left", *["right"] * 4),
+        disable_numparse=True,
+    )
     if moving:
-        yield f"Tuned in one step, others in the next: {', '.join(moving)}."
+        yield f"Counted in one step; every step selects anew: {', '.join(moving)}."
 
 
 def _numbers(label: str, method: "Method", shape: Path) -> tuple[str, str, str]:

@@ -1,14 +1,11 @@
 """Binds the plain values of a file to types, collecting every problem, and makes a Benchmark."""
 
-import dataclasses
-import functools
 import itertools
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from jiant_sparse import seeds as seeding
 from jiant_sparse.config.yaml_file import merge
@@ -17,6 +14,8 @@ from jiant_sparse.data.tasks import Task
 from jiant_sparse.errors import InputError, shown, suggest
 from jiant_sparse.files import FOLDER_NAME, LONGEST_NAME, NAME_RULE, is_folder_name
 from jiant_sparse.methods import base as methods
+from jiant_sparse.methods import fields as method_fields
+from jiant_sparse.methods.base import Method
 from jiant_sparse.schema import manifest
 from jiant_sparse.schema.cell import Benchmark, Block, Cell, Setup, Train
 from jiant_sparse.schema.record import CellKey
@@ -25,7 +24,7 @@ MOST_CELLS = 100_000
 MOST_PROBLEMS = 1000
 # What lies beside the folders of the tasks.
 _TAKEN = ("data", "report", manifest.FILE_NAME)
-_ALTERNATIVE = re.compile(r"int|float|bool|str|literal\[.*\]")
+_Bound = TypeVar("_Bound", bound=BaseModel)
 
 
 class _File(Setup):
@@ -141,8 +140,23 @@ class Binder:
             return None
         fields = self.at_task(where, fields, task, known)
         train = self.at_task(f"{where}.train", train, task, known)
-        instance = self.bind(kind, fields, where)
-        return None if instance is None else (str(name), dataclasses.asdict(instance), train)
+        instance = self.instance(kind, fields, where)
+        return None if instance is None else (str(name), method_fields.values(instance), train)
+
+    def instance(self, kind: type[Method], fields: Mapping[str, Any], where: str) -> Method | None:
+        """The method with these fields, or None with the problems noted."""
+        known = method_fields.of(kind)
+        wrong = {key: _unknown(key, known) for key in fields if key not in known}
+        wrong |= method_fields.check(kind, {key: fields[key] for key in fields if key in known})[1]
+        for key, text in wrong.items():
+            self.problem(f"{where}.{key}", text)
+        if wrong:
+            return None
+        try:
+            return kind(**fields)
+        except InputError as error:  # two fields that do not fit each other
+            self.problem(where, str(error))
+            return None
 
     def at_task(
         self, where: str, fields: Mapping[str, Any], task: str | None, known: tuple[str, ...]
@@ -213,41 +227,25 @@ class Binder:
                 what = "which are one folder where case is ignored"
                 self.problem(where, f"names {shown(twin)} and {shown(label)}, {what}")
 
-    def bind(self, kind: type, raw: Any, where: str) -> Any | None:
+    def bind(self, kind: type[_Bound], raw: Any, where: str) -> _Bound | None:
         """An instance of `kind` from plain values, or None with the problems noted.
 
-        No value is converted: text is no number, and `true` is not 1.
+        No value is converted: text is not a number, and `true` is not 1.
         """
         try:
-            if issubclass(kind, BaseModel):
-                return kind.model_validate(raw)
-            # In strict mode, pydantic makes a dataclass of JSON but not of a dict.
-            return _adapter(kind).validate_json(json.dumps(raw), strict=True)
+            return kind.model_validate(raw)
         except ValidationError as error:
-            # Of a field that may be of several types, pydantic tells one error for each of them.
-            found: dict[str, list[Mapping[str, Any]]] = {}
             for detail in error.errors():
-                place = (part for part in detail["loc"] if not _ALTERNATIVE.fullmatch(str(part)))
-                path = ".".join(str(part) for part in (where, *place) if part != "")
-                found.setdefault(path, []).append(detail)
-            for path, details in found.items():
-                self.invalid(kind, path, details)
+                path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
+                if detail["type"] == "extra_forbidden":
+                    self.problem(path, _unknown(detail["loc"][-1], kind.model_fields))
+                elif detail["type"] == "missing":
+                    self.problem(path, "is missing")
+                else:
+                    # Input, String, List
+                    message = re.sub(r"^\w+ (?=should|must)", "", detail["msg"])
+                    self.problem(path, f"is {shown(detail['input'])}; it {message}")
             return None
-
-    def invalid(self, kind: type, path: str, details: Sequence[Mapping[str, Any]]) -> None:
-        detail, *others = details
-        if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            known = _fields(kind)
-            hint = suggest(detail["loc"][-1], known) if known else "it has no keys"
-            self.problem(path, f"is not a known key; {hint}")
-        elif detail["type"] == "missing":
-            self.problem(path, "is missing")
-        elif detail["type"] == "value_error":
-            self.problem(path, str(detail["ctx"]["error"]))
-        else:
-            message = re.sub(r"^\w+ (?=should|must)", "", detail["msg"])  # Input, String, List
-            or_else = (f" or {d['msg'].removeprefix('Input should be ')}" for d in others)
-            self.problem(path, f"is {shown(detail['input'])}; it {message}{''.join(or_else)}")
 
     def problem(self, key: str, text: str) -> None:
         self.problems[f"{self.where}: {key or 'file'}: {text}"] = None
@@ -257,12 +255,5 @@ class Binder:
             raise InputError(*told, f"{self.where}: file: {more}")
 
 
-@functools.cache
-def _adapter(kind: type) -> TypeAdapter:
-    return TypeAdapter(kind)
-
-
-def _fields(kind: type) -> tuple[str, ...]:
-    if issubclass(kind, BaseModel):
-        return tuple(kind.model_fields)
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _unknown(key: Any, known: Iterable[str]) -> str:
+    return f"is not a known key; {suggest(key, known) if known else 'it has no keys'}"

@@ -91,7 +91,8 @@ def count(method: Method, encoder: nn.Module) -> Counts:
 def tuned(method: Method, encoder: nn.Module, names: Collection[str]) -> tuple[int, int]:
     """(tuned, added) as `surgery.count`, in the evaluated model: after the method's choices."""
     trained, added = surgery.count(encoder, names)
-    return trained if method.kept is None else method.kept, added
+    support = method.support_size
+    return trained if support is None else support, added
 
 
 def check_scores(name: str, method: Method, train: Train, steps: int) -> None:

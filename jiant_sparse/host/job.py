@@ -66,6 +66,7 @@ class Job:
         """The fields of a record that say what was run."""
         return {
             "cell": self.cell.key,
+            "method": self.cell.method_facts,
             "settings": self.cell.settings,
             "settings_hash": self.cell.settings_hash,
             "inputs": self.inputs,

@@ -1,7 +1,7 @@
-"""BitFit: all bias terms train, LayerNorm's and the pooler's among them; Ben Zaken et al. 2022.
+"""BitFit: all bias terms train, those of LayerNorms and the pooler too; Ben Zaken et al. 2022.
 
-102,912 weights of RoBERTa-base with its pooler (0.0826 %). The authors of Fu et al. 2023 zero the
-other gradients but let weight decay move those weights; here they are frozen.
+102,912 weights of RoBERTa-base with its pooler (0.0826 %). The program of Fu et al. 2023 zeroes the
+other gradients but lets weight decay move the other weights; here they are frozen.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,15 @@ from jiant_sparse.sparse import surgery
 
 @dataclass
 class BitFit(Method):
-    """Every tensor that is called `bias`."""
+    """Every tensor called `bias`."""
+
+    title = "BitFit"
+    paper = "Ben Zaken et al. 2022, arXiv 2106.10199"
+    category = "rule-based"
+    readings = {}
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Freeze all but the biases. Raises InputError if the encoder has none."""
+        """Freeze all but the biases. Raises InputError if the encoder has no bias."""
         biases = [name for name in surgery.eligible(model) if name.split(".")[-1] == "bias"]
         if not biases:
             raise InputError("bitfit: the encoder has no tensor called bias")

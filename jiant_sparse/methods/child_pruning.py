@@ -1,34 +1,37 @@
 """ChildPruning: all weights train and are projected onto the k that moved most; Fu et al. 2023.
 
-Every `interval` steps the top k of |theta - theta0| stay and all others go back to theta0, bit for
-bit, without their momentum. After step `burn_in` the last choice is fixed and nothing else
-trains. The paper says "iteratively train the full model parameters and then calculates the
+Every `interval` steps the top k of |theta - theta0| stay; all other weights return to theta0, bit
+for bit, and lose their momentum. After step `burn_in` the choice is final, and only the k weights
+train. The paper says "iteratively train the full model parameters and then calculates the
 projected mask" and gives no numbers. It cites Child-Tuning (Xu et al. 2021), which masks gradients
 and is another method: `child_tuning_f`, `child_tuning_d`.
 
-With the warm-up of the benchmark, 1,000 epochs, early projections are biased. At the first one on
+With the benchmark's warm-up of 1,000 epochs, early projections are biased. At the first one on
 CoLA, after 100 steps, the learning rate is 2.1e-8, and in float32 a weight near 0.9, where those of
 LayerNorms lie, moves by 3.0e-8 (half an ulp) or not at all. Biases near 0 move at any rate. From
 step 144 on, all weights can move.
 
 The authors' program (`sgpa`) projects after every step (`interval: 1`), per tensor (`scope`), for
 ever (`burn_in: null`), optionally on 0.3 of the new distance and 0.7 of the old (`momentum: 0.7`),
-and leaves the momentum. Its first step has rate 0, so its first choice is one among ties. Here a
-projection keeps no weight that has not moved, and where fewer than k have, it changes nothing; the
-last choice is an error then, if it comes before k weights have moved.
+and keeps the momentum. Its first step has rate 0, so that its first choice is one among ties. Here
+a projection keeps no weight that has not moved, and where fewer than k have moved, it changes
+nothing; a final choice before k weights have moved is an error.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Probe, Rng, taken
 from jiant_sparse.methods.choices import LateChoice
+from jiant_sparse.methods.fields import Count, Density, Scope
+from jiant_sparse.methods.readings import anything, but
 from jiant_sparse.sparse import moments, selection, surgery
 
 
@@ -36,32 +39,37 @@ from jiant_sparse.sparse import moments, selection, surgery
 class ChildPruning(LateChoice):
     """Projection onto the largest changes.
 
-    density: fraction of the encoder's weights that may differ, in (0, 1].
+    density: fraction of the encoder's weights that may differ.
     scope: `global` keeps the top floor(density m) of all m weights; `per_tensor` the top
-        floor(density n) of each tensor's n.
-    interval: steps from one projection to the next, at least 1.
-    burn_in: the step after which the choice is fixed, at least 1; null = never. Until then no
-        score competes for the best step; with null, those right after a projection do.
-    momentum: share of the former distances in those that are ranked, in [0, 1).
-    reset: whether the chosen weights start again from theta0 when the choice is fixed.
+        floor(density n) of each tensor's n weights.
+    interval: steps from one projection to the next.
+    burn_in: the step after which the choice is final; no earlier score competes for the best step.
+        null = never; then the scores right after a projection compete.
+    momentum: share of the former distances in the distances that are ranked.
+    reset: whether the chosen weights start again from theta0 when the choice is final.
     """
 
-    density: float = 0.005
-    scope: str = "global"
-    interval: int = 100
-    burn_in: int | None = 500
-    momentum: float = 0.0
+    title = "ChildPruning"
+    paper = "Fu et al. 2023, arXiv 2211.15583"
+    category = "projection-based"
+    readings = {
+        "scope": ("global", "per_tensor"),
+        "interval": (but(1), 1),
+        "burn_in": (but(None), None),
+        "momentum": (0, anything),  # the program has both; how it was called is unknown
+        "reset": (False, anything),
+        "train.decay_unselected": (False, anything),
+    }
+
+    density: Density = 0.005
+    scope: Scope = "global"
+    interval: Count = 100
+    burn_in: Count | None = 500
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     reset: bool = False
 
     def __post_init__(self) -> None:
-        selection.check_density(self.density)
-        selection.check_scope(self.scope)
-        if self.interval < 1:
-            raise InputError(f"interval is {self.interval}; it must be at least 1 step")
-        if self.burn_in is not None and self.burn_in < 1:
-            raise InputError(f"burn_in is {self.burn_in}; it must be at least 1 step, or null")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"momentum is {self.momentum}; it must be in [0, 1)")
+        super().__post_init__()
         if self.reset and self.burn_in is None:
             raise InputError("reset is true and burn_in null: the choice would never be fixed")
 
@@ -73,7 +81,7 @@ class ChildPruning(LateChoice):
         self.distances: dict[str, Tensor] = {}
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
-        """Project when it is time; at the end of the burn-in for the last time."""
+        """Project if due; at the end of the burn-in, for the last time."""
         if not self.due(step):
             return
         last, moved = step == self.burn_in, self._moved()
@@ -87,7 +95,7 @@ class ChildPruning(LateChoice):
         for name, index in chosen.items():
             weight = self.weights[name]
             if not last and _number_positive(moved[name]) == index.numel():
-                continue  # nothing of it is put back
+                continue  # no entry returns to theta0
             self._project(name, index.to(weight.device), back=last and self.reset)
             moments.forget(optimizer, weight, index.to(weight.device))
         if last:
@@ -108,14 +116,11 @@ class ChildPruning(LateChoice):
         }
 
     def _passing(self, moved: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a projection that is not the last one leaves as it is: at most k that moved.
-
-        Where fewer than k weights have moved, there is nothing to put back.
-        """
+        """The weights that a temporary projection keeps: at most k, of those that moved."""
         return self.keep(selection.top_positive(moved, self.density, scope=self.scope))
 
     def _moved(self) -> dict[str, Tensor]:
-        """|theta - theta0|, averaged over the projections if there is a momentum."""
+        """|theta - theta0|, averaged over projections if there is a momentum."""
         moved = {
             name: (weight.detach() - self.pretrained[name]).abs()
             for name, weight in self.weights.items()
@@ -129,7 +134,7 @@ class ChildPruning(LateChoice):
 
     @torch.no_grad()
     def _project(self, name: str, index: Tensor, *, back: bool) -> None:
-        """Put all entries but those at `index` back to theta0; with `back` these too."""
+        """Return all entries to theta0, except those at `index` unless `back`."""
         weight = self.weights[name]
         values = weight.view(-1)[index]
         weight.copy_(self.pretrained[name])
@@ -138,5 +143,5 @@ class ChildPruning(LateChoice):
 
 
 def _number_positive(scores: Tensor) -> int:
-    """Without values, on the meta device, all of them."""
+    """Number of positive scores; on the meta device, which has no values, all of them."""
     return scores.numel() if scores.is_meta else int((scores > 0).sum())

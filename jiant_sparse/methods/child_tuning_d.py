@@ -1,19 +1,22 @@
 """ChildTuningD: the weights of largest Fisher information train; Xu et al. 2021 (Child-Tuning_D).
 
-F = sum of squared batch gradients, each tensor's gradient clipped to norm `clip` by itself, the
-model in training mode, all before step 1. Differences to the authors' program: the budget counts
-every weight of the encoder, where theirs leaves embeddings and pooler out and trains them whole
-(with p = 0.005 that would be 32 % of RoBERTa-base); exactly k entries are chosen, where theirs
-takes a percentile; a short last batch weighs by its size, where theirs weighs as a full one; and
-what is not chosen does not decay.
+F is the sum of squared batch gradients before step 1, in training mode, where each tensor's
+gradient is clipped to norm `clip` by itself. Differences from the authors' program:
+- the budget counts every weight of the encoder; theirs leaves embeddings and pooler out and trains
+  them whole, which with p = 0.005 would be 32 % of RoBERTa-base;
+- exactly k weights are chosen; theirs takes a percentile;
+- a short last batch counts by its size; theirs counts it as a full one;
+- weights that are not chosen do not decay.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Gt
 from torch import Tensor, nn
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.fields import Count, Density
 from jiant_sparse.sparse import selection, surgery
 
 
@@ -21,27 +24,24 @@ from jiant_sparse.sparse import selection, surgery
 class ChildTuningD(Method):
     """Top-k of the diagonal Fisher information, task-driven.
 
-    density: fraction of the encoder's weights that trains, in (0, 1].
-    burn_in: batches whose squared gradients are summed, at least 1, and at most one pass over the
-        training set; null = the whole pass, as theirs.
-    clip: norm to which each tensor's gradient is clipped before it is squared, above 0.
+    density: fraction of the encoder's weights that trains.
+    burn_in: batches whose squared gradients are summed, one pass over the training set at most;
+        null = the whole pass, as in the authors' program.
+    clip: norm to which each tensor's gradient is clipped before it is squared.
     dropout: whether dropout is on while scoring.
     """
 
-    density: float = 0.005
-    burn_in: int | None = None
-    clip: float = 1.0
+    title = "Child-Tuning_D"
+    paper = "Xu et al. 2021, arXiv 2109.05687"
+    category = "approximation"
+
+    density: Density = 0.005
+    burn_in: Count | None = None
+    clip: Annotated[float, Gt(0)] = 1.0
     dropout: bool = True
 
-    def __post_init__(self) -> None:
-        selection.check_density(self.density)
-        if self.burn_in is not None and self.burn_in < 1:
-            raise InputError(f"burn_in is {self.burn_in}; it must be at least 1 batch, or null")
-        if not self.clip > 0:
-            raise InputError(f"clip is {self.clip}; it must be a positive norm")
-
     def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
-        """Sum up; the largest are chosen."""
+        """Sum the scores over batches and choose the largest."""
         batches = probe(self.burn_in, repeat=False, dropout=self.dropout)
         scores = selection.accumulate(surgery.eligible(model), batches, self._add)
         return self.most_important(scores, self.density)

@@ -1,7 +1,7 @@
-"""Bases of methods that choose in the midst of training, or anew at every step."""
+"""Bases of methods that choose weights during training: once, or anew at every step."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,37 @@ from jiant_sparse.methods.base import Method, taken
 from jiant_sparse.sparse import selection, surgery, tree
 from jiant_sparse.sparse.optimizer import restrict, zero_others
 
-MOMENTA = ("lazy", "dense")
+Momentum = Literal["lazy", "dense"]
+"""What AdamW does with the weights that a step does not choose.
+
+`lazy`: they keep value and moments, bit for bit. `dense`: their gradient is zero, so that the
+momentum of earlier choices moves them, and weight decay moves all weights.
+"""
 
 
 class LateChoice(Method):
-    """Base of methods that train every weight at first and the chosen entries from then on.
+    """Base of methods that train every weight at first, and chosen weights later.
 
-    A subclass calls `begin` in `attach`, and `rank` where a choice is `due` after a step; the one
-    after step `burn_in` it hands to `fix`.
+    A subclass calls `begin` in `attach`. When a choice is `due` after a step, it calls `rank`; it
+    passes the choice of step `burn_in` to `fix`.
 
     density, scope: as in `selection.top_k`.
-    burn_in: the step after which the choice is fixed; None = never.
-    interval: steps from one passing choice to the next; None = there are none.
+    burn_in: the step after which the choice is final; None = never.
     """
 
     density: float
     scope: str
     burn_in: int | None
-    interval: int | None = None
+    _support_size: int | None = None
+
+    @property
+    def interval(self) -> int | None:
+        """Steps between temporary choices; None = no temporary choices."""
+        return None
+
+    @property
+    def support_size(self) -> int | None:
+        return self._support_size
 
     def begin(self, model: nn.Module) -> None:
         """Remember the encoder; nothing is chosen yet."""
@@ -37,69 +50,60 @@ class LateChoice(Method):
         self.chosen = None
 
     def due(self, step: int) -> bool:
-        """Whether a choice is to be made after step `step`."""
-        passing = self.interval is not None and step % self.interval == 0
-        return self.chosen is None and (passing or step == self.burn_in)
+        """Whether to choose after step `step`."""
+        temporary = self.interval is not None and step % self.interval == 0
+        return self.chosen is None and (temporary or step == self.burn_in)
 
     def rank(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The entries of the largest scores: tensor name -> index. Raises as `most_important`."""
+        """Choose the largest scores: tensor name -> index. Raises as `most_important`."""
         return self.keep(self.most_important(scores, self.density, scope=self.scope))
 
     def keep(self, chosen: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Note that only the chosen entries can differ where the model is scored; returns them."""
-        self.kept = sum(index.numel() for index in chosen.values())
+        """Note that the evaluated model differs at the chosen weights alone; return them."""
+        self._support_size = sum(index.numel() for index in chosen.values())
         return chosen
 
     def fix(
         self, chosen: Mapping[str, Tensor], optimizer: Optimizer | None, *, keep_moments: bool
     ) -> None:
-        """From now on only the chosen entries train: tensor name -> index."""
+        """Restrict training to the chosen weights: tensor name -> index."""
         self.chosen = chosen
         surgery.narrow(self.encoder, chosen, optimizer, keep_moments=keep_moments)
 
     def scores_at(self, step: int) -> bool:
-        """From the fixed choice on; if it is never fixed, right after each passing one."""
-        return step % self.interval == 0 if self.burn_in is None else step >= self.burn_in
+        """From the final choice on; without one, right after each temporary choice."""
+        if self.burn_in is not None:
+            return step >= self.burn_in
+        return self.interval is not None and step % self.interval == 0
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
-        return state if self.kept is None else state | {"kept": self.kept}
+        return state if self._support_size is None else state | {"kept": self._support_size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.kept = state.get("kept")
+        self._support_size = state.get("kept")
         chosen = taken(state, "chosen")
         if chosen and self.chosen is None:
             self.fix(chosen, None, keep_moments=False)
 
 
 class StepChoice(Method):
-    """Base of methods that choose anew at every step: `draw` says what, and only that moves.
+    """Base of methods that choose anew at every step; a subclass says in `draw` which weights.
 
-    A subclass calls `begin` in `attach`. Its encoder's weights are all in the optimizer, which has
-    to be of `sparse.optimizer`: it moves the entries of a step, and their moments, alone.
+    A subclass calls `begin` in `attach`. The optimizer holds all weights of the encoder. It must
+    be one of `sparse.optimizer`, which updates a step's weights and their moments alone.
 
-    density: chosen fraction of the encoder's m weights in a step, in (0, 1]; None = as many as it
-        has biases. The head is not among them; it trains as always.
-    momentum: `lazy`, where an entry that is not chosen keeps its value and its moments, bit for
-        bit; `dense` zeroes its gradient only, so that momentum goes on moving it if it was
-        chosen before, and weight decay moves all.
+    density: fraction of the encoder's m weights that a step updates; None = as many weights as
+        the encoder has biases. The head trains at every step and is not counted.
     """
 
     density: float | None
-    momentum: str
-
-    def check_step_choice(self) -> None:
-        """Raise InputError for a field that is not allowed."""
-        if self.density is not None:
-            selection.check_density(self.density)
-        if self.momentum not in MOMENTA:
-            allowed = ", ".join(MOMENTA)
-            raise InputError(f"momentum is {self.momentum!r}; it must be one of {allowed}")
+    momentum: Momentum
 
     def begin(self, model: nn.Module) -> None:
-        """Count, and leave every weight trainable.
+        """Count the weights that a step updates, and leave every weight trainable.
 
-        Raises InputError if no weight would move, and for a tensor that is not contiguous.
+        Raises InputError if a step would update no weight, or a tensor is not contiguous.
         """
         self.weights = surgery.eligible(model)
         for name, weight in self.weights.items():
@@ -119,15 +123,15 @@ class StepChoice(Method):
         self.moved = self.steps = 0
 
     def draw(self, step: int) -> dict[str, Tensor]:
-        """The entries that move in step `step`: tensor name -> index, possibly an empty one.
+        """Choose the weights of step `step`: tensor name -> index, which may be empty.
 
-        Gradients are complete. Tensors without one may be left out.
+        Gradients are complete. A tensor without a gradient may be left out.
         """
         raise NotImplementedError
 
     @torch.no_grad()
     def before_step(self, step: int) -> None:
-        """Choose, and leave the gradients of the chosen entries only."""
+        """Choose, and restrict the gradients to the chosen weights."""
         chosen = self.draw(step)
         self.steps += 1
         for name, weight in self.weights.items():
@@ -142,8 +146,8 @@ class StepChoice(Method):
             self.drawn[name].view(-1)[index.to(self.drawn[name].device)] = True
 
     @property
-    def kept(self) -> int | None:
-        """The entries drawn so far; of these alone the values may differ."""
+    def support_size(self) -> int | None:
+        """Number of weights drawn so far."""
         if self.momentum == "dense":
             return None
         return sum(int(drawn.sum()) for drawn in self.drawn.values())

@@ -1,119 +1,127 @@
 """DiffPruning: a difference to the pretrained weights is learnt under gates; Guo et al. 2021.
 
-theta = theta0 + g z w: w a difference for every weight, z a hard-concrete gate for every weight, g
-one for each tensor (`structured`), and `l0_weight` times the expected number of open gates is added
-to the loss. Gates are drawn anew each step; evaluation uses the deterministic ones. After step
-`burn_in` the top k of |g z w| stay, with an optimiser state of their own; all others are the
-pretrained weights from then on, bit for bit. The task head is dense all the time.
+theta = theta0 + g z w, with a difference w and a hard-concrete gate z for every weight, and a gate
+g for each tensor (`structured`). The loss gets `l0_weight` times the expected number of open gates.
+Gates are drawn anew at each step; evaluation uses the deterministic gates. After step `burn_in` the
+top k of |g z w| stay, with fresh optimizer state; all other weights are the pretrained ones from
+then on, bit for bit. The task head is always dense.
 
-With `mask_interval` n the differences are also projected every n steps before that: the top k stay
-and all others go back to zero, while all go on training. Fu et al. 2023 change the mask every 600
+With `mask_interval` n the differences are also projected every n steps before the cut: the top k
+stay, all others return to zero, and all go on training. Fu et al. 2023 change the mask every 600
 steps in Figure 3 (CB); how is not stated, and their program cannot.
 
-Guo et al. train in three runs: gates, cut, fixed mask. In the first the differences have a learning
-rate of their own, which falls linearly from its peak to 0, and the logits a constant one. So it is
-here (`gated_schedule: own`), the peak being the training's; after the cut the training's schedule
-holds. The penalty alone closes a gate within about 170 steps: where the differences follow a long
+Guo et al. train in three runs: gates, cut, fixed mask. In the first run the differences have a
+learning rate of their own, which falls linearly from its peak to 0, and the logits a constant one.
+`gated_schedule: own` does this, with the training's peak; after the cut the training's schedule
+holds. The penalty alone closes a gate within about 170 steps: if the differences follow a long
 warm-up, all gates close before anything is learnt, and the cut is an error.
 
-Guo et al. have no decay, and a clipping norm for each of w and the gates. Here both share one norm,
-and weight decay draws the differences to zero before the cut, afterwards, as in every method, the
-weights that train. They cut at the last drawn gates, here at the deterministic ones, which are
-scored. The program of Fu et al. stretches to (-3, 3), has no group gate, a mean instead of a sum
-(`l0_weight: 8.02e-9` for RoBERTa-base), logits that begin as sigmoid(N(0, 1)) (`random_gates`),
-one rate and schedule for all (`gate_learning_rate: null`, `gated_schedule: training`), and cuts by
-|logit|, per tensor.
+Guo et al. have no decay, and a clipping norm each for w and the gates. Here both share one norm.
+Weight decay draws the differences to zero before the cut, and afterwards, as in every method, the
+weights that train. They cut at the last drawn gates; here the cut is at the deterministic gates,
+which are scored. The program of Fu et al. stretches to (-3, 3), has no group gate, a mean in the
+place of a sum (`l0_weight: 8.02e-9` for RoBERTa-base), logits that start as sigmoid(N(0, 1))
+(`random_gates`), one rate and schedule for everything (`gate_learning_rate: null`,
+`gated_schedule: training`), and cuts by |logit|, per tensor.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Probe, Rng
 from jiant_sparse.methods.choices import LateChoice
-from jiant_sparse.sparse import moments, selection, surgery
+from jiant_sparse.methods.fields import Count, Density, Scope
+from jiant_sparse.methods.readings import anything, but
+from jiant_sparse.sparse import moments, surgery
 from jiant_sparse.sparse.gates import Gated
 from jiant_sparse.sparse.parametrizations import Noise, Schedule
 
-SCORES = ("delta", "logit")
-SCHEDULES = ("own", "training")
+
+def _one_over_weights(l0_weight: float, run: Mapping[str, Any]) -> bool:
+    """The program's penalty is a mean: its factor is 1 over the weights of the model.
+
+    The settings tell the number of weights for RoBERTa-base alone.
+    """
+    return run["model"] == "roberta-base" and math.isclose(l0_weight, 8.02e-9, rel_tol=0.01)
 
 
 @dataclass
 class DiffPruning(LateChoice):
     """L0-regularised differences, cut to the top k.
 
-    density: fraction of the encoder's weights that may differ after the cut, in (0, 1].
+    density: fraction of the encoder's weights that may differ after the cut.
     scope: `global` keeps the top floor(density m) of all m weights; `per_tensor` the top
-        floor(density n) of each tensor's n.
+        floor(density n) of each tensor's n weights.
     score: what is ranked: `delta` |g z w|, or `logit` |logit of z|.
-    burn_in: the step after which the cut is made, at least 1; null = never, with `mask_interval`.
-    mask_interval: steps from one projection to the next, at least 1; null = none before the cut.
-    stretch_low, stretch_high: l < 0 and r > 1 of the hard-concrete gates.
-    l0_weight: factor of the expected number of open gates, at least 0.
+    burn_in: the step after which the cut is made; null = never, with `mask_interval`.
+    mask_interval: steps from one projection to the next; null = no projection before the cut.
+    stretch_low, stretch_high: the interval to which hard-concrete gates are stretched.
+    l0_weight: factor of the expected number of open gates.
     structured: whether every tensor has a gate of its own.
     gate_init: first value of the logits. random_gates: sigmoid(N(0, 1)) instead.
-    gate_learning_rate: of the logits, constant, above 0, without decay; null = rate, schedule and
-        decay of the training.
+    gate_learning_rate: of the logits, constant, without decay; null = rate, schedule and decay of
+        the training.
     gated_schedule: of the differences: `own`, from the peak rate linearly to 0 at `burn_in`
         (constant, without decay, if `burn_in` is null), or `training`, the training's.
     """
 
-    density: float = 0.005
-    scope: str = "global"
-    score: str = "delta"
-    burn_in: int | None = 500
-    mask_interval: int | None = None
-    stretch_low: float = -1.5
-    stretch_high: float = 1.5
-    l0_weight: float = 1.25e-7
+    title = "DiffPruning"
+    paper = "Guo et al. 2021, arXiv 2012.07463"
+    category = "projection-based"
+    readings = {
+        "scope": ("global", "per_tensor"),
+        "score": ("delta", "logit"),
+        # Figure 3 changes the mask for ever, which the program cannot.
+        "burn_in": (anything, but(None)),
+        "mask_interval": (anything, None),
+        "stretch_low": (-1.5, -3),
+        "stretch_high": (1.5, 3),
+        "l0_weight": (1.25e-7, _one_over_weights),
+        "structured": (True, False),
+        "random_gates": (False, True),
+        "gate_learning_rate": (but(None), None),
+        "gated_schedule": ("own", "training"),
+        # What is frozen as a whole does not decay in the program either.
+        "train.decay_unselected": (False, False),
+    }
+
+    density: Density = 0.005
+    scope: Scope = "global"
+    score: Literal["delta", "logit"] = "delta"
+    burn_in: Count | None = 500
+    mask_interval: Count | None = None
+    stretch_low: Annotated[float, Lt(0)] = -1.5
+    stretch_high: Annotated[float, Gt(1)] = 1.5
+    l0_weight: Annotated[float, Ge(0)] = 1.25e-7
     structured: bool = True
     gate_init: float = 5.0
     random_gates: bool = False
-    gate_learning_rate: float | None = 0.1
-    gated_schedule: str = "own"
+    gate_learning_rate: Annotated[float, Gt(0)] | None = 0.1
+    gated_schedule: Literal["own", "training"] = "own"
 
     def __post_init__(self) -> None:
-        selection.check_density(self.density)
-        selection.check_scope(self.scope)
-        if self.score not in SCORES:
-            raise InputError(f"score is {self.score!r}; it must be one of {', '.join(SCORES)}")
-        if self.gated_schedule not in SCHEDULES:
-            allowed = ", ".join(SCHEDULES)
-            raise InputError(
-                f"gated_schedule is {self.gated_schedule!r}; it must be one of {allowed}"
-            )
-        for field in ("burn_in", "mask_interval"):
-            steps = getattr(self, field)
-            if steps is not None and steps < 1:
-                raise InputError(f"{field} is {steps}; it must be at least 1 step, or null")
+        super().__post_init__()
         if self.burn_in is None and self.mask_interval is None:
             raise InputError("burn_in and mask_interval are null: nothing would ever be cut")
-        if None not in (self.burn_in, self.mask_interval) and self.mask_interval >= self.burn_in:
+        if self.burn_in and self.mask_interval and self.mask_interval >= self.burn_in:
             raise InputError(
                 f"mask_interval is {self.mask_interval}; it must be below burn_in ({self.burn_in})"
             )
-        if not self.stretch_low < 0:
-            raise InputError(f"stretch_low is {self.stretch_low}; it must be below 0")
-        if not self.stretch_high > 1:
-            raise InputError(f"stretch_high is {self.stretch_high}; it must be above 1")
-        if not self.l0_weight >= 0:
-            raise InputError(f"l0_weight is {self.l0_weight}; it must be 0 or more")
-        if self.gate_learning_rate is not None and not self.gate_learning_rate > 0:
-            rate = self.gate_learning_rate
-            raise InputError(f"gate_learning_rate is {rate}; it must be above 0, or null")
 
     @property
     def interval(self) -> int | None:
         return self.mask_interval
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Put a gated difference on every tensor."""
+        """Give every tensor a gated difference."""
         self.begin(model)
         self.noise = Noise(rng)
         self.gated: dict[str, Gated] = {}
@@ -122,14 +130,14 @@ class DiffPruning(LateChoice):
             surgery.edit(model, name, self.gated[name])
 
     def penalty(self) -> Tensor | float:
-        """The weighted expected number of open gates; 0 after the cut."""
+        """`l0_weight` times the expected number of open gates; 0 after the cut."""
         if self.chosen is not None:
             return 0.0
         return self.l0_weight * sum(gated.expected_open() for gated in self.gated.values())
 
     @torch.no_grad()
     def after_step(self, step: int, optimizer: Optimizer) -> None:
-        """Draw anew; project or cut when it is time."""
+        """Let the next step draw anew; project or cut if due."""
         self.noise.step = step + 1
         if not self.due(step):
             return

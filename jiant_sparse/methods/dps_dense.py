@@ -1,34 +1,38 @@
-"""DpsDense: gradients outside of a subnetwork are zero in every other stage; Zhang et al. 2022.
+"""DpsDense: every other stage zeroes gradients outside of a subnetwork; Zhang et al. 2022.
 
-Dynamic Parameter Selection (NeurIPS 35), the variant without mixing. Stages of `stage_steps` steps
-alternate. In stage I everything trains, and the squares of each step's gradient are summed up: the
-empirical Fisher information F, from zero in every stage I. In stage II only the entries of the
-largest F in each tensor get a gradient; everything else about the step is as ever, so that AdamW's
-momentum and decay still move the others. All of the encoder may change.
+Dynamic Parameter Selection (NeurIPS 35), the variant without mixing. Two kinds of stages of
+`stage_steps` steps alternate. In stage I everything trains, and the squares of each step's gradient
+are summed: the empirical Fisher information F, from zero in every stage I. In stage II only the
+entries of the largest F in each tensor get a gradient. AdamW is unchanged, so that momentum and
+decay still move the other entries: all of the encoder may change.
 
-Chosen among are the weights of linear layers; embeddings, LayerNorms, biases and the task head
-always train. The authors choose in the classifier too, which is outside of the encoder here; and
-they set every dropout to 0, which is left to the model's own configuration here.
+The choice is among the weights of linear layers; embeddings, LayerNorms, biases and the task head
+always train. The authors choose in the classifier too, which is no part of the encoder here; they
+set every dropout to 0, which the model's own configuration decides here.
 
-Where this departs from the authors' program: it takes every score that is at least the last
-chosen one, with F = 0 the whole tensor (here the count is exact and the first of equals win);
-it counts forward passes and squares each one's gradient (here steps, and the gradient of the whole
-step, accumulated and of both passes of COPA, before it is clipped); its stages are int(0.05
-max_steps) long, 0 without a limit; it divides F by 1000, which changes no order. It keeps its sums
-in the order of the backward pass, which shared or unused layers break, and knows BERT alone: for
-RoBERTa its option does nothing.
+Differences from the authors' program:
+- it takes every score that is at least the last chosen one, with F = 0 the whole tensor; here the
+  count is exact, and the first of equal scores win;
+- it counts forward passes and squares each pass's gradient; here it is steps, and the gradient of
+  the whole step (accumulated, and of both passes of COPA) before clipping;
+- its stages have int(0.05 max_steps) steps, 0 without a limit;
+- it divides F by 1000, which changes no order;
+- it keeps its sums in the order of the backward pass, which shared or unused layers break, and
+  knows BERT alone: for RoBERTa its option does nothing.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng, taken
+from jiant_sparse.methods.fields import Count
 from jiant_sparse.sparse import modules, selection, surgery
 
 
@@ -36,27 +40,25 @@ from jiant_sparse.sparse import modules, selection, surgery
 class DpsDense(Method):
     """All weights train in turns with the most important ones of each linear layer.
 
-    updated_fraction: of each tensor's n entries ceil(updated_fraction n) train in stage II; in
-        (0, 1). The authors' `reserve_p`, 0.3 in their script, is the rest: 1 - updated_fraction.
-    stage_steps: length of a stage, at least 1.
+    updated_fraction: of each tensor's n entries, ceil(updated_fraction n) train in stage II. The
+        authors' `reserve_p`, 0.3 in their script, is 1 - updated_fraction.
+    stage_steps: length of a stage.
     """
 
-    updated_fraction: float = 0.7
-    stage_steps: int = 50
+    title = "DPS Dense"
+    paper = "Zhang et al. 2022, arXiv 2211.01642"
+    category = "per-step"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.updated_fraction < 1:
-            raise InputError(f"updated_fraction is {self.updated_fraction}; it must be in (0, 1)")
-        if self.stage_steps < 1:
-            raise InputError(f"stage_steps is {self.stage_steps}; it must be at least 1 step")
+    updated_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.7
+    stage_steps: Count = 50
 
     @property
     def least_steps(self) -> int:
-        """One of stage II."""
+        """A whole stage I and one step of stage II."""
         return self.stage_steps + 1
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Leave every weight trainable and begin with stage I."""
+        """Leave every weight trainable and start with stage I."""
         linear = modules.linear_weights(model)
         self.weights = {n: w for n, w in surgery.eligible(model).items() if n in linear}
         if not self.weights:
@@ -65,7 +67,7 @@ class DpsDense(Method):
         self.masks: dict[str, Tensor] = {}  # of stage II; empty in stage I
 
     def before_step(self, step: int) -> None:
-        """Stage I: add to F. Stage II: leave the chosen entries' gradients only."""
+        """Stage I: add to F. Stage II: zero the gradients of entries that are not chosen."""
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue
@@ -75,7 +77,7 @@ class DpsDense(Method):
                 self.observe(name, weight.grad)
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
-        """At the end of a stage begin the other one."""
+        """At the end of a stage, start the other one."""
         if step % self.stage_steps:
             return
         chosen = {} if self.masks else {n: self._choose(n) for n in self.weights}
@@ -83,14 +85,14 @@ class DpsDense(Method):
         self.masks = chosen
 
     def observe(self, name: str, gradient: Tensor) -> None:
-        """Add a step's gradient of a tensor to what it is ranked by."""
+        """Add a step's gradient of a tensor to its F."""
         if name not in self.squares:
             dtype = torch.promote_types(gradient.dtype, torch.float32)
             self.squares[name] = torch.zeros_like(gradient, dtype=dtype)
         self.squares[name].addcmul_(gradient, gradient)
 
     def scores(self, name: str) -> Tensor:
-        """What the entries of an observed tensor are ranked by."""
+        """The scores by which the entries of an observed tensor are ranked."""
         return self.squares[name]
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,12 +106,12 @@ class DpsDense(Method):
         self.squares, self.masks = (self.read(state, part) for part in ("squares", "masks"))
 
     def read(self, state: Mapping[str, Any], part: str) -> dict[str, Tensor]:
-        """Copies of a state's tensors `part.<name>`, each where its weight is."""
+        """Copies of a state's tensors `part.<name>`, each on its weight's device."""
         found = taken(state, part).items()
         return {name: t.to(self.weights[name].device, copy=True) for name, t in found}
 
     def _choose(self, name: str) -> Tensor:
-        # A tensor that the loss did not reach in the whole stage: all equal, its first entries.
+        # The loss did not reach the tensor in the whole stage: all scores are equal, the first win.
         unseen = name not in self.squares
         scores = torch.zeros_like(self.weights[name]) if unseen else self.scores(name)
         return selection.largest_mask(scores.detach(), self.updated_fraction)

@@ -1,17 +1,17 @@
-"""DpsMix: a part is mixed with earlier weights, in turns random and chosen; Zhang et al. 2022.
+"""DpsMix: weights are mixed with earlier values, in turns random and chosen; Zhang et al. 2022.
 
 Dynamic Parameter Selection, the variant that mixes as Mixout does. In training a linear layer's
 weight is U + N (W - U) / p with p = `updated_fraction`; its gradient is that of this formula, in N
-only. In stage I U is the pretrained weight and N is drawn each step from Bernoulli(p), once for
-each input feature and shared by the rows; F sums up the squares of each step's gradient and c
-counts the draws, both from zero in every stage I. In stage II U is the weight at its beginning, and
-N are the entries of the largest F / max(c, 1), times exp(-max(c, 1) / stage_steps) if a stage has
-50 steps or more. Evaluation and the final model have W itself, with nothing mixed.
+only. In stage I, U is the pretrained weight, and N is drawn at each step from Bernoulli(p), once
+for each input feature and shared by the rows; F sums the squares of each step's gradient, and c
+counts the draws, both from zero in every stage I. In stage II, U is the weight at the stage's
+start, and N are the entries of the largest F / max(c, 1), times exp(-max(c, 1) / stage_steps) if a
+stage has 50 steps or more. Evaluation and the final model have W itself, without mixing.
 
-Tensors, stages and departures from the authors' program are those of `dps_dense`; so is what moves:
-plain AdamW, whose momentum and decay move W outside of N as well. In stage II training does not see
-those moves, evaluation and the next stage I do. The authors draw at each forward pass (here a step
-has one draw) and leave 1 / p out of the gradient; in F that is the same factor for every entry, and
+Tensors, stages and differences from the authors' program are those of `dps_dense`. So is what
+moves: plain AdamW, whose momentum and decay move W outside of N too. In stage II training does not
+see those moves; evaluation and the next stage I do. The authors draw at each forward pass (here: at
+each step) and leave 1 / p out of the gradient; in F that is the same factor for every entry, and
 changes no order.
 """
 
@@ -28,21 +28,24 @@ from jiant_sparse.methods.dps_dense import DpsDense
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.parametrizations import Anchored, Noise
 
-# Where the authors' program begins to rank often drawn entries lower.
+# From this length on, the authors' program ranks often drawn entries lower.
 _LONG_STAGE = 50
 
 
 @dataclass
 class DpsMix(DpsDense):
-    """All weights train, mixed in turns with the pretrained ones and with those of stage I's end.
+    """All weights train, mixed with pretrained values and with values of the last stage's end.
 
-    updated_fraction: p, the share of N in both stages, in (0, 1). The authors' `reserve_p`, 0.3 in
-        their script, is the rest: 1 - updated_fraction.
-    stage_steps: length of a stage, at least 1.
+    updated_fraction: p, the share of N in both stages. The authors' `reserve_p`, 0.3 in their
+        script, is 1 - updated_fraction.
+    stage_steps: length of a stage.
     """
 
+    title = "DPS Mix"
+    left_open = ("updated_fraction", "stage_steps")
+
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Put the mixing in and begin with stage I."""
+        """Insert the mixing and start with stage I."""
         super().attach(model, probe, rng)
         self.noise = Noise(rng)
         self.counts: dict[str, Tensor] = {}
@@ -54,12 +57,12 @@ class DpsMix(DpsDense):
             surgery.edit(model, name, edit)
 
     def before_step(self, step: int) -> None:
-        """Stage I: add to F and c. In stage II the formula has masked the gradients already."""
+        """Stage I: add to F and c. In stage II the formula masks the gradients."""
         if not self.masks:
             super().before_step(step)
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
-        """The next step draws anew; at the end of a stage begin the other one."""
+        """Let the next step draw anew; at the end of a stage, start the other one."""
         self.noise.step = step + 1
         super().after_step(step, optimizer)
         if step % self.stage_steps == 0:
@@ -90,7 +93,7 @@ class DpsMix(DpsDense):
         self._pin(self.read(state, "anchors"))
 
     def _pin(self, anchors: Mapping[str, Tensor]) -> None:
-        """Go on in stage II from the anchors; without any, in stage I."""
+        """Enter stage II with these anchors; without anchors, stage I."""
         for name, edit in self.edits.items():
             if anchors:
                 edit.pin(anchors[name], self.masks[name])

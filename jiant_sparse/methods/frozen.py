@@ -1,7 +1,7 @@
-"""Frozen: nothing of the encoder trains, the task head alone does; the floor of the comparison.
+"""Frozen: the task head alone trains; the lower reference.
 
 A baseline of Akbar-Tajari and Pilehvar 2024. The encoder's dropout stays on in training, as with
-every method. The pooler, where it is drawn at random, is frozen too: part of the encoder.
+every method. A pooler that is drawn at random is frozen too: it belongs to the encoder.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,11 @@ from jiant_sparse.sparse import surgery
 @dataclass
 class Frozen(Method):
     """None of the encoder's weights."""
+
+    title = "Frozen"
+    paper = "Akbar-Tajari and Pilehvar 2024, Findings of EMNLP"
+    category = "reference"
+    left_open = ()
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Freeze the whole encoder."""

@@ -1,26 +1,28 @@
 """LoRA: low-rank updates of linear layers train, the encoder is frozen; Hu et al. 2022.
 
-y = W x + b + (alpha / r) B A x with Microsoft's `loralib`. B is zero at first, so that step 0 is
-the pretrained model; A is kaiming-uniform. W is never merged with B A, neither in evaluation (as
-loralib 0.1.2 would by default) nor on disk; `jiant-sparse delta apply --fold` does it on request.
+y = W x + b + (alpha / r) B A x with Microsoft's `loralib`. B starts at zero, so that step 0 is the
+pretrained model; A is kaiming-uniform. W is never merged with B A, neither in evaluation (as
+loralib 0.1.2 would by default) nor on disk; `jiant-sparse delta apply --fold` merges on request.
 
 Defaults are the official ones for RoBERTa: query and value, r = 8, alpha = 16, no dropout;
 294,912 new weights in RoBERTa-base. The program of Fu et al. 2023 takes six layers of each block
 and loralib's alpha = 1, draws B like A (`init_b: kaiming`), and freezes the random task head
-(`train: {freeze_head: true}`); its rank is not published. Nothing with a usual rank gives the
-0.91 % of Table 4; r = 7 on these six layers gives 0.93.
+(`train: {freeze_head: true}`); its rank is not published. No usual rank gives the 0.91 % of Table
+4; r = 7 on these six layers gives 0.93.
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Interval, MinLen
 from torch import nn
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.fields import Count
 from jiant_sparse.sparse import modules, surgery
 
-INIT_B = ("zeros", "kaiming")
+_SIX_LAYERS = ["query", "key", "value", "output.dense", "intermediate.dense"]
 
 
 @dataclass
@@ -28,35 +30,36 @@ class LoRA(Method):
     """B A beside chosen linear layers.
 
     modules: ends of module names; a linear layer is chosen if its dotted name ends in one of them.
-    rank: r, at least 1, at most the smaller side of each chosen layer.
-    alpha: the update is scaled by alpha / rank; above 0.
-    dropout: on the input of A, in [0, 1).
+    rank: r, at most the smaller side of each chosen layer.
+    alpha: the update is scaled by alpha / rank.
+    dropout: on the input of A.
     init_b: `zeros` or `kaiming` (uniform, as A).
     """
 
-    modules: list[str] = field(default_factory=lambda: ["query", "value"])
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
-    init_b: str = "zeros"
+    title = "LoRA"
+    paper = "Hu et al. 2022, arXiv 2106.09685"
+    category = "added modules"
+    readings = {
+        "modules": (["query", "value"], _SIX_LAYERS),
+        "alpha": (lambda alpha, run: alpha == 2 * run["rank"], 1),  # official: 2, at any rank
+        "dropout": (0, 0),
+        "init_b": ("zeros", "kaiming"),
+        # What is frozen as a whole does not decay in the program either.
+        "train.decay_unselected": (False, False),
+        "train.freeze_head": (False, True),
+    }
 
-    def __post_init__(self) -> None:
-        if not self.modules:
-            raise InputError("modules is empty; name at least one, such as query")
-        if self.rank < 1:
-            raise InputError(f"rank is {self.rank}; it must be at least 1")
-        if not self.alpha > 0:
-            raise InputError(f"alpha is {self.alpha}; it must be above 0")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}; it must be in [0, 1)")
-        if self.init_b not in INIT_B:
-            raise InputError(f"init_b is {self.init_b!r}; it must be one of {', '.join(INIT_B)}")
+    modules: Annotated[list[str], MinLen(1)] = field(default_factory=lambda: ["query", "value"])
+    rank: Count = 8
+    alpha: Annotated[float, Gt(0)] = 16.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    init_b: Literal["zeros", "kaiming"] = "zeros"
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Freeze the encoder and put the updates beside the chosen layers.
 
-        Raises InputError for modules that match nothing or no linear layer, for tied weights, and
-        for too high a rank.
+        Raises InputError if modules match nothing or no linear layer, if weights are tied, and if
+        the rank is too high.
         """
         names = modules.matching(model, self.modules)
         modules.check_low_rank(model, names, self.rank)
@@ -66,8 +69,8 @@ class LoRA(Method):
                 model, name, rank=self.rank, alpha=self.alpha, dropout=self.dropout
             )
             generator = rng(name)
-            parts = (layer.lora_A, layer.lora_B) if self.init_b == "kaiming" else (layer.lora_A,)
-            for part in parts:
+            parts = ("lora_A", "lora_B") if self.init_b == "kaiming" else ("lora_A",)
+            for part in map(layer.get_parameter, parts):
                 drawn = torch.empty(part.shape)  # on the CPU: the same on every device
                 nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator)
                 part.data.copy_(drawn)

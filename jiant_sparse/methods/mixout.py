@@ -1,63 +1,68 @@
 """Mixout: weights are mixed with their pretrained values in training; Lee et al. 2020.
 
-In training the forward pass sees W0 + b (W - W0) / (1 - q) with b ~ Bernoulli(1 - q), drawn anew
-each step, by default once for each input feature of a linear layer and shared by its rows. The
-gradient is that of this formula. (The authors' own backward pass leaves out 1 / (1 - q); that
-reading is not offered: Adam hardly sees it, clipping does.) Their example also sets the dropout
-before a mixed layer to zero, and mixes the task head; here neither is touched.
+In training the forward pass sees W0 + b (W - W0) / (1 - q) with b ~ Bernoulli(1 - q), drawn anew at
+each step; by default there is one draw for each input feature of a linear layer, shared by its
+rows. The gradient is that of this formula. (The authors' own backward pass leaves out 1 / (1 - q).
+This is not offered: Adam hardly notices the factor, clipping does.) Their example also sets the
+dropout before a mixed layer to zero and mixes the task head; neither is done here.
 
-Fu et al. 2023 call Mixout p-sparse because it resets a part of the deltas: with `reset`, every
+Fu et al. 2023 call Mixout p-sparse because it resets a part of the deltas. With `reset`, every
 evaluation and the final model have W at floor((1 - q) m) entries, drawn once per run from all m of
 the encoder, and the pretrained bits everywhere else. Their program does nothing in training and
-resets at evaluation, with a new draw each time: `mix: none` is that, but for the one draw, without
-which the model that is selected is not the one that is tested. Its q is not published; Table 4's
-0.5 % of tuned weights makes it 0.995, the default. Lee et al. evaluate W itself (`reset: false`)
-and take q = 0.7 to 0.9.
+resets at evaluation, with a new draw each time. `mix: none` is that program with a single draw, so
+that the model that is selected is the model that is tested. Its q is not published; Table 4's 0.5 %
+of tuned weights makes it 0.995, the default. Lee et al. evaluate W itself (`reset: false`) and take
+q = 0.7 to 0.9.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
 from torch import nn
 from torch.optim import Optimizer
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.readings import anything
 from jiant_sparse.sparse import modules, selection, surgery
 from jiant_sparse.sparse.parametrizations import Mixed, Noise
-
-MIX = ("rows", "elements", "none")
-TENSORS = ("linear", "all")
 
 
 @dataclass
 class Mixout(Method):
     """All weights train, mixed with the pretrained ones.
 
-    q: probability of the pretrained value, in (0, 1).
-    mix: `rows` one draw for an input feature (official); `elements` one for each entry; `none`.
-    tensors: which are mixed: `linear`, the weights of linear layers (official), or `all`.
-    reset: whether all but floor((1 - q) m) entries are pretrained again when evaluated.
+    q: probability of the pretrained value.
+    mix: `rows`, one draw for each input feature (official); `elements`, one for each entry; `none`.
+    tensors: which are mixed: `linear`, the weights of linear layers (official); or `all`.
+    reset: whether an evaluated model is pretrained at all but floor((1 - q) m) entries.
     """
 
-    q: float = 0.995
-    mix: str = "rows"
-    tensors: str = "linear"
+    title = "Mixout"
+    paper = "Lee et al. 2020, arXiv 1909.11299"
+    category = "random"
+    readings = {
+        "mix": ("rows", "none"),
+        "tensors": ("linear", anything),
+        "reset": (True, True),  # without it, Mixout is that of Lee et al.: nothing is sparse
+        "train.decay_unselected": (anything, anything),
+    }
+
+    q: Annotated[float, Interval(gt=0, lt=1)] = 0.995
+    mix: Literal["rows", "elements", "none"] = "rows"
+    tensors: Literal["linear", "all"] = "linear"
     reset: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.q < 1:
-            raise InputError(f"q is {self.q}; it must be in (0, 1)")
-        for field, value, allowed in (("mix", self.mix, MIX), ("tensors", self.tensors, TENSORS)):
-            if value not in allowed:
-                raise InputError(f"{field} is {value!r}; it must be one of {', '.join(allowed)}")
+        super().__post_init__()
         if self.mix == "none" and not self.reset:
             raise InputError("mix is 'none' and reset is false: that is full_tuning")
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
-        """Draw what survives the reset, and put the mixing in."""
+        """Draw the entries that the reset keeps, and insert the mixing."""
         self.noise = Noise(rng)
         weights = surgery.eligible(model)
         kept = {}
@@ -74,7 +79,7 @@ class Mixout(Method):
                 surgery.edit(model, name, edit)
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
-        """The next step draws anew."""
+        """Let the next step draw anew."""
         self.noise.step = step + 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""MultiHead: the attention modules of all blocks train, nothing else; Akbar-Tajari et al. 2022.
+"""MultiHead: the attention modules of all blocks train; Akbar-Tajari et al. 2022.
 
 As Akbar-Tajari and Pilehvar 2024 use it, as a baseline: query, key, value and the dense layer
-after them, weights and biases; 28,348,416 weights of RoBERTa-base (22.74 %). Whether the LayerNorm
-of the attention's output belongs to it the paper does not say; with it (`layer_norm: true`) there
+after them, weights and biases; 28,348,416 weights of RoBERTa-base (22.74 %). The paper does not say
+whether the LayerNorm of the attention's output belongs to it; with it (`layer_norm: true`) there
 are 28,366,848.
 """
 
@@ -24,6 +24,11 @@ class MultiHead(Method):
 
     layer_norm: whether the LayerNorm after the attention trains too.
     """
+
+    title = "Multi-Head"
+    paper = "Akbar-Tajari et al. 2022, arXiv 2302.00378"
+    category = "rule-based"
+    left_open = ("layer_norm",)
 
     layer_norm: bool = False
 

@@ -1,38 +1,39 @@
 """Random: weights chosen uniformly at random, once; Fu et al. 2023 (2211.15583), section 2.
 
-Exactly floor(m p) are drawn, as the text says. The authors' program draws each weight with
-probability p (`draw: bernoulli`), so that the count varies by about sqrt(m p): 787 around 623,228
-in RoBERTa-base.
+Exactly floor(m p) weights are drawn, as the text says. The authors' program draws each weight with
+probability p (`draw: bernoulli`). The count then varies by about sqrt(m p): 787 around 623,228 in
+RoBERTa-base.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods.base import Method, Probe, Rng
+from jiant_sparse.methods.fields import Density, Scope
+from jiant_sparse.methods.readings import anything
 from jiant_sparse.sparse import selection, surgery
 
 
 @dataclass
 class Random(Method):
-    """A fixed uniform random choice of weights.
+    """A fixed, uniformly random choice of weights.
 
-    density: fraction of the encoder's weights that trains, in (0, 1].
+    density: fraction of the encoder's weights that trains.
     scope: `global` draws floor(density m) of all m weights; `per_tensor` floor(density n) of each
-        tensor's n.
-    draw: `exact`, or `bernoulli`, each weight by itself, for which `scope` makes no difference.
+        tensor's n weights.
+    draw: `exact`; or `bernoulli`, each weight by itself, for which `scope` makes no difference.
     """
 
-    density: float = 0.005
-    scope: str = "global"
-    draw: str = "exact"
+    title = "Random"
+    paper = "Fu et al. 2023, arXiv 2211.15583"
+    category = "random"
+    readings = {"draw": ("exact", "bernoulli"), "scope": ("global", anything)}
 
-    def __post_init__(self) -> None:
-        selection.check_density(self.density)
-        selection.check_scope(self.scope)
-        if self.draw not in ("exact", "bernoulli"):
-            raise InputError(f"draw is {self.draw!r}; it must be one of exact, bernoulli")
+    density: Density = 0.005
+    scope: Scope = "global"
+    draw: Literal["exact", "bernoulli"] = "exact"
 
     def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
         """Draw the weights that train."""

@@ -1,9 +1,9 @@
 """RandomPerStep: every step moves weights drawn uniformly; Akbar-Tajari and Pilehvar 2024.
 
-The baseline `Random` of Stochastic Tuning (Findings of EMNLP 2024), whose masks are drawn anew each
-step; not the fixed choice of Fu et al. 2023, which is `random`. The draw is uniform over all of the
-encoder's weights: a drawn one that the batch does not reach, as an embedding of a token that is not
-in it, has a gradient of zero and moves by its own momentum and decay, if at all.
+The baseline `Random` of Stochastic Tuning (Findings of EMNLP 2024), which draws a new mask at each
+step; the fixed choice of Fu et al. 2023 is `random`. The draw is uniform over all of the encoder's
+weights. A drawn weight that the batch does not reach, as in the embedding of an absent token, has
+gradient zero: only its own momentum and decay move it.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from jiant_sparse.methods.base import Probe, Rng
-from jiant_sparse.methods.choices import StepChoice
+from jiant_sparse.methods.choices import Momentum, StepChoice
+from jiant_sparse.methods.fields import Density
 from jiant_sparse.sparse import sampling
 
 
@@ -19,16 +20,18 @@ from jiant_sparse.sparse import sampling
 class RandomPerStep(StepChoice):
     """A new uniform choice at each step.
 
-    density: fraction of the encoder's weights that moves in a step, in (0, 1]; null = as many
-        weights as the encoder has biases (the paper: 0.08 %).
+    density: fraction of the encoder's weights that a step moves; null = as many weights as the
+        encoder has biases (the paper: 0.08 %).
     momentum: `lazy`, only the drawn weights move; `dense`, only the gradients are masked.
     """
 
-    density: float | None = None
-    momentum: str = "lazy"
+    title = "Random per step"
+    paper = "Akbar-Tajari and Pilehvar 2024, Findings of EMNLP"
+    category = "per-step"
+    left_open = ("momentum",)
 
-    def __post_init__(self) -> None:
-        self.check_step_choice()
+    density: Density | None = None
+    momentum: Momentum = "lazy"
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Leave every weight trainable."""
@@ -36,6 +39,6 @@ class RandomPerStep(StepChoice):
         self.rng = rng
 
     def draw(self, step: int) -> dict[str, Tensor]:
-        """Draw."""
+        """Draw the weights of this step."""
         sizes = {name: weight.numel() for name, weight in self.weights.items()}
         return sampling.sample_uniformly(sizes, self.k, self.rng(f"step {step}"))

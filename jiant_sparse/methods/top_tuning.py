@@ -1,9 +1,9 @@
 """TopTuning: every step moves the weights of largest importance; Akbar-Tajari and Pilehvar 2024.
 
 The deterministic counterpart of Stochastic Tuning (Findings of EMNLP 2024): the k largest of
-|mu theta g|, over all tensors together, are taken instead of drawn. All else, what the paper leaves
-open included, is as in `stochastic_tuning`. Of equal ones the first are taken, and a weight of no
-importance never is.
+|mu theta g| over all tensors are taken instead of drawn. Everything else is as in
+`stochastic_tuning`, what the paper leaves open included. Of equal importances the first are taken;
+a weight of importance zero is never taken.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,10 @@ from jiant_sparse.sparse.blocks import Weights
 
 @dataclass
 class TopTuning(StochasticTuning):
-    """The fields are those of `stochastic_tuning`."""
+    """The k most important weights at each step. Fields are those of `stochastic_tuning`."""
+
+    title = "Top Tuning"
 
     def pick(self, weights: Mapping[str, Weights], step: int) -> dict[str, Tensor]:
-        """The k largest."""
+        """Take the k largest."""
         return selection.largest(weights, self.k)

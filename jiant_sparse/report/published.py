@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from jiant_sparse.schema.record import PUBLISHED_MODEL as MODELS
 from jiant_sparse.schema.record import Data
 
 DIRECTORY = Path(__file__).parent / "published"
@@ -34,7 +35,6 @@ METHODS = {
 }
 TASKS = ("CoLA", "STS-B", "MRPC", "RTE", "CB", "COPA", "WSC")
 AVERAGE = "AVG"
-MODELS = ("roberta-base", "FacebookAI/roberta-base")
 # The settings of the authors' released program; the paper itself names few of them.
 TRAINING = {
     "batch_size": 16,

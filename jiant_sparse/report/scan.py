@@ -97,8 +97,8 @@ def named(path: Path, directory: Path) -> str:
 
 def _of_version(path: Path) -> str:
     got = json.loads(path.read_bytes())["schema_version"]
-    known = schema.SCHEMA_VERSION
-    if type(got) is int and got > known:
+    known = " or ".join(map(str, schema.READ_VERSIONS))
+    if type(got) is int and got > schema.SCHEMA_VERSION:
         return f"schema_version is {got}; this jiant-sparse reads {known}; a newer one is needed"
     return f"schema_version is {json.dumps(got)[:_LONGEST]}; it must be {known}"
 

@@ -1,35 +1,39 @@
-"""What was measured in one cell: the one schema, read strictly and written atomically."""
+"""What was measured in one cell: the record's schema, read strictly and written atomically."""
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import write_text
+from jiant_sparse.methods.readings import Difference, Word
+from jiant_sparse.schema import plausible
 from jiant_sparse.schema.document import read_document
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
+# Version 1 lacks `method`.
+READ_VERSIONS = (1, 2)
 FILE_NAME = "record.json"
-# Beside the record of a cell that ended well, and written before it.
+# Lies beside the record of a cell that ended well; written before it.
 DELTA = "delta.safetensors"
-LARGEST_NUMBER = 2.0**63
-# Percent of the rows of dev, and of test, that may be left out as too long without being asked.
+# Percent of the rows of dev, and of test, that may be left out as too long without `allow_dropped`.
 MOST_DROPPED = 1
+# Names of the model of Fu et al. 2023.
+PUBLISHED_MODEL = ("roberta-base", "FacebookAI/roberta-base")
 
 
 class _Part(BaseModel):
-    """A part of the record: unknown keys are errors, NaN never enters, None = not measured."""
+    """A part of the record. Unknown keys and NaN are errors; None = not measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CellKey(_Part):
-    """Where the cell stands in its benchmark; also its place on disk."""
+    """The cell's place in its benchmark and on disk."""
 
     benchmark: str
     task: str
@@ -41,6 +45,18 @@ class CellKey(_Part):
         return output_dir / self.benchmark / self.task / self.method / f"seed-{self.seed}"
 
 
+class MethodFacts(_Part):
+    """What a report says of a method beside its settings."""
+
+    title: str = Field(description="the name as the paper writes it")
+    paper: str = Field(description="authors, year and arXiv number")
+    category: str = Field(description="how weights are chosen, such as random or rule-based")
+    reading: Word = Field(description="whether the text of the paper ran, or its authors' program")
+    differences: list[Difference] = Field(
+        default_factory=list, description="the fields that keep the run from being one reading"
+    )
+
+
 class Primary(_Part):
     """The reported metric and its value, as a fraction, on dev and test."""
 
@@ -49,19 +65,19 @@ class Primary(_Part):
     test: float | None
     majority: float | None = Field(
         default=None,
-        description="test value of always giving the most frequent answer of the test set; None "
-        "for tasks without classes, and in records of before it was measured",
+        description="test value of always giving the test set's most frequent answer; None for "
+        "tasks without classes, and in records from before it was measured",
     )
 
 
 class Data(_Part):
-    """The rows that the cell was given."""
+    """The number of rows that the cell was given."""
 
-    train: int = Field(description="rows of the phase, with those left out for their length")
+    train: int = Field(description="rows of the phase, too long ones included")
     dev: int
     test: int
     published_train_val: bool = Field(
-        description="whether train and val together are the rows of Fu et al."
+        description="whether train and val together are the rows of Fu et al. 2023"
     )
     published_test: bool
 
@@ -70,33 +86,34 @@ class Params(_Part):
     """Counts of weights. The percentages of a report are `tuned` and `changed` of `eligible`."""
 
     eligible: int = Field(description="weights of the encoder")
-    selected: int = Field(
-        description="eligible weights that the method tunes: in any step, where they differ"
-    )
+    selected: int = Field(description="eligible weights that the method tunes in any step")
     added: int = Field(description="new weights inside the encoder (LoRA, adapters)")
     head: int = Field(description="weights of the task head")
-    trainable: int = Field(description="weights that the optimiser held")
-    changed: int = Field(description="eligible weights that differ from the pretrained ones")
+    trainable: int = Field(description="weights that the optimizer held at the start")
+    changed: int = Field(description="eligible weights that differ from their pretrained values")
     moved_per_step: float | None = Field(
         default=None,
-        description="eligible weights chosen to move in a step, mean over the steps; None where "
-        "the same weights train at every step, and in records of before there were other methods",
+        description="mean number of eligible weights updated per step, for methods that reselect "
+        "every step; else None, and in records from before such methods",
     )
 
     @property
     def tuned(self) -> float:
-        """Selected and added weights: the count of Table 4 of Fu et al. Where each step moves other
-        weights, those of one step, as Akbar-Tajari and Pilehvar count."""
+        """Selected and added weights, as Table 4 of Fu et al. 2023 counts them.
+
+        For a method that reselects every step: the weights of one step, as Akbar-Tajari and
+        Pilehvar 2024 count them.
+        """
         return (self.selected if self.moved_per_step is None else self.moved_per_step) + self.added
 
     @property
     def drawn(self) -> int | None:
-        """Weights that moved in any step, where each step moves others; else None."""
+        """Weights that any step updated, for a method that reselects every step; else None."""
         return None if self.moved_per_step is None else self.selected
 
 
 class Cost(_Part):
-    """Seconds are wall-clock; memory is the peak of the process (CPU) or the device (CUDA)."""
+    """Time and space. Seconds are wall-clock; memory is the peak of the process or CUDA device."""
 
     train_seconds: float | None = None
     eval_seconds: float | None = None
@@ -120,18 +137,18 @@ class Provenance(Machine):
     """Where the numbers come from."""
 
     pooler: Literal["loaded", "initialised"] | None = Field(
-        description="whether the encoder's pooler came with its weights; None = never loaded"
+        description="whether the pooler came with the model's weights; None = never loaded"
     )
     dropped_examples: dict[str, int] = Field(
-        default_factory=dict, description="examples per phase that do not fit max_seq_length"
+        default_factory=dict, description="examples per phase that exceed max_seq_length"
     )
     nondeterministic: list[str] = Field(
         default_factory=list,
-        description="operations that ran without a deterministic algorithm on this device",
+        description="operations without a deterministic algorithm on this device",
     )
     earlier: list[Machine] = Field(
         default_factory=list,
-        description="what earlier parts of the run ran on, if it was stopped and went on elsewhere",
+        description="what earlier parts of a run ran on that was resumed elsewhere",
     )
     started: str
     finished: str
@@ -140,13 +157,16 @@ class Provenance(Machine):
 class Record(_Part):
     """One cell's result, or its failure."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     cell: CellKey
+    method: MethodFacts | None = Field(
+        default=None, description="None in records of schema version 1 alone"
+    )
     settings: dict[str, Any]
     settings_hash: str
     inputs: dict[str, str] = Field(description="sha256 of the model's and the data's files")
     data: Data | None = Field(
-        default=None, description="None if the cell failed, and in records of before it was kept"
+        default=None, description="None if the cell failed, and in records from before it was kept"
     )
     status: Literal["ok", "failed"]
     error: str | None = None
@@ -160,7 +180,7 @@ class Record(_Part):
     params: Params | None = None
     cost: Cost = Cost()
     history: list[tuple[int, float | None]] = Field(
-        default_factory=list, description="[step, dev score that selects the best checkpoint]"
+        default_factory=list, description="[step, dev score] of every evaluation"
     )
     provenance: Provenance
 
@@ -170,13 +190,13 @@ class Record(_Part):
 
 
 def read(path: Path, cell: CellKey | None = None) -> Record:
-    """The record in the file `path`, which is that of `cell` if one is given.
+    """Read the record in the file `path`; with `cell`, it has to be the record of that cell.
 
-    Raises InputError as `read_document`, and for the record of another cell, numbers that no run
-    can have, or settings that are not those of the hash.
+    Raises InputError as `read_document`, and for the record of another cell, impossible numbers,
+    or settings that do not fit the hash.
     """
     found = read_document(Record, path)
-    problems = [*_impossible(found)]
+    problems = [*plausible.problems(found)]
     if not problems and found.settings_hash != settings_hash(found.settings):
         problems.append("settings_hash is not that of the settings; one of them was edited")
     if cell is not None and found.cell != cell:
@@ -187,43 +207,12 @@ def read(path: Path, cell: CellKey | None = None) -> Record:
     return found
 
 
-def _impossible(record: Record) -> Iterator[str]:
-    """Values of the right type that no run can have had, and that would spoil every mean."""
-    scores: list[tuple[str, Any]] = []
-    if record.primary:
-        scores += [(f"primary.{name}", v) for name, v in record.primary if name != "name"]
-    for phase, metrics in record.metrics.items():
-        scores += [(f"metrics.{phase}.{name}", value) for name, value in metrics.items()]
-    scores += [(f"history: score at step {step}", value) for step, value in record.history]
-    for name, value in scores:
-        if value is not None and not -1 <= value <= 1:
-            yield f"{name} is {value:g}; it must be a fraction from -1 to 1"
-    counts: list[tuple[str, Any]] = [("steps", record.steps), ("best_step", record.best_step)]
-    counts += [(f"cost.{name}", value) for name, value in record.cost]
-    counts += [(f"params.{name}", value) for name, value in record.params or ()]
-    counts += [(f"data.{name}", value) for name, value in record.data or ()]
-    counts += [("history: step", step) for step, _ in record.history]
-    for name, value in counts:
-        if value is not None and not 0 <= value < LARGEST_NUMBER:
-            yield f"{name} is {value!r}; it must be from 0 to 2^63"
-    # Neither NaN nor an integer of 400 digits is.
-    if not all(abs(number) <= sys.float_info.max for number in _numbers(record.settings)):
-        yield "settings hold a number that is not finite or too large for a float"
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _numbers(item)
-    elif isinstance(value, int | float):
-        yield value
-
-
 def unscored(record: Record, most: float = 0) -> str:
-    """ "4 of 10 dev and 15 of 20 test": of these rows more than `most` percent did not fit
-    max_seq_length; empty if of neither. A total that is not recorded counts as 0."""
+    """Name the phases of which more than `most` percent of the rows exceed max_seq_length.
+
+    Such as "4 of 10 dev and 15 of 20 test"; empty if there is none. An unrecorded total counts
+    as 0.
+    """
     found = []
     for phase in ("dev", "test"):
         number = record.provenance.dropped_examples.get(phase, 0)
@@ -234,9 +223,9 @@ def unscored(record: Record, most: float = 0) -> str:
 
 
 def lost_delta(directory: Path, record: Record) -> str | None:
-    """Why the delta of a record in `directory` is not the one that was written with it.
+    """Why the delta in `directory` is not the one that was written with the record.
 
-    None if it is, by its size, or if the cell failed and so has none.
+    None if it is, by its size, or if the cell failed, which leaves no delta.
     """
     path, size = directory / DELTA, record.cost.delta_bytes
     if record.status != "ok":
@@ -250,12 +239,12 @@ def lost_delta(directory: Path, record: Record) -> str | None:
 
 
 def describe(record: Record) -> str:
-    """One line for people: the cell, and its score and counts or its error."""
+    """Describe a record in one line: the cell, and its score and counts, or its error."""
     key = record.cell
     name = f"{key.task}/{key.method}/seed-{key.seed}"
-    if record.status == "failed":
-        return f"{name}: failed: {(record.error or 'no reason given').splitlines()[0]}"
     primary, params, cost = record.primary, record.params, record.cost
+    if primary is None or params is None:
+        return f"{name}: failed: {(record.error or 'no reason given').splitlines()[0]}"
     added = f" added {params.added:,}" if params.added else ""
     moved = "" if params.moved_per_step is None else f"moves {params.moved_per_step:,.0f} a step, "
     return (
@@ -287,9 +276,9 @@ def flatten(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of the settings as canonical JSON: the same settings, the same hash, anywhere.
+    """SHA-256 of the settings as canonical JSON; equal settings have equal hashes anywhere.
 
-    The model's name or path is left out: its content counts as an input.
+    The model's name or path is left out: its files are hashed among the inputs.
     """
     settings = {key: value for key, value in settings.items() if key != "model"}
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)

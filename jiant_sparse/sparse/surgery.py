@@ -37,7 +37,7 @@ from jiant_sparse.sparse.parametrizations import (
 _ORDER = "_jiant_sparse_order"
 
 
-def eligible(encoder: nn.Module) -> dict[str, Tensor]:
+def eligible(encoder: nn.Module) -> dict[str, nn.Parameter]:
     """Every weight tensor of an unedited encoder by name, in registration order.
 
     Raises InputError for an encoder that is edited.

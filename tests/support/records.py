@@ -7,14 +7,19 @@ from typing import Any
 import pandas as pd
 
 from jiant_sparse.data.tasks import TASKS
+from jiant_sparse.errors import InputError
+from jiant_sparse.methods import base as methods
+from jiant_sparse.methods import readings
 from jiant_sparse.report.published import MIXOUT_Q, WITH_DENSITY
 from jiant_sparse.report.table import Cell, Table
+from jiant_sparse.schema.cell import Train
 from jiant_sparse.schema.manifest import Manifest, PlannedCell
 from jiant_sparse.schema.record import (
     DELTA,
     CellKey,
     Cost,
     Data,
+    MethodFacts,
     Params,
     Primary,
     Provenance,
@@ -61,6 +66,31 @@ def settings(task: str, method: str, seed: int, /, **changes: Any) -> dict[str, 
     }
 
 
+def facts(settings: dict[str, Any]) -> MethodFacts | None:
+    """What a record of version 2 says of the method in `settings`; None if they name none.
+
+    Fields that the settings lack are at their defaults.
+    """
+    block, train = settings.get("method"), settings.get("train")
+    if not isinstance(block, dict) or not isinstance(block.get("name"), str):
+        return None
+    name = block["name"]
+    title, paper, category = name, "Nobody 2026", "random"
+    word, differences = "in neither paper", []
+    if name in methods.names():
+        fields = {k: v for k, v in block.items() if k not in ("name", "revision")}
+        train = Train().model_dump() | (train if isinstance(train, dict) else {})
+        try:
+            method = methods.find(name)(**fields)
+        except (InputError, TypeError):
+            return None
+        title, paper, category = method.title, method.paper, method.category
+        word, differences = readings.compare(method, train, str(settings.get("model")))
+    return MethodFacts(
+        title=title, paper=paper, category=category, reading=word, differences=differences
+    )
+
+
 def published_data(**changes: bool) -> Data:
     """The authors' rows, but for the parts in `changes`."""
     whose = {"published_train_val": True, "published_test": True}
@@ -99,6 +129,7 @@ def record(
     history = [(100 * i, min(1.0, level * (1 - 0.5**i) + noise.gauss(0, 0.01))) for i in range(12)]
     fields = {
         "cell": CellKey(benchmark="bench", task=task, method=method, seed=seed),
+        "method": facts(known),
         "settings": known,
         "settings_hash": hash_of(known),
         "inputs": {"model/model.safetensors": "a" * 64, "data/train.jsonl": "b" * 64},
@@ -120,7 +151,8 @@ def record(
         "history": history,
         "provenance": provenance(),
     }
-    return Record(**{**fields, **changes})
+    fields |= changes
+    return Record(schema_version=1 if fields["method"] is None else 2, **fields)
 
 
 def failure(task: str, method: str, seed: int, error: str) -> Record:

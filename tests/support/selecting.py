@@ -40,6 +40,7 @@ def run(name: str, dev, output: str = "out", given=None, inputs=None, **changes)
         key = cell.key
         fields = {
             "cell": key,
+            "method": cell.method_facts,
             "settings": cell.settings,
             "settings_hash": cell.settings_hash,
             "inputs": inputs or {"model": MODEL},

@@ -107,7 +107,7 @@ def _told(frame: Frame) -> dict[_Key, Counter[str]]:
 def _facts(record: Record) -> Iterator[tuple[_Key, str]]:
     settings, origin = record.settings, record.provenance
     task, method = f"task {record.cell.task}", f"method {record.cell.method}"
-    reading = {f"reading of {record.cell.method}": reading_of(settings).word}
+    reading = {f"reading of {record.cell.method}": reading_of(record).word}
     ran = {
         "commit": views.commit(origin.commit, origin.dirty),
         "ran on": "unknown" if origin.device is None else origin.device,

@@ -12,7 +12,7 @@ from jiant_sparse.report import notes
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import DASH, count, fixed, seconds, size
 from jiant_sparse.report.page.plots import Span, span
-from jiant_sparse.report.readings import reading_of
+from jiant_sparse.report.readings import reading_of, titles
 from jiant_sparse.schema.record import Machine, Record, flatten
 
 # Packages that move numbers most; the head of the page names these alone.
@@ -241,19 +241,20 @@ def _origins(records: Sequence[Record]) -> dict[str, list[str]]:
 
 
 def readings(frame: Frame) -> list[tuple[str, list[str], list[str]]]:
-    """(method, its readings, what keeps a reading from being the paper's or the program's), for
-    methods with a cell."""
+    """For each method with a cell: label and title, readings, and the fields that say so."""
     found = []
-    records = frame.cells.groupby("method")["record"]
-    for label in filter(records.groups.__contains__, frame.methods["method"]):
-        its = [reading_of(record.settings) for record in records.get_group(label)]
+    by_method = frame.cells.groupby("method")["record"]
+    for label in filter(by_method.groups.__contains__, frame.methods["method"]):
+        records = by_method.get_group(label)
+        its = [reading_of(record) for record in records]
         differences = dict.fromkeys(one for reading in its for one in reading.differences)
-        found.append((label, _counted(reading.word for reading in its), [*differences]))
+        name = ": ".join([label, *titles(records)])
+        found.append((name, _counted(reading.word for reading in its), [*differences]))
     return found
 
 
 def _words(frame: Frame, *, paper: str) -> list[str]:
-    words = [reading_of(record.settings).word for record in frame.cells["record"]]
+    words = [reading_of(record).word for record in frame.cells["record"]]
     return [paper if word == "paper" else word for word in words]
 
 
