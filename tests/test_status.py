@@ -63,9 +63,14 @@ class Folder:
 
     def record(self, place, **fields):
         Record(
-            schema_version=1, cell=self.key(place), settings={}, settings_hash=settings_hash({}), inputs={},
-            provenance=PROVENANCE, **fields,
-        ).write(self.path / place)  # fmt: skip
+            schema_version=1,
+            cell=self.key(place),
+            settings={},
+            settings_hash=settings_hash({}),
+            inputs={},
+            provenance=PROVENANCE,
+            **fields,
+        ).write(self.path / place)
         (self.path / place / DELTA).touch()
 
     def lock(self, place, *progress, age=0.0, released=False, owner="far:17", generation=0):
