@@ -35,7 +35,6 @@ setup(
         "Jinja2>=3.1",
         "pandas>=2.2",
         "rich>=13",
-        "statsmodels>=0.14",
         "tabulate>=0.9",
     ],
     extras_require={
@@ -51,7 +50,17 @@ setup(
         ],
         "ray": ["ray>=2.40"],
         "tensorboard": ["tensorboardX>=2.6"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "playwright"],
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "mypy",
+            "statsmodels",
+            "types-PyYAML",
+            "types-tabulate",
+            "playwright",
+        ],
     },
     entry_points={"console_scripts": ["jiant-sparse=jiant_sparse.cli:main"]},
 )

@@ -17,11 +17,12 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """Name a number of bytes in powers of 1000, with three digits.
 
-    >>> [size(999), size(52_300), size(1_200_000_000)]
-    ['999 B', '52.3 kB', '1.2 GB']
+    >>> [size(999), size(52_300), size(999_600), size(1_200_000_000), size(1234e12)]
+    ['999 B', '52.3 kB', '1 MB', '1.2 GB', '1234 TB']
     """
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
+    for unit in ("B", "kB", "MB", "GB"):
+        # What rounds to 1000 is 1 of the next unit.
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:.3g} GB"
+    return f"{count:.3g} TB" if count < 999.5 else f"{count:.0f} TB"

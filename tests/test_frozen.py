@@ -1,13 +1,15 @@
 """Frozen: the head alone trains, whatever the run; and an empty choice passes through it all."""
 
 import copy
+import json
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.models import Trainer, bert, bits, rng, roberta, state
+from support.models import SIZES, Trainer, bert, bits, rng, roberta, state
 from typer.testing import CliRunner
 
+from jiant_sparse.bench import contenders, models
 from jiant_sparse.cli import app
 from jiant_sparse.host.export import export
 from jiant_sparse.host.train import train
@@ -18,6 +20,7 @@ RUNS = [
     ("cb", "bert_dir", {}),
     ("wsc", "roberta_dir", {"gradient_accumulation": 2}),
     ("copa", "bert_dir", {"precision": "bf16", "gradient_accumulation": 3}),
+    ("stsb", "roberta_dir", {"precision": "bf16"}),
 ]
 
 
@@ -92,3 +95,33 @@ def test_an_empty_delta_is_saved_read_applied_and_shown(tmp_path):
     same = CliRunner().invoke(app, ["delta", "diff", str(path), str(path)])
     assert same.exit_code == 0, same.output
     assert len(same.stdout.splitlines()) == 1
+
+
+def test_its_count_is_zero_per_cent(tmp_path):
+    path = tmp_path / "f.yaml"
+    path.write_text(
+        "{benchmark: b, model: m, data_dir: d, seeds: [0], tasks: {cb: {}}, methods: {frozen: {}}}"
+    )
+    arguments = ["methods", "--model", "roberta-base-config", "--config", str(path)]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    (row,) = (line for line in shown.stdout.splitlines() if line.startswith("frozen "))
+    assert row.split() == ["frozen", "0", "0", "0.0000", "-"]
+
+
+def test_the_bench_can_train_it(tmp_path):
+    config = {"model_type": "bert", "vocab_size": 50} | SIZES
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    setting = models.Setting(str(tmp_path), batch_size=4, sequence_length=8)
+
+    def attach(model: models.Classifier) -> Frozen:
+        method = Frozen()
+        method.attach(model.encoder, contenders.probe_of(model), models.rng)
+        return method
+
+    trainer = contenders.Trainer(models.build(setting), attach)
+    before, head = state(trainer.model.encoder), state(trainer.model.head)
+    trainer.step()
+    assert trainer.trained == 0
+    assert all(torch.equal(p, before[n]) for n, p in trainer.model.encoder.named_parameters())
+    assert all(not torch.equal(p, head[n]) for n, p in trainer.model.head.named_parameters())

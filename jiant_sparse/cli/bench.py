@@ -120,7 +120,7 @@ def padding(
     batch_size: BatchSize = 16,
     max_seq_length: Annotated[int, typer.Option(help="Longest example, in tokens.")] = 256,
     window: Annotated[
-        int | None, typer.Option(help="Batches that are grouped by length together; default 32.")
+        int | None, typer.Option(help="Batches that are grouped by length together. Default: 32.")
     ] = None,
     epochs: Annotated[int, typer.Option(help="Epochs of training to count.")] = 1,
 ) -> None:

@@ -20,16 +20,20 @@ SourceDir = Annotated[Path, typer.Argument(help="Directory of task data, a folde
 Split = Annotated[
     str, typer.Option("--split", help="published: the authors' train and dev rows; random: drawn.")
 ]
+PaperTasks = Annotated[
+    str | None,
+    typer.Option("--tasks", help="Separated by commas. Default: the seven of Fu et al. 2023."),
+]
 TaskNames = Annotated[
     str | None,
-    typer.Option("--tasks", help="Separated by commas. Default: all there are."),
+    typer.Option("--tasks", help="Separated by commas. Default: all in the directory."),
 ]
 
 
 @app.command()
 def fetch(
     data_dir: DataDir = Path("data/tasks"),
-    tasks: TaskNames = None,
+    tasks: PaperTasks = None,
     split: Split = "published",
     seed: options.Seed = "0",
 ) -> None:
@@ -45,7 +49,7 @@ def fetch(
 @app.command()
 def synthesize(
     data_dir: DataDir = Path("data/synthetic"),
-    tasks: TaskNames = None,
+    tasks: PaperTasks = None,
     seed: options.Seed = "0",
 ) -> None:
     """Write small synthetic versions of the seven tasks, the data of the quickstart."""

@@ -119,6 +119,7 @@ class SparseRunner(jiant_runner.JiantRunner):
             step,
             max_grad_norm=self.rparams.max_grad_norm,
             scheduler=self.optimizer_scheduler.scheduler,
+            encoder=self.jiant_model.encoder,
             frozen_decay=learning_rate * settings.weight_decay * settings.decay_unselected,
         )
         train_state.step(task_name=self.task.name)

@@ -6,7 +6,7 @@ The order:
     method.before_step(step)                       gradients are complete, not yet clipped
     clip the gradient norm, once, over all parameters of the model
     optimizer.step(), scheduler.step()
-    multiply frozen matrices by 1 - frozen_decay   (only if asked for)
+    multiply the encoder's frozen matrices by 1 - frozen_decay   (only if asked for)
     method.after_step(step, optimizer)             weights are new
     model.zero_grad()
 """
@@ -41,14 +41,16 @@ def optimizer_step(
     *,
     max_grad_norm: float | None = None,
     scheduler: LRScheduler | None = None,
+    encoder: nn.Module | None = None,
     frozen_decay: float = 0.0,
 ) -> None:
     """Update the weights of `model` from the gradients that the backward passes have left.
 
     model: encoder and head. step: number of this step, from 1.
     max_grad_norm: bound of the gradient's L2 norm; None = no clipping.
-    frozen_decay: learning rate times weight decay, for programs whose weight decay reaches weights
-    that are not selected.
+    encoder, frozen_decay: the part of `model` whose frozen matrices decay, and learning rate times
+    weight decay. For programs whose weight decay reaches weights that are not selected. A frozen
+    task head does not decay.
     """
     method.before_step(step)
     if max_grad_norm is not None:
@@ -56,7 +58,7 @@ def optimizer_step(
     optimizer.step()
     if scheduler is not None:
         scheduler.step()
-    if frozen_decay:
-        surgery.decay_frozen(model, 1 - frozen_decay)
+    if encoder is not None and frozen_decay:
+        surgery.decay_frozen(encoder, 1 - frozen_decay)
     method.after_step(step, optimizer)
     model.zero_grad()

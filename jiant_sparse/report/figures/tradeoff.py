@@ -161,7 +161,9 @@ def draw_cost(frame: Frame) -> Figure | str:
     if len(hours) and not same:
         why = notes.apart_briefly(results)
         said.append(f"The paper's hours (Table 3) are not drawn; not comparable: {why}.")
-    devices = frame.ok.loc[frame.ok["method"].isin(methods.index), "device"].map(str).unique()
+    devices = (
+        frame.ok.loc[frame.ok["method"].isin(methods.index), "device"].map(published.shown).unique()
+    )
     if len(devices) > 1:
         names = style.many(sorted(devices))
         said.append(f"The cells ran on different devices ({names}): compare with care.")
