@@ -130,7 +130,7 @@ def test_all_errors_of_a_file_come_at_once():
         ({"methods": {"sam": {"score": "hessian"}}}, "sam.score: is 'hessian'; it must be one"),
         (
             {"methods": {"sam": {"clip": -1}}},
-            "sam.clip: is -1; it must be a number above 0",
+            "sam.clip: is -1; it must be a finite number above 0",
         ),
         ({"methods": {"sam": {"burn_in": {"cb": 3}}}}, "burn_in: has no value for task rte"),
         ({"methods": {"sam": {"burn_in": {"cb": 3, "rte": 1, "nli": 2}}}}, "names 'nli'"),
@@ -172,7 +172,7 @@ def test_all_errors_of_a_file_come_at_once():
         ),
         (
             {"methods": {"sam": {"clip": float("inf")}}},
-            "methods.sam.clip: is inf; it must be a number above 0 or null",
+            "methods.sam.clip: is inf; it must be a finite number above 0 or null",
         ),
         ({"methods": {"sam": {"density": 10**400}}}, "methods.sam.density: is 1000"),
         ({"train": {"learning_rate": 10**400}}, "train.learning_rate: is 1000"),

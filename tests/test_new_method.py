@@ -2,9 +2,13 @@
 
 import pytest
 from support.methods import method_file
+from typer.testing import CliRunner
 
+from jiant_sparse.cli import app
+from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.host.train import train
+from jiant_sparse.methods import fields
 from jiant_sparse.report import build
 from jiant_sparse.schema import record
 
@@ -60,3 +64,65 @@ def test_a_file_without_what_a_report_needs_is_refused(tmp_path, part):
         method_file(tmp_path, f"lacking_{part}", text),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("typo_category", '"rule-based"', '"ruled-based"', "has category 'ruled-based'; did"),
+        ("typo_readings", '{"order"', '{"ordre"', "names 'ordre' in readings, which is no field; "),
+        ("typo_open", "readings = ", 'left_open = ("ordre",)\n    _ = ', "names 'ordre' in left"),
+        ("undecorated", "@dataclass\n", "", "is no dataclass; decorate it with @dataclass"),
+    ],
+)
+def test_mistakes_of_a_declaration_are_refused(tmp_path, name, old, new, message):
+    assert TEXT.count(old) == 1
+    with pytest.raises(InputError) as caught, method_file(tmp_path, name, TEXT.replace(old, new)):
+        pass
+    assert str(caught.value).startswith(f"{tmp_path}/{name}.py: LargestBias {message}")
+
+
+BARE = """
+from jiant_sparse.methods.base import Method
+
+
+class Bare(Method):
+    title = "Bare"
+    paper = "Doe et al. 2026, arXiv 2601.00000"
+    category = "reference"
+"""
+
+
+def test_a_method_without_fields_needs_no_decorator(tmp_path):
+    with method_file(tmp_path, "bare", BARE) as kind:
+        assert fields.values(kind()) == {} == fields.later_defaults(kind)
+
+
+RAW = {"benchmark": "b", "model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
+
+
+def test_readings_name_fields_of_the_training(tmp_path):
+    more = '{"train.freez_head": (0, 0), "train.optimizer": (0, 0), "order":'
+    text = TEXT.replace('{"order":', more)
+    with method_file(tmp_path, "typo_train", text), pytest.raises(InputError) as caught:
+        config.parse(RAW | {"methods": {"typo_train": {}}}, "f.yaml")
+    (told,) = caught.value.problems
+    start = "f.yaml: methods.typo_train: readings of typo_train name train.freez_head; did you mean"
+    assert told.startswith(f"{start} train.freeze_head?")
+
+
+def cli(*arguments: str) -> str:
+    return CliRunner().invoke(app, arguments).stdout
+
+
+def test_a_field_without_a_default_is_required(tmp_path):
+    text = TEXT.replace("density: Density = 0.01", "density: Density")
+    with method_file(tmp_path, "demanding", text):
+        with pytest.raises(InputError) as caught:
+            config.parse(RAW | {"methods": {"demanding": {}}}, "f.yaml")
+        assert str(caught.value) == "f.yaml: methods.demanding.density: is missing"
+        (cell,) = config.parse(RAW | {"methods": {"demanding": {"density": 1}}}, "f.yaml").cells
+        assert cell.make_method().density == 1.0
+        assert "\n    density: required; a number in (0, 1]\n" in cli("methods")
+        counted = cli("methods", "--model", "roberta-base-config")
+    assert counted.endswith("\ndemanding is not counted: it needs density; give a --config.\n")

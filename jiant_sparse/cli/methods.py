@@ -32,6 +32,8 @@ def methods(
     """List the methods: title, paper, fields with defaults and ranges. --model counts weights."""
     if model is not None:
         typer.echo("\n".join(_counted(model, _asked(config))))
+        for line in _left_out() if config is None else ():
+            typer.echo(line)
     elif config is not None:
         raise typer.BadParameter("needs --model", param_hint="--config")
     else:
@@ -44,27 +46,38 @@ def _listed() -> Iterable[str]:
     for name in base.names():
         kind = base.find(name)
         module = sys.modules[kind.__module__]
-        yield f"{name}\n  {(module.__doc__ or '').strip().splitlines()[0]}"
+        yield f"{name}\n  {(module.__doc__ or kind.title).strip().splitlines()[0]}"
         yield f"  {kind.title} ({kind.category}), {kind.paper}"
-        defaults, types = fields.values(kind()), fields.of(kind)
-        for field, default in defaults.items():
-            line = f"{field}: {json.dumps(default)}; {fields.allowed(types[field])}"
+        defaults = fields.defaults(kind)
+        for field, hint in fields.of(kind).items():
+            default = json.dumps(defaults[field], default=str) if field in defaults else "required"
+            line = f"{field}: {default}; {fields.allowed(hint)}"
             yield textwrap.fill(line, 100, initial_indent=" " * 4, subsequent_indent=" " * 6)
 
 
 def _asked(config: Path | None) -> Iterable[tuple[str, str, "Method", list[str]]]:
     """(label, name, method, tasks) of a benchmark, each setting once; or of every default."""
     from jiant_sparse.config import load as config_module
-    from jiant_sparse.methods import base
+    from jiant_sparse.methods import base, fields
 
     if config is None:
-        return [(name, name, base.find(name)(), [""]) for name in base.names()]
+        kinds = {name: base.find(name) for name in base.names()}
+        whole = {name: kind for name, kind in kinds.items() if not fields.required(kind)}
+        return [(name, name, kind(), [""]) for name, kind in whole.items()]
     found: dict[str, tuple[str, str, Method, list[str]]] = {}
     for cell in config_module.load(config).cells:
         label, task, method = cell.key.method, cell.key.task, cell.make_method()
         tasks = found.setdefault(f"{label} {method}", (label, cell.method_name, method, []))[-1]
         tasks += [task] if task not in tasks else []
     return found.values()
+
+
+def _left_out() -> Iterable[str]:
+    from jiant_sparse.methods import base, fields
+
+    for name in base.names():
+        if lacking := fields.required(base.find(name)):
+            yield f"{name} is not counted: it needs {', '.join(lacking)}; give a --config."
 
 
 def _counted(model: str, asked: Iterable[tuple[str, str, "Method", list[str]]]) -> Iterable[str]:

@@ -15,6 +15,7 @@ from jiant_sparse.errors import InputError, shown, suggest
 from jiant_sparse.files import FOLDER_NAME, LONGEST_NAME, NAME_RULE, is_folder_name
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods import fields as method_fields
+from jiant_sparse.methods import readings
 from jiant_sparse.methods.base import Method
 from jiant_sparse.schema import manifest
 from jiant_sparse.schema.cell import Benchmark, Block, Cell, Setup, Train
@@ -138,16 +139,23 @@ class Binder:
         except InputError as error:
             self.problem(where, str(error))
             return None
+        for key in readings.rules(kind):
+            if key.startswith("train.") and key.removeprefix("train.") not in Train.model_fields:
+                known_train = [f"train.{field}" for field in Train.model_fields]
+                self.problem(where, f"readings of {name} name {key}; {suggest(key, known_train)}")
         fields = self.at_task(where, fields, task, known)
         train = self.at_task(f"{where}.train", train, task, known)
-        instance = self.instance(kind, fields, where)
+        instance = self.instance(str(name), kind, fields, where)
         return None if instance is None else (str(name), method_fields.values(instance), train)
 
-    def instance(self, kind: type[Method], fields: Mapping[str, Any], where: str) -> Method | None:
+    def instance(
+        self, name: str, kind: type[Method], fields: Mapping[str, Any], where: str
+    ) -> Method | None:
         """The method with these fields, or None with the problems noted."""
         known = method_fields.of(kind)
         wrong = {key: _unknown(key, known) for key in fields if key not in known}
         wrong |= method_fields.check(kind, {key: fields[key] for key in fields if key in known})[1]
+        wrong |= {key: "is missing" for key in method_fields.required(kind) if key not in fields}
         for key, text in wrong.items():
             self.problem(f"{where}.{key}", text)
         if wrong:
@@ -155,7 +163,8 @@ class Binder:
         try:
             return kind(**fields)
         except InputError as error:  # two fields that do not fit each other
-            self.problem(where, str(error))
+            for problem in error.problems:
+                self.problem(where, problem.removeprefix(f"{name}: "))
             return None
 
     def at_task(

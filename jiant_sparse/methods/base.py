@@ -20,20 +20,21 @@ is edited: reports take title, category and reading from the class. A whole meth
 """
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import jiant_sparse.methods
-from jiant_sparse.errors import InputError, suggest
+from jiant_sparse.errors import InputError, shown, suggest
 from jiant_sparse.methods import fields
 from jiant_sparse.methods.attaching import claiming, noting
-from jiant_sparse.methods.readings import Readings
+from jiant_sparse.methods.readings import TRAINING, Readings
 from jiant_sparse.sparse import claims, selection, surgery
 
 # The files of this folder that hold no method.
@@ -140,7 +141,8 @@ class Method:
     def __post_init__(self) -> None:
         """Check every field. Raises InputError for each value outside of its field's type.
 
-        A subclass checks relations between fields in a `__post_init__` of its own, after this one.
+        A subclass checks relations between fields in a `__post_init__` of its own, after this one;
+        its errors begin with `name`.
         """
         good, wrong = fields.check(type(self), fields.values(self))
         if wrong:
@@ -187,7 +189,7 @@ class Method:
         raise NotImplementedError(f"{type(self).__name__} overrides neither choose nor attach")
 
     @claiming
-    def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
+    def attach(self, model: nn.Module, probe: Probe | None, rng: Rng) -> None:
         """Choose weights, freeze the rest and insert modules; called once, before the optimizer.
 
         model: the pretrained encoder, unedited; all of its weights are trainable and eligible.
@@ -196,6 +198,7 @@ class Method:
         Raises InputError for a model that has a method or frozen weights.
         """
         if self.chosen is None:
+            assert probe is not None  # `claiming` replaces None by a probe that refuses
             self.chosen = self.choose(model, probe, rng)
         surgery.select(model, self.chosen)
 
@@ -267,7 +270,10 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> type[Method]:
-    """The method class in `methods/<name>.py`. Raises InputError for an unknown name."""
+    """The method class in `methods/<name>.py`.
+
+    Raises InputError for an unknown name, and for a class whose declarations have mistakes.
+    """
     if name not in names():
         raise InputError(f"unknown method {name!r}; {suggest(name, names())}")
     module = importlib.import_module(f"{jiant_sparse.methods.__name__}.{name}")
@@ -278,7 +284,28 @@ def find(name: str) -> type[Method]:
         and issubclass(value, Method)
         and value.__module__ == module.__name__
     )
-    lacking = [part for part in ("title", "paper", "category") if not hasattr(found, part)]
-    if lacking:
-        raise InputError(f"{module.__file__}: {found.__name__} lacks {', '.join(lacking)}")
+    mistakes = [f"{module.__file__}: {found.__name__} {text}" for text in _mistakes(found)]
+    if mistakes:
+        raise InputError(*mistakes)
     return found
+
+
+def _mistakes(kind: type[Method]) -> Iterator[str]:
+    lacking = [part for part in ("title", "paper", "category") if not hasattr(kind, part)]
+    if lacking:
+        yield f"lacks {', '.join(lacking)}"
+    elif kind.category not in get_args(Category):
+        yield f"has category {shown(kind.category)}; {suggest(kind.category, get_args(Category))}"
+    if inspect.get_annotations(kind) and "__dataclass_fields__" not in vars(kind):
+        yield "is no dataclass; decorate it with @dataclass"
+        return
+    own = [*fields.of(kind)]
+    # Other fields of the training are known to `schema`, and checked with the configuration.
+    named = [name for name in kind.readings or () if not name.startswith("train.")]
+    for where, names, known in (
+        ("readings", named, [*own, *TRAINING]),
+        ("left_open", kind.left_open or (), own),
+    ):
+        for name in names:
+            if name not in known:
+                yield f"names {shown(name)} in {where}, which is no field; {suggest(name, known)}"

@@ -71,7 +71,9 @@ class ChildPruning(LateChoice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.reset and self.burn_in is None:
-            raise InputError("reset is true and burn_in null: the choice would never be fixed")
+            raise InputError(
+                f"{self.name}: reset is true and burn_in null: the choice would never be fixed"
+            )
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Leave every weight trainable and remember the pretrained ones."""

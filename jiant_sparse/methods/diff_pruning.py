@@ -110,10 +110,13 @@ class DiffPruning(LateChoice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.burn_in is None and self.mask_interval is None:
-            raise InputError("burn_in and mask_interval are null: nothing would ever be cut")
+            raise InputError(
+                f"{self.name}: burn_in and mask_interval are null: nothing would ever be cut"
+            )
         if self.burn_in and self.mask_interval and self.mask_interval >= self.burn_in:
             raise InputError(
-                f"mask_interval is {self.mask_interval}; it must be below burn_in ({self.burn_in})"
+                f"{self.name}: mask_interval is {self.mask_interval}; it must be below burn_in "
+                f"({self.burn_in})"
             )
 
     @property

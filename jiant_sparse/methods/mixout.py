@@ -59,7 +59,7 @@ class Mixout(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mix == "none" and not self.reset:
-            raise InputError("mix is 'none' and reset is false: that is full_tuning")
+            raise InputError(f"{self.name}: mix is 'none' and reset is false: that is full_tuning")
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Draw the entries that the reset keeps, and insert the mixing."""

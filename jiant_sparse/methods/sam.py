@@ -67,7 +67,9 @@ class SAM(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.burn_in == "exact" and (self.dropout or self.clip is not None):
-            raise InputError("burn_in is 'exact'; dropout must be false then, and clip null")
+            raise InputError(
+                f"{self.name}: burn_in is 'exact'; dropout must be false then, and clip null"
+            )
 
     def choose(self, model: nn.Module, probe: Probe, rng: Rng) -> dict[str, Tensor]:
         """Accumulate gradients at the pretrained weights; the largest are chosen."""
