@@ -303,6 +303,7 @@ def test_what_differs_is_told_and_nothing_else(tmp_path: Path) -> None:
         "train.decay_unselected": ("not recorded", "true"),
         "train.learning_rate": ("0.0001", "0.5"),
         "method sam.density": ("0.005", "0.1"),
+        "reading of sam": ("paper", "mixed"),
         "ran on": ("cpu", "GPU"),
         "version of torch": ("2.13.0", "3"),
         "file model": ("a" * 12, "c" * 12),
@@ -314,7 +315,9 @@ def test_what_differs_is_told_and_nothing_else(tmp_path: Path) -> None:
     page = made.page.read_text("utf-8")
     places = [page.index(text) for text in ("What differs between", "roberta-base", "caption-comp")]
     assert places == sorted(places)
-    said = "The sets differ in: cells, model, train.learning_rate, method sam.density, ran on"
+    said = (
+        "The sets differ in: cells, model, train.learning_rate, reading of sam, method sam.density"
+    )
     assert said in " ".join(made.text.split())
 
 
@@ -559,7 +562,7 @@ def test_help_says_what_each_option_is_for(cli, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("COLUMNS", "200")
     shown = " ".join(cli("--help").stdout.split())
     options = ("--output-dir", "--reference", "--compare", "--baseline", "published tables")
-    for words in (*options, "Exit code 0: the report is written, whatever it says of failed"):
+    for words in (*options, "Exit code 0: the report is written, even if it lists failed"):
         assert words in shown
 
 
