@@ -18,7 +18,6 @@ peft/...: the sparse tuners of Hugging Face PEFT, where it is installed.
 The head trains in every contender.
 """
 
-import dataclasses
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -204,7 +203,7 @@ def _drawn_mask(name: str, weight: Tensor, density: float) -> Tensor:
 
 def _attach(method: str, fields: dict[str, Any], model: Classifier) -> Method:
     kind = base.find(method)
-    if "density" in {field.name for field in dataclasses.fields(kind)}:
+    if hasattr(kind, "density"):
         fields = {"density": model.setting.density} | fields
     made = kind(**fields)
     made.attach(model.encoder, probe_of(model), rng)
