@@ -189,7 +189,7 @@ def test_all_errors_of_a_file_come_at_once():
         ),
         (
             {"methods": {"sam": {"burn_in": [3]}}},
-            "methods.sam.burn_in: is [3]; it must be an integer of at least 1 or exact",
+            "methods.sam.burn_in: is [3]; it must be an integer of at least 1 or 'exact'",
         ),
         ({"train": {"learning_rate": float("nan")}}, "train.learning_rate: is nan"),
         ({"train": {"reshuffle": "perhaps"}}, "train.reshuffle: is 'perhaps'"),

@@ -131,13 +131,13 @@ def allowed(hint: Any) -> str:
     >>> allowed(Density)
     'a number in (0, 1]'
     >>> allowed(Count | Literal["exact"] | None)
-    'an integer of at least 1, exact or null'
+    "an integer of at least 1, 'exact' or null"
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _within(allowed(args[0]), args[1:])
     if origin is Literal:
-        return f"one of {', '.join(map(str, args))}" if len(args) > 1 else str(args[0])
+        return f"one of {', '.join(map(str, args))}" if len(args) > 1 else repr(args[0])
     if origin in (Union, types.UnionType):
         *first, last = map(allowed, args)
         return f"{', '.join(first)} or {last}"
