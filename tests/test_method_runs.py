@@ -103,7 +103,9 @@ def test_the_best_step_brings_its_decayed_weights_back(make_job, monkeypatch):
 
 
 def test_a_frozen_head_keeps_its_first_values(make_job):
-    frozen = make_job("cb", "lora", train={"freeze_head": True}, output="frozen")
+    # Decay of what is not selected is the encoder's alone.
+    settings = {"freeze_head": True, "decay_unselected": True, "weight_decay": 0.5}
+    frozen = make_job("cb", "lora", train=settings, output="frozen")
     free = make_job("cb", "lora", output="free")
     record = train(frozen)
     assert record.params.trainable == record.params.added
