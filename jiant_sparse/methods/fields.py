@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
 from annotated_types import Ge, Interval
 from pydantic import ConfigDict, TypeAdapter
 
@@ -105,6 +104,8 @@ def check(kind: type, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
 
 def _python(number: Any) -> int | float:
+    import numpy as np  # heavy: `status` reads records without it
+
     if isinstance(number, np.integer):
         return int(number)
     if isinstance(number, np.floating):
