@@ -1,4 +1,4 @@
-"""Words for durations and sizes, the same in the terminal, the log and the report."""
+"""Words for durations, sizes and counts, the same in the terminal, the log and the report."""
 
 
 def duration(seconds: float) -> str:
@@ -26,3 +26,12 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB" if count < 999.5 else f"{count:.0f} TB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Name a number of things whose noun has a plural in -s.
+
+    >>> [counted(0, "run"), counted(1, "run"), counted(2, "run")]
+    ['0 runs', '1 run', '2 runs']
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -36,11 +36,7 @@ def table(
 
 def tasks(collection: Collection) -> pd.DataFrame:
     """A row for each task."""
-    likes = {
-        record.cell.task: like
-        for record in reversed(collection.records)
-        if (like := setting(record, "task", "like")) is not None
-    }
+    likes = _names(collection, "task", "like")
     planned = collection.manifest.tasks if collection.manifest else []
     primaries: dict[str, list[Primary]] = {record.cell.task: [] for record in collection.records}
     for record in collection.records:
@@ -63,7 +59,7 @@ def tasks(collection: Collection) -> pd.DataFrame:
                 "published_title": published_title,
                 "metric": usual,
                 # Records that disagree tell nothing.
-                "majority": _percent(majorities.pop() if len(majorities) == 1 else None),
+                "majority": in_percent(majorities.pop() if len(majorities) == 1 else None),
             }
         )
     return table(rows, ["majority"])
@@ -71,11 +67,7 @@ def tasks(collection: Collection) -> pd.DataFrame:
 
 def methods(collection: Collection) -> pd.DataFrame:
     """A row for each method; a method without records has its label as its key, if known."""
-    keys = {
-        record.cell.method: key
-        for record in reversed(collection.records)
-        if (key := setting(record, "method", "name")) is not None
-    }
+    keys = _names(collection, "method", "name")
     planned = collection.manifest.methods if collection.manifest else []
     present = {record.cell.method for record in collection.records}
     rows = []
@@ -83,6 +75,15 @@ def methods(collection: Collection) -> pd.DataFrame:
         key = keys.get(label, label if label in KNOWN else None)
         rows.append({"method": label, "key": key, "title": KNOWN.get(key or "", label)})
     return table(rows)
+
+
+def _names(collection: Collection, part: str, field: str) -> dict[str, str]:
+    """The text in `settings[part][field]` by the label of that part; the first record decides."""
+    return {
+        getattr(record.cell, part): name
+        for record in reversed(collection.records)
+        if (name := setting(record, part, field)) is not None
+    }
 
 
 def setting(record: Record, part: str, field: str) -> str | None:
@@ -133,9 +134,9 @@ def _cell(record: Record) -> dict[str, Any]:
         "status": record.status,
         "error": record.error,
         "metric": primary.name if primary else None,
-        "dev": _percent(primary.dev if primary else None),
+        "dev": in_percent(primary.dev if primary else None),
         "test": test_percent(record),
-        "train": _percent(train),
+        "train": in_percent(train),
         "chosen_on_test": record.settings.get("split") == published.STOCHASTIC_SPLIT,
         **counts,
         **shares,
@@ -149,7 +150,8 @@ def _cell(record: Record) -> dict[str, Any]:
     }
 
 
-def _percent(fraction: float | None) -> float | None:
+def in_percent(fraction: float | None) -> float | None:
+    """A fraction in percent; None if it is unknown."""
     return None if fraction is None else 100 * fraction
 
 
@@ -164,4 +166,4 @@ def test_percent(record: Record) -> float | None:
     """The primary test metric of a cell that ended well, in percent."""
     if record.status != "ok" or record.primary is None:
         return None
-    return _percent(record.primary.test)
+    return in_percent(record.primary.test)

@@ -21,6 +21,7 @@ from jiant_sparse.report.densities import curves
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import percent
 from jiant_sparse.report.statistics import MINIMUM_RUNS
+from jiant_sparse.units import counted
 
 __all__ = ["SURE", "PaperClaim", "State", "Verdict", "judge"]
 
@@ -136,7 +137,7 @@ def _decide(finding: Finding, share: float) -> tuple[State, list[str]]:
 
 def _left_out(results: pd.DataFrame) -> list[str]:
     lost = int((results["failed"] + results["undefined"]).sum())
-    return [f"{lost} run{'s' if lost > 1 else ''} without a test value left out"] if lost else []
+    return [f"{counted(lost, 'run')} without a test value left out"] if lost else []
 
 
 def _foreign_tasks(claim: PaperClaim, labels: Labels, frame: Frame) -> list[str]:

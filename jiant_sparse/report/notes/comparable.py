@@ -7,6 +7,7 @@ import pandas as pd
 
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.statistics import MINIMUM_RUNS
+from jiant_sparse.units import counted
 
 SOURCE = "Fu et al. 2023"
 SETTING = "RoBERTa-base, the real GLUE and SuperGLUE tasks, 10 seeds"
@@ -48,7 +49,7 @@ def apart_briefly(results: pd.DataFrame, but: str = "") -> str:
     apart = _apart(results, but)
     named, more = apart[:MOST_SETTINGS], len(apart) - MOST_SETTINGS
     if more > 0:
-        return f"{', '.join(named)} and {more} more setting{'' if more == 1 else 's'}"
+        return f"{', '.join(named)} and {counted(more, 'more setting')}"
     return " and ".join(named)
 
 
@@ -78,7 +79,7 @@ def reasons(frame: Frame, row: Any) -> list[str]:
 
 
 def _too_few(runs: int) -> str:
-    return f"{runs} run{'' if runs == 1 else 's'}; a test needs {MINIMUM_RUNS}"
+    return f"{counted(runs, 'run')}; a test needs {MINIMUM_RUNS}"
 
 
 def _departures(results: pd.DataFrame) -> list[dict[str, tuple[str, ...]] | None]:

@@ -9,11 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 from jiant_sparse.report import notes
+from jiant_sparse.report.cells import in_percent
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import DASH, count, fixed, seconds, size
 from jiant_sparse.report.page.plots import Span, span
 from jiant_sparse.report.readings import reading_of, titles
 from jiant_sparse.schema.record import Machine, Record, flatten
+from jiant_sparse.units import counted
 
 # Packages that move numbers most; the head of the page names these alone.
 MAIN_PACKAGES = ("jiant-sparse", "torch", "transformers", "jiant")
@@ -49,7 +51,7 @@ def tasks(frame: Frame) -> list[TaskView]:
         rows = frame.results[frame.results["task"] == task.task].itertuples()
         results = [(row, cells.get((row.task, row.method), [])) for row in rows]
         its = [cell for _, found in results for cell in found]
-        devs = (percent(value) for cell in its for _, value in cell.record.history)
+        devs = (in_percent(value) for cell in its for _, value in cell.record.history)
         tests = span((cell.test for cell in its), task.majority)
         views.append(TaskView(task, results, tests, span(devs)))
     return views
@@ -111,7 +113,7 @@ def _scores(record: Record) -> Facts:
     phases = [phase for phase in ("test", "dev", "train") if phase in record.metrics]
     names = dict.fromkeys(name for phase in phases for name in record.metrics[phase])
     return [
-        (f"{phase} {name}", fixed(percent(record.metrics[phase][name]), 2))
+        (f"{phase} {name}", fixed(in_percent(record.metrics[phase][name]), 2))
         for name in sorted(names, key=lambda name: name != primary)
         for phase in phases
         if name in record.metrics[phase]
@@ -165,7 +167,7 @@ def _machine(machine: Machine) -> str:
 
 def _device(machine: Machine) -> str:
     """What a run ran on, with its threads."""
-    threads = "" if machine.threads is None else f", {_number(machine.threads, 'thread')}"
+    threads = "" if machine.threads is None else f", {counted(machine.threads, 'thread')}"
     return f"{machine.device or 'unknown'}{threads}"
 
 
@@ -185,15 +187,6 @@ def _dropped(record: Record) -> str:
     """The examples that did not fit, by phase."""
     examples = record.provenance.dropped_examples.items()
     return ", ".join(f"{number} of {phase}" for phase, number in examples if number) or "none"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def percent(fraction: float | None) -> float | None:
-    """A fraction in percent; None if it is unknown."""
-    return None if fraction is None else 100 * fraction
 
 
 def head(frame: Frame) -> Facts:
@@ -232,12 +225,12 @@ def _origins(records: Sequence[Record]) -> dict[str, list[str]]:
             **{name: origin.versions.get(name) for name in packages},
             "examples left out": _dropped(record),
             "nondeterministic": ", ".join(origin.nondeterministic) or "none",
-            "moved on the way": _number(moves, "time") if moves else "never",
+            "moved on the way": counted(moves, "time") if moves else "never",
         }
         for name, value in its.items():
             facts.setdefault(name, []).append("unknown" if value is None else str(value))
-    counted = {name: _counted(values) for name, values in facts.items()}
-    return counted | {"run": [_period([record.provenance for record in records])]}
+    told = {name: _counted(values) for name, values in facts.items()}
+    return told | {"run": [_period([record.provenance for record in records])]}
 
 
 def readings(frame: Frame) -> list[tuple[str, list[str], list[str]]]:
@@ -277,7 +270,7 @@ def _counted(values: Iterable[str]) -> list[str]:
     counts = Counter(values).most_common()
     if len(counts) == 1:
         return [counts[0][0]]
-    return [f"{value} ({_number(number, 'cell')})" for value, number in counts]
+    return [f"{value} ({counted(number, 'cell')})" for value, number in counts]
 
 
 def _period(origins: Sequence[Any]) -> str:

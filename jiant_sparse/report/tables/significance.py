@@ -21,6 +21,7 @@ from jiant_sparse.report.statistics import (
     welch,
 )
 from jiant_sparse.report.table import Cell, Column, Table, Tone, crossed
+from jiant_sparse.units import counted
 
 # The method whose tests the paper prints.
 PUBLISHED_REFERENCE = "sam"
@@ -171,7 +172,7 @@ def _why(row: Any) -> str:
     if min(row.n_reference, row.n) >= MINIMUM_RUNS:
         return "neither varies"
     if row.n_reference == row.n:
-        return f"{row.n} run{'' if row.n == 1 else 's'} each"
+        return f"{counted(row.n, 'run')} each"
     return f"{row.n_reference} against {row.n} runs"
 
 

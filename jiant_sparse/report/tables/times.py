@@ -13,6 +13,7 @@ from jiant_sparse.report.numbers import fixed, printable
 from jiant_sparse.report.published import AVERAGE
 from jiant_sparse.report.table import Cell, Column, Table, crossed
 from jiant_sparse.schema.record import Machine
+from jiant_sparse.units import counted
 
 DIGITS = 2
 HOURS = "The paper's hours are of a TITAN RTX, and only times of one compare with them"
@@ -160,4 +161,4 @@ def _machine(part: Machine) -> str:
     device = printable(part.device) if part.device else "an unknown device"
     if part.threads is None:
         return device
-    return f"{device}, {part.threads} thread{'' if part.threads == 1 else 's'}"
+    return f"{device}, {counted(part.threads, 'thread')}"

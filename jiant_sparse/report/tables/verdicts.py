@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from jiant_sparse.report.cells import in_percent
 from jiant_sparse.report.claims import SURE, State, Verdict
 from jiant_sparse.report.claims.bootstrap import CONFIDENCE, RESAMPLES
 from jiant_sparse.report.numbers import DASH, count, fixed, percent
@@ -54,7 +55,7 @@ def verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _row(verdict: Verdict) -> tuple[Cell, ...]:
-    claim, share, digits = verdict.claim, _percent(verdict), digits_of(verdict)
+    claim, share, digits = verdict.claim, in_percent(verdict.share), digits_of(verdict)
     estimate = fixed(verdict.estimate, digits)
     if verdict.interval:
         estimate += f" [{', '.join(fixed(end, digits) for end in verdict.interval)}]"
@@ -74,10 +75,6 @@ def digits_of(verdict: Verdict) -> int:
     return 0 if verdict.claim.number in COUNTS else 2
 
 
-def _percent(verdict: Verdict) -> float | None:
-    return None if verdict.share is None else 100 * verdict.share
-
-
 def _line(verdict: Verdict) -> dict[str, Any]:
     low, high = verdict.interval or (None, None)
     return {
@@ -90,7 +87,7 @@ def _line(verdict: Verdict) -> dict[str, Any]:
         "estimate": verdict.estimate,
         "low": low,
         "high": high,
-        "share_percent": _percent(verdict),
+        "share_percent": in_percent(verdict.share),
         "runs": verdict.runs,
         "published": verdict.published,
     }
