@@ -284,7 +284,7 @@ def _data_key(cell: Cell) -> tuple[Any, ...]:
 def _difference(job: Job, made_of: Mapping[str, Any]) -> str:
     """Why a record or a checkpoint is not the job's own; empty if it is."""
     if made_of["settings_hash"] != job.cell.settings_hash:
-        # As JSON, of which the hash is made: 1 is not 1.0, and null is not absent.
+        # As JSON, like the hash: 1 is not 1.0, and null is not absent.
         old, new = (
             {key: json.dumps(value) for key, value in record.flatten(settings).items()}
             for settings in (made_of["settings"], job.cell.settings)

@@ -82,7 +82,7 @@ class Nearest(Generic[_Value]):
 
 
 def together(parts: Sequence[CellTime], at_a_time: int) -> TimeLeft:
-    """Add up cells of which no two workers share one."""
+    """Add up the seconds of cells; each cell runs on one worker."""
     measured = [part for part in parts if part.seconds is not None]
     seconds = [part.seconds for part in measured if part.seconds is not None]
     counts = Counter(part.near for part in measured)

@@ -143,7 +143,7 @@ def check(path: Path, kind: str, size: int) -> None:
 
 
 def unknown_texts(path: Path, data: Iterable[TaskData]) -> dict[str, None]:
-    """A line for each task with a sample of texts of which a tokenizer knows less than half."""
+    """One line for each task if the tokenizer knows less than half of its sample texts."""
     tokenizer = load(path, encoder_config.read(path)["model_type"])
     problems: dict[str, None] = {}
     for file, task in {found.paths["test"]: found.task for found in data}.items():

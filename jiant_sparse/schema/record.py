@@ -208,7 +208,7 @@ def read(path: Path, cell: CellKey | None = None) -> Record:
 
 
 def unscored(record: Record, most: float = 0) -> str:
-    """Name the phases of which more than `most` percent of the rows exceed max_seq_length.
+    """Name the phases in which more than `most` percent of the rows exceed max_seq_length.
 
     Such as "4 of 10 dev and 15 of 20 test"; empty if there is none. An unrecorded total counts
     as 0.

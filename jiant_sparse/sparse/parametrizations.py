@@ -195,7 +195,7 @@ class Mixed(Parametrization):
 
 
 class Anchored(Parametrization):
-    """A trained tensor W of which the forward pass sees a part N, and an anchor U elsewhere.
+    """A trained tensor W. The forward pass sees a part N of it, and an anchor U elsewhere.
 
     For DPS_Mix. Training: U + N (W - U) / share, with the true gradient, N / share. Evaluation: W.
     Until `pin`, and again after `release`, U is the pretrained W, and N is drawn anew each step

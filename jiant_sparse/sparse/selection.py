@@ -82,7 +82,7 @@ def top_positive(
 def most_important(
     scores: Mapping[str, Tensor], density: float, *, scope: str = "global"
 ) -> dict[str, Tensor]:
-    """`top_k` for scores of which 0 says that an entry does not matter.
+    """`top_k` for scores in which 0 says that an entry does not matter.
 
     With scope "per_tensor" no entry is chosen in a tensor without any positive score, such as the
     pooler on WSC, which the loss does not reach.

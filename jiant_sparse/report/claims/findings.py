@@ -29,7 +29,7 @@ TITLES = {**published.STOCHASTIC_METHODS, **METHODS}
 
 @dataclass(frozen=True, eq=False)
 class Statements:
-    """Statements of which `needed` must be true. true: (lines, statements) bool."""
+    """Statements; `needed` of them must be true. true: (lines, statements) bool."""
 
     true: np.ndarray
     needed: int = 1

@@ -33,7 +33,7 @@ CAPTION = (
 MOST_PANELS = 4
 # More refreshes than this are a grey wall.
 MOST_REFRESHES = 80
-# Stretches of one figure of which the smallest and the largest loss are drawn.
+# One figure has this many stretches; the smallest and the largest loss of each are drawn.
 BINS = 500
 # Steps before and after a refresh whose mean losses are compared.
 NEAR = 10

@@ -59,7 +59,7 @@ def is_partly(results: pd.DataFrame, but: str = "") -> bool:
 
 
 def word(results: pd.DataFrame) -> str:
-    """The comparability label of results of which some depart."""
+    """The comparability label of results if some of them depart."""
     return "partly not comparable" if is_partly(results) else "not comparable"
 
 
