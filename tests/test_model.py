@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 import torch
+from support.models import refusal
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.host import model
 
 
@@ -13,12 +13,6 @@ from jiant_sparse.host import model
 def copy(bert_dir, tmp_path):
     """A model directory that a test may change."""
     return shutil.copytree(bert_dir, tmp_path / "copy")
-
-
-def failure(name) -> str:
-    with pytest.raises(InputError) as caught:
-        model.resolve(str(name))
-    return str(caught.value)
 
 
 def test_package_and_directory(bert_dir, roberta_dir):
@@ -42,21 +36,21 @@ def test_package_and_directory(bert_dir, roberta_dir):
     ],
 )
 def test_unknown_names(name, expected):
-    assert expected in failure(name)
+    assert expected in refusal(name)
 
 
 def test_missing_files(copy):
     (copy / "vocab.txt").rename(copy / "vocab")
-    assert failure(copy).endswith("has no vocab.txt")
+    assert refusal(copy).endswith("has no vocab.txt")
     (copy / "tokenizer.json").write_text("{}")
-    assert "tokenizer.json alone does not do" in failure(copy)
+    assert "tokenizer.json alone does not do" in refusal(copy)
     (copy / "vocab").rename(copy / "vocab.txt")
     (copy / "model.safetensors").unlink()
-    assert failure(copy).endswith("has no model.safetensors")
+    assert refusal(copy).endswith("has no model.safetensors")
     torch.save({}, copy / "pytorch_model.bin")
-    assert "its pytorch_model.bin is a pickle, which is not read" in failure(copy)
+    assert "its pytorch_model.bin is a pickle, which is not read" in refusal(copy)
     (copy / "config.json").unlink()
-    assert "config.json: cannot be read: No such file" in failure(copy)
+    assert "config.json: cannot be read: No such file" in refusal(copy)
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "vocab.txt"])

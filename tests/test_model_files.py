@@ -7,11 +7,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.models import refusal
 from transformers import AutoModel
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app
-from jiant_sparse.errors import InputError
 from jiant_sparse.host import features, model
 
 BIAS = "encoder.layer.0.output.dense.bias"
@@ -27,12 +27,6 @@ def bert(bert_dir, tmp_path):
 @pytest.fixture
 def roberta(roberta_dir, tmp_path):
     return shutil.copytree(roberta_dir, tmp_path / "roberta")
-
-
-def failure(path) -> str:
-    with pytest.raises(InputError) as caught:
-        model.resolve(str(path))
-    return str(caught.value)
 
 
 def change(path, **fields):
@@ -85,7 +79,7 @@ def test_only_regular_files(name, make, message, bert):
     for each in [name] if isinstance(name, str) else name:
         kept = (bert / each).rename(bert / "kept") if (bert / each).exists() else None
         make(bert / each)
-        assert failure(bert) == f"{bert / each}: {message}"
+        assert refusal(bert) == f"{bert / each}: {message}"
         (bert / each).rmdir() if (bert / each).is_dir() else (bert / each).unlink()
         if kept:
             kept.rename(bert / each)
@@ -94,7 +88,7 @@ def test_only_regular_files(name, make, message, bert):
 def test_size_limit(bert):
     with open(bert / "config.json", "ab") as file:
         file.truncate(2**30)
-    assert "config.json: has 1,073,741,824 bytes; at most " in failure(bert)
+    assert "config.json: has 1,073,741,824 bytes; at most " in refusal(bert)
 
 
 @pytest.mark.parametrize("name", ["config.json", *TOKENIZER_FILES])
@@ -109,18 +103,18 @@ def test_wrong_json(name, bert):
         (b'{"vocab_size": 1, "vocab_size": 2}', "not JSON: key 'vocab_size' is given twice"),
     ):
         (bert / name).write_bytes(content)
-        assert failure(bert).startswith(f"{bert / name}: {message}")
+        assert refusal(bert).startswith(f"{bert / name}: {message}")
 
 
 def test_impossible_paths(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in (tmp_path / "loop", "x" * 5000, "a\0b", "\ud800"):
-        assert "no such directory" in failure(name) or "cannot be had" in failure(name)
+        assert "no such directory" in refusal(name) or "cannot be had" in refusal(name)
 
 
 def test_adapter(bert):
     (bert / "adapter_config.json").write_text("{}")
-    assert failure(bert) == (
+    assert refusal(bert) == (
         f"{bert}/adapter_config.json: the directory holds an adapter; it must hold a whole model: "
         "merge the adapter and save it without adapter_config.json"
     )
@@ -184,16 +178,16 @@ def test_wrong_fields(bert):
     good = (bert / "config.json").read_text()
     for field, value, allowed in WRONG_FIELDS:
         change(bert / "config.json", **{field: value})
-        text = failure(bert)
+        text = refusal(bert)
         assert text.startswith(f"{bert}/config.json: {field} is ")
         assert f"; it must be {allowed}" in text and len(text) < 300
         (bert / "config.json").write_text(good)
     for fields in ({"num_attention_heads": 3}, {"hidden_act": "x"}):
         change(bert / "config.json", **fields)
-        assert "config.json: transformers cannot build a model of it: " in failure(bert)
+        assert "config.json: transformers cannot build a model of it: " in refusal(bert)
         (bert / "config.json").write_text(good)
     change(bert / "config.json", hidden_size=0, torchscript=True, chunk_size_feed_forward=[[]])
-    assert len(failure(bert).splitlines()) == 3, "all at once"
+    assert len(refusal(bert).splitlines()) == 3, "all at once"
 
 
 def test_fields_of_real_models(bert):
@@ -259,23 +253,23 @@ WRONG_WEIGHTS = {
 def test_wrong_weights(name, bert):
     edit, message = WRONG_WEIGHTS[name]
     change_weights(bert, edit)
-    assert failure(bert).startswith(f"{bert}/model.safetensors: ")
-    assert message in failure(bert)
+    assert refusal(bert).startswith(f"{bert}/model.safetensors: ")
+    assert message in refusal(bert)
 
 
 def test_wrong_weight_files(bert):
     file = bert / "model.safetensors"
     for metadata, got in (({"format": "tf"}, "'tf'"), ({"a": "b"}, "None")):
         change_weights(bert, lambda tensors: None, metadata)
-        assert failure(bert) == f"{file}: its metadata say format {got}; it must be 'pt'"
+        assert refusal(bert) == f"{file}: its metadata say format {got}; it must be 'pt'"
     change_weights(bert, lambda tensors: None)
     change(bert / "config.json", num_hidden_layers=1)
-    assert failure(bert) == (
+    assert refusal(bert) == (
         f"{file}: has 16 tensors that an encoder of {bert}/config.json has not, "
         "first encoder.layer.1.attention.output.LayerNorm.bias"
     )
     file.write_bytes(b"not at all")
-    assert "not a readable safetensors file" in failure(bert)
+    assert "not a readable safetensors file" in refusal(bert)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -283,7 +277,7 @@ def test_16_bits(dtype, bert):
     change_weights(bert, lambda ts: ts.update({name: t.to(dtype) for name, t in ts.items()}))
     model.resolve(str(bert))
     change_weights(bert, lambda tensors: tensors[BIAS].fill_(float("inf")))
-    assert f"{BIAS} holds NaN or infinity" in failure(bert)
+    assert f"{BIAS} holds NaN or infinity" in refusal(bert)
 
 
 # --- tokenizers
@@ -312,9 +306,9 @@ def test_vocabularies_of_bert(bert):
         (["\ufeff[PAD]", *good[1:]], "has no [PAD]"),
     ):
         rewrite(file, tokens)
-        assert failure(bert).startswith(f"{file}: {message}")
+        assert refusal(bert).startswith(f"{file}: {message}")
     file.write_bytes(b"\xff")
-    assert failure(bert).startswith(f"{file}: is not UTF-8: ")
+    assert refusal(bert).startswith(f"{file}: is not UTF-8: ")
     # A tenth of the embeddings may lack a token; only line ends separate tokens.
     for tokens in (good[: -(size // 10)], [*good[:-1], "a\u2028b\x85c"]):
         rewrite(file, tokens)
@@ -334,16 +328,16 @@ def test_tokenizer_settings(bert):
         ("sep_token", None, "None; it must be [SEP]"),
     ):
         change(file, **{key: value})
-        assert f": {key} is {message}" in failure(bert)
+        assert f": {key} is {message}" in refusal(bert)
         file.write_text(original)
     change(special, unk_token={"content": "[PAD]"})
-    assert "unk_token is '[PAD]'; it must be [UNK]" in failure(bert)
+    assert "unk_token is '[PAD]'; it must be [UNK]" in refusal(bert)
     for value in (1, [], {}, {"contents": "a"}, {"content": 1}, {"content": "a", "special": 1}):
         change(special, unk_token=value)
-        assert failure(bert).startswith(f"{special}: unk_token is ")
-        assert failure(bert).endswith("; it must be a token")
+        assert refusal(bert).startswith(f"{special}: unk_token is ")
+        assert refusal(bert).endswith("; it must be a token")
     special.write_text('{"additional_special_tokens": [1]}')
-    assert "additional_special_tokens is [1]; it must be a list of tokens" in failure(bert)
+    assert "additional_special_tokens is [1]; it must be a list of tokens" in refusal(bert)
 
 
 def test_added_tokens(bert):
@@ -351,20 +345,20 @@ def test_added_tokens(bert):
     file = bert / "added_tokens.json"
     for index in ("7", 2.0, True):
         file.write_text(json.dumps({"new": index}))
-        assert failure(bert) == f"{file}: the id of 'new' is {index!r}; it must be a whole number"
+        assert refusal(bert) == f"{file}: the id of 'new' is {index!r}; it must be a whole number"
     for index in (size, -1):
         file.write_text(json.dumps({"new": index}))
-        assert f"{bert}: added token 'new' has id {index}; " in failure(bert)
+        assert f"{bert}: added token 'new' has id {index}; " in refusal(bert)
     file.write_text(json.dumps({"[CLS]": 7}))
-    assert f"{bert}: added token '[CLS]' has id 7; vocab.txt says 2" in failure(bert)
+    assert f"{bert}: added token '[CLS]' has id 7; vocab.txt says 2" in refusal(bert)
     file.write_text(json.dumps({"[CLS]": 2}))
     model.resolve(str(bert))
     file.unlink()
     token = {"content": "new", "special": False}
     change(bert / "tokenizer_config.json", added_tokens_decoder={str(size): token})
-    assert f"{bert}: added token 'new' has id {size}; " in failure(bert)
+    assert f"{bert}: added token 'new' has id {size}; " in refusal(bert)
     change(bert / "tokenizer_config.json", added_tokens_decoder={"x": token})
-    assert "transformers cannot build its tokenizer: ValueError" in failure(bert)
+    assert "transformers cannot build its tokenizer: ValueError" in refusal(bert)
 
 
 def test_vocabularies_of_roberta(roberta):
@@ -386,7 +380,7 @@ def test_vocabularies_of_roberta(roberta):
         (good | {"a": good["!"]}, "'!' and 'a' have the same id"),
     ):
         file.write_text(json.dumps(vocabulary))
-        assert failure(roberta).startswith(f"{file}: {message}")
+        assert refusal(roberta).startswith(f"{file}: {message}")
 
 
 def test_merges(roberta):
@@ -394,8 +388,8 @@ def test_merges(roberta):
     head, *good = lines(file)
     assert len(good) > 60
     rewrite(file, [head, *good[::-1]])
-    assert "merges.txt: line " in failure(roberta)
-    assert ", but no line before it makes" in failure(roberta)
+    assert "merges.txt: line " in refusal(roberta)
+    assert ", but no line before it makes" in refusal(roberta)
     lost = len(good) - len(good) // 2
     for merges, message in (
         (good[: len(good) // 2], f"{lost} tokens of vocab.json are made by no line, such as "),
@@ -404,12 +398,12 @@ def test_merges(roberta):
         (["zz qq", *good], "line 2 is 'zz qq'; vocab.json has no 'zz'"),
     ):
         rewrite(file, [head, *merges])
-        assert failure(roberta).startswith(f"{file}: {message}")
+        assert refusal(roberta).startswith(f"{file}: {message}")
     for text in ("\n".join(good) + "\n", "\n".join([head, *good]), ""):
         file.write_text(text)
-        assert f"{file}: must begin with the line #version and end with a line" in failure(roberta)
+        assert f"{file}: must begin with the line #version and end with a line" in refusal(roberta)
     file.write_bytes(b"\xff")
-    assert failure(roberta).startswith(f"{file}: is not UTF-8: ")
+    assert refusal(roberta).startswith(f"{file}: is not UTF-8: ")
 
 
 def test_vocabulary_of_another_language(bert, data_dir, tmp_path):

@@ -71,7 +71,7 @@ def _fields(kind: Any) -> tuple[dataclasses.Field, ...]:
 
 def of(kind: type) -> dict[str, Any]:
     """Each field of a method's class with its declared type, range included."""
-    return _declared(kind)
+    return _declared(kind)  # mypy does not take a class for the Hashable that a cache wants
 
 
 @cache

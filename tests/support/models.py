@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from transformers import (
     RobertaModel,
 )
 
+from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
@@ -244,3 +246,12 @@ def write_roberta(path: Path, texts: list[str]) -> Path:
 
 def _split(text: str) -> list[str]:
     return "".join(c if c.isalnum() else f" {c} " for c in text).split()
+
+
+def refusal(path: object) -> str:
+    """The error with which a model is refused."""
+    from jiant_sparse.host import model
+
+    with pytest.raises(InputError) as caught:
+        model.resolve(str(path))
+    return str(caught.value)
