@@ -136,20 +136,21 @@ def test_head(tmp_path: Path) -> None:
 
 
 def test_head_names_three_of_many_values(tmp_path: Path) -> None:
-    origins = [provenance(device=f"d{k}") for k in range(5)]
-    text = page_of(
-        tmp_path, *(record("rte", "sam", k, provenance=o) for k, o in enumerate(origins))
-    )
+    cells = [record("rte", "sam", k, provenance=provenance(device=f"d{k}")) for k in range(5)]
+    text = page_of(tmp_path, *cells)
     assert "<dd>d0 (1 cell); d1 (1 cell); d2 (1 cell); and 2 more</dd>" in text
     assert "d4 (1 cell)</dd>" in text
-    empty = page_of(tmp_path / "b", failure("rte", "sam", 0, "x"))
-    assert "<dd>0: no cell has a test value</dd>" in empty
 
 
 def test_head_says_which_paper_a_reading_is_of(tmp_path: Path) -> None:
     plain = record("rte", "full_tuning", setting={"train": Train().model_dump()})
     assert reading_of(plain).word == "paper"
     assert "<dd>Fu et al. 2023</dd>" in page_of(tmp_path, plain)
+
+
+def test_head_without_a_score(tmp_path: Path) -> None:
+    text = page_of(tmp_path, failure("rte", "sam", 0, "x"))
+    assert "<dd>0: no cell has a test value</dd>" in text
 
 
 def test_origins(tmp_path: Path) -> None:
@@ -219,19 +220,11 @@ def test_plot_labels_its_axes_and_marks_the_best_step() -> None:
     assert ">25<" in lone and ">5<" in lone and "best" not in lone
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 100, [0, 50, 100]),
-        (8.1, 63.4, [20, 40, 60]),
-        (99.1, 99.35, [99.1, 99.2, 99.3]),
-        (-12, 12, [-10, 0, 10]),
-        (0, 29500, [0, 10000, 20000]),
-        (70, 70, [70]),
-    ],
-)
-def test_ticks_are_round_and_few(low: float, high: float, expected: list[float]) -> None:
-    assert plots.ticks(low, high, most=4) == pytest.approx(expected)
+def test_ticks_are_round_and_few() -> None:
+    assert plots.ticks(0, 29500, most=4) == [0, 10000, 20000]
+    assert plots.ticks(99.1, 99.35, most=4) == pytest.approx([99.1, 99.2, 99.3])
+    assert plots.ticks(-12, 12, most=4) == [-10, 0, 10]
+    assert plots.ticks(70, 70, most=4) == [70]
 
 
 def test_strip_draws_every_seed_on_the_common_scale() -> None:
@@ -252,10 +245,7 @@ def test_strip_draws_every_seed_on_the_common_scale() -> None:
         assert mark in strip([50.0, 70.0], 60.0, (50.0, 90.0), majority)
 
 
-@pytest.mark.parametrize(
-    ("majority", "expected"),
-    [(52, (52, 70)), (50, (50, 70)), (49, (60, 70)), (75, (60, 75)), (None, (60, 70))],
-)
-def test_a_span_stretches_to_twice_its_width_and_no_further(majority, expected) -> None:
-    assert plots.span([60.0, None, 70.0], majority) == expected
+def test_a_span_stretches_to_twice_its_width_and_no_further() -> None:
+    for majority, expected in {50: (50, 70), 49: (60, 70), 75: (60, 75), None: (60, 70)}.items():
+        assert plots.span([60.0, None, 70.0], majority) == expected
     assert plots.span([None], 1.0) is None

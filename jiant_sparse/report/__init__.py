@@ -7,7 +7,7 @@ from jiant_sparse.errors import InputError, suggest
 from jiant_sparse.report import figures, oddities, output, tables
 from jiant_sparse.report.claims import judge
 from jiant_sparse.report.frame import Frame, load
-from jiant_sparse.report.page import Content, render_page
+from jiant_sparse.report.page import render_page
 from jiant_sparse.report.terminal import as_text
 
 # The method that the paper tests against all others.
@@ -44,19 +44,19 @@ def build(
     chosen = _reference(frame, reference)
     judged = judge(frame)
     made = tables.make(frame, chosen, judged)
-    drawn = figures.draw(frame)
-    content = Content(
-        tables={table.name: table for table in made},
-        figures=drawn.figures,
-        absent_figures=drawn.absent,
+    drawn, absent = figures.draw(frame)
+    page = render_page(
+        frame,
+        tables=made,
+        figures=drawn,
+        absent=absent,
         verdicts=judged,
         oddities=oddities.oddities(frame),
     )
     target = directory / "report" if output_dir is None else output_dir
-    page = output.write(target, made, drawn.figures, render_page(frame, content))
     return Report(
         text=as_text(frame, made),
-        page=page,
+        page=output.write(target, made, drawn, page),
         ok=len(frame.ok),
         failed=frame.failed,
         missing=frame.missing,

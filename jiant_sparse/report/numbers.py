@@ -75,3 +75,8 @@ def printable(text: str) -> str:
     """`text` on one line and without characters that command a terminal."""
     spaced = " ".join(text.split())
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in spaced)
+
+
+def sentence(text: str) -> str:
+    """A title, closed by a full stop if it is not closed already."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.files import check_directory, replacing
+from jiant_sparse.report import figures
 from jiant_sparse.report.figures import Figure
 from jiant_sparse.report.render import to_csv, to_latex, to_markdown
 from jiant_sparse.report.table import Table
@@ -103,7 +104,7 @@ def _replace(target: Path, contents: dict[Path, bytes]) -> None:
         (target / PAGE).unlink(missing_ok=True)
         for folder, names, suffixes in (
             ("tables", Table.NAMES, _TABLES),
-            ("figures", Figure.NAMES, _FIGURES),
+            ("figures", figures.ALL, _FIGURES),
         ):
             every = {target / folder / f"{name}.{suffix}" for name in names for suffix in suffixes}
             for path in every - contents.keys():

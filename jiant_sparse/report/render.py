@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from tabulate import tabulate
 
-from jiant_sparse.report.numbers import printable
+from jiant_sparse.report.numbers import printable, sentence
 from jiant_sparse.report.table import Cell, Table
 
 # CSV: decimals of a number; below SMALL they would lose digits that matter: 3e-8 is not 0.
@@ -155,12 +155,11 @@ def to_latex(table: Table) -> str:
     )
     wide = len(table.columns) > MANY
     packages = r"\usepackage{booktabs}" + (r" and \usepackage{graphicx}" if wide else "")
-    title = table.title if table.title.endswith((".", "?", "!")) else f"{table.title}."
     lines = [
         f"% Needs {packages}.",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_latex(title)} {_latex(table.caption)}}}",
+        rf"\caption{{{_latex(sentence(table.title))} {_latex(table.caption)}}}",
         rf"\label{{tab:{table.name}}}",
         *([r"\resizebox{\linewidth}{!}{%"] if wide else []),
         tabular.strip() + ("}" if wide else ""),

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from jiant_sparse.report import claims, figures, tables
 from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.oddities import oddities
-from jiant_sparse.report.page import Content, render_page
+from jiant_sparse.report.page import render_page
 from jiant_sparse.report.table import Cell, Column, Table
 from jiant_sparse.schema.record import Machine, Primary
 from support.records import failure, plan, provenance, record, write
@@ -19,22 +20,22 @@ LABEL = '"><img src=x onerror=alert(3)><i id=results onclick=alert(4)>'
 METHODS = ("full_tuning", "random", "bitfit", "lora", "sam")
 
 
-def content_of(frame: Frame) -> Content:
+def content_of(frame: Frame) -> dict[str, Any]:
     """What a report hands to its page, but for the tables that add nothing to look at."""
-    drawn = figures.draw(frame)
-    made = {table.name: table for table in tables.make(frame, None, ())}
-    return Content(
-        tables={n: made[n] for n in ("results", "published", "time_to_stop") if n in made},
-        figures=drawn.figures,
-        absent_figures=drawn.absent,
-        verdicts=claims.judge(frame),
-        oddities=oddities(frame),
-    )
+    drawn, absent = figures.draw(frame)
+    made = tables.make(frame, None, ())
+    return {
+        "tables": [t for t in made if t.name in ("results", "published", "time_to_stop")],
+        "figures": drawn,
+        "absent": absent,
+        "verdicts": claims.judge(frame),
+        "oddities": oddities(frame),
+    }
 
 
 def page_of(directory: Path) -> str:
     frame = load(directory)
-    return render_page(frame, content_of(frame))
+    return render_page(frame, **content_of(frame))
 
 
 def ordinary(output_dir: Path) -> Path:
@@ -93,20 +94,15 @@ def hostile_page(output_dir: Path) -> str:
     """As `page_of`, of `hostile` records, and with attacks in all that is not made of records."""
     frame = load(hostile(output_dir))
     content = content_of(frame)
-    table = content.tables["results"]
+    table = content["tables"][0]
     cell = replace(table.rows[0][1], text=ATTACK, spread=ATTACK, note=ATTACK, tone="quiet")
     rows = ((table.rows[0][0], cell, *table.rows[0][2:]),)
     odd = replace(table, name="step_time", title=ATTACK, caption=ATTACK, notes=(ATTACK,), rows=rows)
     # No claim is about the task of the attack.
     plain = load(write(output_dir / "plain", record("rte", "sam", 0, 0.5)))
     verdict = replace(claims.judge(plain)[0], reason=ATTACK, published=ATTACK)
-    attacked = replace(
-        content,
-        tables={**content.tables, odd.name: odd},
-        verdicts=[verdict],
-        absent_figures=[(ATTACK, ATTACK)],
-    )
-    return render_page(frame, attacked)
+    content |= {"tables": [*content["tables"], odd], "verdicts": [verdict]}
+    return render_page(frame, **content | {"absent": {ATTACK: ATTACK}})
 
 
 def table_of(*rows: tuple[Cell, ...], **changes) -> Table:

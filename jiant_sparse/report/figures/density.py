@@ -1,12 +1,13 @@
 """Figure 5: mean and deviation on test and training data over the share of trained weights."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from jiant_sparse.report import densities, published
-from jiant_sparse.report.figures import comparable, style
+from jiant_sparse.report.figures import style
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.frame import Frame
 
@@ -57,23 +58,16 @@ def draw(frame: Frame) -> Figure | str:
     if PUBLISHED_KEY in points and any(map(_published, tasks["published_title"])):
         legend.append(("published", _QUIET))
         # Each density has its published value.
-        notes, beside = comparable.note(points[PUBLISHED_KEY], but="density"), ("Fig. 5",)
+        notes, beside = style.departures(points[PUBLISHED_KEY], but="density"), ("Fig. 5",)
         source = f"Grey, same marks: {style.SOURCE}, Fig. 5, SAM, 10 seeds"
-        foot += " " + comparable.source(source, points[PUBLISHED_KEY], but="density")
+        foot += " " + style.source(source, points[PUBLISHED_KEY], but="density")
     notes += style.note("Not drawn for want of room", keys[MOST_CURVES:])
     notes += style.note("Tasks not drawn for want of room", frame.tasks["title"][style.MOST :])
     notes += _notes(drawn)
-    title = "Score and stability over density"
     gist = " ".join(_gist(key, found) for key, found in points.items())
-    figure = Figure(NAME, title, CAPTION, gist, (*notes,), beside)
-    with style.settings(NAME):
-        canvas, axes = style.panels(
-            4 * len(points), columns=2, height=2.9, legend=legend, foot=foot
-        )
-        places = [(key, part) for key in points for part in PARTS]
-        for place, (key, part) in zip(axes, places, strict=True):
-            _panel(place, key, part, points[key], tasks)
-        return style.finish(canvas, figure)
+    figure = Figure(NAME, "Score and stability over density", CAPTION, gist, (*notes,), beside)
+    panels = [partial(_panel, key, part, points[key], tasks) for key in points for part in PARTS]
+    return style.paint(figure, panels, columns=2, height=2.9, foot=foot, legend=legend)
 
 
 def curve_points(frame: Frame, labels: Mapping[float, str]) -> pd.DataFrame:
@@ -94,7 +88,7 @@ def _published(title: str | None, part: str = "test_mean") -> list[tuple[float, 
     return [(density, value) for density, value in points if value is not None]
 
 
-def _panel(axes: Axes, key: str, part: str, points: pd.DataFrame, tasks: pd.DataFrame) -> None:
+def _panel(key: str, part: str, points: pd.DataFrame, tasks: pd.DataFrame, axes: Axes) -> None:
     for place, task in enumerate(tasks.itertuples()):
         if key == PUBLISHED_KEY and (known := _published(task.published_title, part)):
             axes.plot(*zip(*known, strict=True), **style.look(place, **_QUIET))
@@ -108,10 +102,8 @@ def _panel(axes: Axes, key: str, part: str, points: pd.DataFrame, tasks: pd.Data
 
 
 def _gist(key: str, points: pd.DataFrame) -> str:
-    best = points.dropna(subset="test_mean").sort_values(
-        "test_mean", ascending=False, kind="stable"
-    )
-    best = best.drop_duplicates("task").sort_index()
+    known = points.dropna(subset="test_mean")
+    best = known.loc[known.groupby("task")["test_mean"].idxmax()].sort_index()
     said = [f"{one.title} {one.density:g} ({one.test_mean:.1f})" for one in best.itertuples()]
     return f"{key}, density with the highest test mean: {', '.join(said) or 'none'}."
 

@@ -3,15 +3,17 @@
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from pydantic import BaseModel, PositiveInt
 
 from jiant_sparse.report import numbers
-from jiant_sparse.report.figures import comparable, style
+from jiant_sparse.report.figures import style
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.schema.record import Record, flatten
@@ -38,7 +40,12 @@ BINS = 500
 # Steps before and after a refresh whose mean losses are compared.
 NEAR = 10
 
-Point = tuple[int, float]
+
+class Step(BaseModel, strict=True):
+    """A line of a log about a training step."""
+
+    step: PositiveInt
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -100,37 +107,31 @@ def draw(frame: Frame) -> Figure | str:
     if not any(refreshed):
         return f"no {PUBLISHED_KEY} cell has a {INTERVAL}"
     problems: list[str] = []
-    curves: list[LossCurve] = []
     waiting: list[str] = []
-    # The places of the results beside which published jumps are drawn.
-    beside: list[Any] = []
+    # By the places of their results.
+    curves: dict[Any, LossCurve] = {}
     for place, row in results[refreshed].iterrows():
         if len(curves) == MOST_PANELS:
             waiting.append(f"{row['task']} / {row['method']}")
         elif curve := _first_curve(frame.directory, row, problems):
-            curves.append(curve)
-            if curve.jumps:
-                beside.append(place)
+            curves[place] = curve
     if not curves:
         return f"no log can be read: {style.many(problems)}"
-    said = [note for curve in curves for note in curve.notes]
-    notes = [*comparable.note(results.loc[beside]), *(f"{problem}." for problem in problems)]
-    notes += style.note("Not drawn for want of room", waiting)
-    title, gist = "Training loss and mask refreshes", " ".join(said) or "Training loss by step."
-    figure = Figure(NAME, title, CAPTION, gist, (*notes, *said))
+    beside = results.loc[[place for place, curve in curves.items() if curve.jumps]]
     foot = "One seed in each panel. Dashed: refresh of the mask."
-    if beside:
+    if len(beside):
         source = f"Grey triangles: jumps in {style.SOURCE}, Fig. 3"
-        foot += " " + comparable.source(source, results.loc[beside])
-    with style.settings(NAME):
-        columns = min(2, len(curves))
-        canvas, axes = style.panels(len(curves), columns=columns, height=3.2, legend=[], foot=foot)
-        for place, curve in zip(axes, curves, strict=True):
-            _panel(place, curve, BINS // len(curves))
-        return style.finish(canvas, figure)
+        foot += " " + style.source(source, beside)
+    said = [note for curve in curves.values() for note in curve.notes]
+    notes = [*style.departures(beside), *(f"{problem}." for problem in problems)]
+    notes += style.note("Not drawn for want of room", waiting)
+    gist = " ".join(said) or "Training loss by step."
+    figure = Figure(NAME, "Training loss and mask refreshes", CAPTION, gist, (*notes, *said))
+    panels = [partial(_panel, curve, BINS // len(curves)) for curve in curves.values()]
+    return style.paint(figure, panels, columns=min(2, len(panels)), height=3.2, foot=foot)
 
 
-def _panel(axes: Axes, curve: LossCurve, bins: int) -> None:
+def _panel(curve: LossCurve, bins: int, axes: Axes) -> None:
     axes.plot(_thinned(curve.losses, bins), color=style.PALETTE[0], linewidth=0.8)
     style.log_axis(axes, "y")
     style.step_axis(axes)
@@ -156,61 +157,48 @@ def _first_curve(directory: Path, result: Any, problems: list[str]) -> LossCurve
         interval = _setting(record, INTERVAL)
         if interval is None:
             continue
-        cell = record.cell
-        where = f"{cell.task}/{cell.method}/seed-{cell.seed}/{LOG}"
-        path = directory / where
+        where = f"{result['task']}/{result['method']}/seed-{record.cell.seed}/{LOG}"
         if found is not None:
             # Not drawn, so only looked for.
-            if not path.is_file():
+            if not (directory / where).is_file():
                 problems.append(f"{where} is missing")
             continue
-        points, problem = read_losses(path)
+        losses, problem = read_losses(directory / where)
         if problem:
             problems.append(f"{where} {problem}")
-        if points:
+        if losses:
             title = f"{style.shown(result['method'])} on {style.shown(result['title'])}"
-            losses = pd.Series(dict(points)).sort_index()
-            found = LossCurve(record, title, interval, losses, result["published_title"])
+            points = pd.Series(losses).sort_index()
+            found = LossCurve(record, title, interval, points, result["published_title"])
     return found
 
 
-def read_losses(path: Path) -> tuple[list[Point], str | None]:
-    """(step, loss) of every training step up to the first broken line, and what is wrong.
+def read_losses(path: Path) -> tuple[dict[int, float], str | None]:
+    """The loss by step of every training step up to the first broken line, and what is wrong.
 
     Losses that are not above 0 have no place on a log axis and are left out.
     """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return [], "is missing"
+        return {}, "is missing"
     except OSError as error:
-        return [], f"cannot be read ({error.strerror})"
-    points: list[Point] = []
+        return {}, f"cannot be read ({error.strerror})"
+    losses: dict[int, float] = {}
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
-            step, loss = _point(json.loads(line))
-        except (ValueError, RecursionError, OverflowError):
-            return points, f"is broken in line {number} and drawn up to there"
-        if loss > 0 and math.isfinite(loss):
-            points.append((step, loss))
-    return points, None if points else "holds no training loss above 0"
-
-
-def _point(entry: Any) -> Point:
-    """The step and the loss of a line of a log; (0, 0) if it is of another event.
-
-    Raises ValueError if it is no line of a log.
-    """
-    if not isinstance(entry, dict):
-        raise ValueError("not an object")
-    if entry.get("event") != "train":
-        return 0, 0.0
-    step, loss = _whole(entry.get("step")), entry.get("loss")
-    if step is None or isinstance(loss, bool) or not isinstance(loss, int | float):
-        raise ValueError("no step or no loss")
-    return step, float(loss)
+            entry = json.loads(line)
+            if entry.get("event") != "train":
+                continue
+            point = Step.model_validate(entry)
+        # AttributeError: no object.
+        except (AttributeError, ValueError, RecursionError):
+            return losses, f"is broken in line {number} and drawn up to there"
+        if 0 < point.loss < math.inf:
+            losses[point.step] = point.loss
+    return losses, None if losses else "holds no training loss above 0"
 
 
 def _thinned(losses: pd.Series, bins: int) -> pd.Series:
@@ -222,9 +210,5 @@ def _thinned(losses: pd.Series, bins: int) -> pd.Series:
 
 def _setting(record: Record, name: str) -> int | None:
     """A setting of the method, if it is a whole number above 0."""
-    return _whole(flatten(record.settings).get(f"method.{name}"))
-
-
-def _whole(value: Any) -> int | None:
-    number = isinstance(value, int) and not isinstance(value, bool)
-    return value if number and value >= 1 else None
+    value = flatten(record.settings).get(f"method.{name}")
+    return value if type(value) is int and value >= 1 else None

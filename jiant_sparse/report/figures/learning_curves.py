@@ -1,6 +1,7 @@
 """Learning curves: the score that selects the best checkpoint, by training step and task."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,9 +24,6 @@ MOST_PANELS, COLUMNS = 12, 3
 MOST_POINTS, MARKS = 24, 3
 _MAJORITY: style.Line = {"color": style.INK, "linewidth": 0.7, "linestyle": (0, (1, 1.5))}
 
-# (task, method) -> percent by step.
-Curves = Mapping[tuple[str, str], pd.Series]
-
 
 def draw(frame: Frame) -> Figure | str:
     """A panel for each task, a line for each method: the mean over its seeds; or why none."""
@@ -33,36 +31,29 @@ def draw(frame: Frame) -> Figure | str:
         return "no record holds a history of dev scores"
     methods, tasks = frame.methods["method"][: style.MOST], frame.tasks[:MOST_PANELS]
     drawn = frame.results["task"].isin(tasks["task"]) & frame.results["method"].isin(methods)
-    results = frame.results[drawn]
-    curves = {(row.task, row.method): curve(row.records) for row in results.itertuples()}
+    results = frame.results[drawn].assign(curve=lambda its: its["records"].map(curve))
     seeds = style.seeds(len(histories(records)) for records in results["records"])
     legend = [(label, style.look(place)) for place, label in enumerate(methods)]
     foot = f"Mean over {seeds}."
     notes = style.not_drawn(frame.methods["method"])
     notes += style.note("Tasks not drawn for want of room", frame.tasks["title"][MOST_PANELS:])
-    empty = [f"{task} / {method}" for (task, method), points in curves.items() if points.empty]
-    notes += style.note("No curve, for want of a score at a common step", empty)
-    gaps = results[(results["failed"] > 0) | (results["missing"].fillna(0) > 0)]
-    notes += style.note(
-        "Not all planned seeds are in the mean", gaps["task"] + " / " + gaps["method"]
-    )
+    where = results["task"] + " / " + results["method"]
+    empty = results["curve"].map(len) == 0
+    notes += style.note("No curve, for want of a score at a common step", where[empty])
+    gaps = (results["failed"] > 0) | (results["missing"].fillna(0) > 0)
+    notes += style.note("Not all planned seeds are in the mean", where[gaps])
     if tasks["majority"].notna().any():
         legend.append(("majority", _MAJORITY))
         foot += " Majority: always the most frequent answer, on the test set."
     else:
         notes.append("No majority baseline is known for these test sets.")
-    figure = Figure(NAME, "Learning curves", CAPTION, _gist(tasks, methods, curves), (*notes,))
-    columns = min(COLUMNS, len(tasks))
-    with style.settings(NAME):
-        canvas, axes = style.panels(
-            len(tasks), columns=columns, height=2.5, legend=legend, foot=foot
-        )
-        for place, task in zip(axes, tasks.itertuples(), strict=True):
-            _panel(place, task.majority, [curves[task.task, method] for method in methods])
-            place.set_title(style.shown(task.title))
-        for place in axes[::columns]:
-            place.set_ylabel("dev score [%]")
-        return style.finish(canvas, figure)
+    by_task = [results[results["task"] == task] for task in tasks["task"]]
+    highest = ", ".join(filter(None, map(_highest, by_task))) or "none"
+    gist = f"The curves that end highest: {highest}."
+    figure = Figure(NAME, "Learning curves", CAPTION, gist, (*notes,))
+    panels = [partial(_panel, its) for its in by_task]
+    columns = min(COLUMNS, len(panels))
+    return style.paint(figure, panels, columns=columns, height=2.5, foot=foot, legend=legend)
 
 
 def histories(records: Iterable[Record]) -> list[pd.Series]:
@@ -80,16 +71,18 @@ def curve(records: Iterable[Record]) -> pd.Series:
     return 100 * found.sort_index().dropna().mean(axis=1)
 
 
-def _panel(axes: Axes, majority: float, curves: list[pd.Series]) -> None:
-    for place, points in enumerate(curves):
+def _panel(results: pd.DataFrame, axes: Axes) -> None:
+    """The curves of one task's results, a row for each method."""
+    for number, points in enumerate(results["curve"]):
         if points.empty:
             continue
         stride = -(-len(points) // MOST_POINTS)
         drawn = pd.concat([points[:-1:stride], points[-1:]])
         # Markers of different lines do not stand above each other.
         every = max(1, len(drawn) // MARKS)
-        marks = {"markersize": 4.2, "markevery": (place * every // len(curves), every)}
-        axes.plot(drawn.index, drawn, **style.look(place, linewidth=1, **marks))
+        marks = {"markersize": 4.2, "markevery": (number * every // len(results), every)}
+        axes.plot(drawn.index, drawn, **style.look(number, linewidth=1, **marks))
+    majority = results["majority"].iloc[0]
     if pd.notna(majority):
         axes.axhline(majority, **_MAJORITY)
         axes.annotate(
@@ -104,18 +97,19 @@ def _panel(axes: Axes, majority: float, curves: list[pd.Series]) -> None:
             # Curves may run behind it.
             bbox={"facecolor": style.PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )
+    axes.set_title(style.shown(results["title"].iloc[0]))
     axes.set_xlabel("training step")
     style.step_axis(axes)
+    place = axes.get_subplotspec()
+    if place is None or place.is_first_col():
+        axes.set_ylabel("dev score [%]")
 
 
-def _gist(tasks: pd.DataFrame, methods: Iterable[str], curves: Curves) -> str:
-    """For each task, the method whose curve ends highest."""
-    said = []
-    for task in tasks.itertuples():
-        known = {method: curves[task.task, method] for method in methods}
-        ends = {method: points.iloc[-1] for method, points in known.items() if len(points)}
-        if ends:
-            best = max(ends, key=ends.__getitem__)
-            step = numbers.count(known[best].index[-1])
-            said.append(f"{task.title} {best} ({ends[best]:.1f} at step {step})")
-    return f"The curves that end highest: {', '.join(said) or 'none'}."
+def _highest(results: pd.DataFrame) -> str:
+    """The method whose curve ends highest, and where; empty if there is no curve."""
+    known = [row for row in results.itertuples() if len(row.curve)]
+    if not known:
+        return ""
+    best = max(known, key=lambda row: row.curve.iloc[-1])
+    step = numbers.count(best.curve.index[-1])
+    return f"{best.title} {best.method} ({best.curve.iloc[-1]:.1f} at step {step})"

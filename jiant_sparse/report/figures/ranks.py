@@ -1,12 +1,13 @@
 """Figure 4: does a method that is more stable on a task also score higher there?"""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from jiant_sparse.report import published, statistics
-from jiant_sparse.report.figures import comparable, style
+from jiant_sparse.report.figures import style
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.published import AVERAGE
@@ -45,9 +46,9 @@ def published_pairs() -> pd.DataFrame:
 
 def measured_pairs(frame: Frame) -> pd.DataFrame:
     """The pairs of ranks among the methods of `ranked`, as `pairs` gives them."""
-    scores = pd.concat([frame.results.assign(average=False), frame.averages.assign(average=True)])
-    scores = scores[scores["method"].isin(ranked(frame))]
-    return pairs(scores.assign(column=[*zip(scores["average"], scores["task"], strict=True)]))
+    scores = frame.scores[frame.scores["method"].isin(ranked(frame))]
+    columns = [*zip(scores["is_average"], scores["task"], strict=True)]
+    return pairs(scores.assign(average=scores["is_average"], column=columns))
 
 
 def pairs(scores: pd.DataFrame) -> pd.DataFrame:
@@ -102,31 +103,28 @@ def ranks(frames: Sequence[Frame]) -> Figure:
     names = [style.shown(frame.benchmark) for frame in frames]
     if len(set(names)) < len(names):
         names = [style.shown(str(frame.directory), 40) for frame in frames]
-    titles = ["Published, Tables 1 and 2", *(f"Measured: {name}" for name in names)]
-    drawn = [published_pairs(), *map(measured_pairs, frames)]
+    drawn = [("Published, Tables 1 and 2", published_pairs(), style.QUIET)]
     results = [frame.results[frame.results["method"].isin(ranked(frame))] for frame in frames]
     together = pd.concat(results)
     # Of several sets, the notes say which are comparable.
-    foot = comparable.source(f"Grey: {style.SOURCE}, 10 seeds", together)
+    foot = style.source(f"Grey: {style.SOURCE}, 10 seeds", together)
     counts = together.loc[together["std"].notna(), "n"]
     foot += f" Measured: {style.seeds(counts)}. Rank 1 is best."
     notes = [DEPENDENT]
     for name, frame, one in zip(names, frames, results, strict=True):
-        notes += comparable.note(one, name=name if len(names) > 1 else "")
+        drawn.append((f"Measured: {name}", measured_pairs(frame), style.PALETTE[0]))
+        notes += style.departures(one, name=name if len(names) > 1 else "")
         notes += [f"{name}: {note}" for note in _notes(frame)]
     title = "Stability rank against performance rank"
-    gist = " ".join(_gist(name, one) for name, one in zip(titles, drawn, strict=True))
+    gist = " ".join(_gist(name, pairs) for name, pairs, _ in drawn)
     figure = Figure(NAME, title, CAPTION, gist, (*notes,), ("Fig. 4",))
-    with style.settings(NAME):
-        canvas, axes = style.panels(len(drawn), columns=2, height=3.6, legend=[], foot=foot)
-        for place, title, one in zip(axes, titles, drawn, strict=True):
-            _panel(place, one, style.QUIET if place is axes[0] else style.PALETTE[0])
-            without = _said("without", one[~one["average"]])
-            place.set_title(f"{title}\n{_said('with AVG', one)}\n{without}")
-        return style.finish(canvas, figure)
+    panels = [partial(_panel, name, pairs, colour) for name, pairs, colour in drawn]
+    return style.paint(figure, panels, columns=2, height=3.6, foot=foot)
 
 
-def _panel(axes: Axes, pairs: pd.DataFrame, colour: str) -> None:
+def _panel(title: str, pairs: pd.DataFrame, colour: str, axes: Axes) -> None:
+    without = _said("without", pairs[~pairs["average"]])
+    axes.set_title(f"{title}\n{_said('with AVG', pairs)}\n{without}")
     found = points(pairs)
     top = pairs[["stability", "performance"]].max(axis=None) if len(pairs) else 1
     low = max([top, *(found["mean"] + found["std"])])
@@ -142,14 +140,10 @@ def _panel(axes: Axes, pairs: pd.DataFrame, colour: str) -> None:
         return
     axes.errorbar(found.index, found["mean"], found["std"], fmt="o", color=colour, capsize=2.5)
     if top <= MOST_COUNTS:
-        small: style.Line = {
-            "fontsize": style.SMALL,
-            "color": style.QUIET,
-            "va": "center",
-            "ha": "center",
-        }
+        small: style.Line = {"fontsize": style.SMALL, "va": "center", "ha": "center"}
         for rank, text in [(0.55, "n"), *found["count"].items()]:
-            axes.text(rank, 0.96, text, transform=axes.get_xaxis_transform(), **small)
+            above = axes.get_xaxis_transform()
+            axes.text(rank, 0.96, text, transform=above, color=style.QUIET, **small)
 
 
 def _said(what: str, pairs: pd.DataFrame) -> str:
@@ -182,8 +176,8 @@ def _notes(frame: Frame) -> list[str]:
     runs = results.groupby("method", sort=False)["n"].agg(["min", "max"]).reindex(labels)
     few = runs.index[(runs["max"] > 1) & (runs["min"] < MINIMUM_RUNS)]
     counted = results[results["method"].isin(runs.index[runs["min"] >= MINIMUM_RUNS])]
-    own = results.loc[results["key"].isin(published.METHODS), "method"]
-    foreign = [label for label in labels if label not in set(own)]
+    own = {*results.loc[results["key"].isin(published.METHODS), "method"]}
+    foreign = [label for label in labels if label not in own]
     why = []
     if foreign:
         why.append(f"it is about the methods of Fu et al. 2023, so not {style.many(foreign)}")
@@ -194,5 +188,6 @@ def _notes(frame: Frame) -> list[str]:
         )
     if counted["n"].nunique() > 1:
         why.append("it brings deviations of fewer runs to what the largest number would give")
-    said = ", and ".join(why)
-    return [*notes, f"the verdict on Fig. 4 can have another ρ: {said}."] if why else notes
+    if why:
+        notes.append(f"the verdict on Fig. 4 can have another ρ: {', and '.join(why)}.")
+    return notes

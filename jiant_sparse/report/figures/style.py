@@ -1,7 +1,7 @@
 """The look of all figures, and how a figure becomes SVG and PNG.
 
-Draw a figure inside `settings`: the user's matplotlib settings do not change it, and it does not
-change them. The same records give the same bytes, with the same version of matplotlib.
+The user's matplotlib settings do not change a figure, and it does not change them. The same
+records give the same bytes, with the same version of matplotlib.
 """
 
 import contextlib
@@ -9,18 +9,19 @@ import io
 import math
 import textwrap
 import warnings
-import xml.sax.saxutils
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
+from xml.sax.saxutils import escape
 
 import matplotlib.style
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from jiant_sparse.report import numbers
+from jiant_sparse.report import notes, numbers
 
 INK, QUIET, HAIR, PAPER = "#1f1d1a", "#6b665d", "#dcd7cc", "#ffffff"
 # Neighbours also differ in grey, by more than 20 of 255.
@@ -75,8 +76,6 @@ SOURCE = "Fu et al. 2023, arXiv 2211.15583"
 
 # Arguments of `Axes.plot`.
 Line = dict[str, Any]
-# Labels and their lines.
-Legend = list[tuple[str, Line]]
 
 
 @dataclass(frozen=True)
@@ -88,19 +87,10 @@ class Figure:
     tables and figures whose values it draws, as "Table 1".
     """
 
-    NAMES: ClassVar = (
-        "ranks",
-        "density",
-        "discontinuity",
-        "learning_curves",
-        "tuned_fraction",
-        "time_memory",
-    )
-
     name: str
     title: str
     caption: str
-    gist: str
+    gist: str = ""
     notes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     svg: str = ""
@@ -129,7 +119,7 @@ def look(place: int, **changes: Any) -> Line:
 
 @contextlib.contextmanager
 def settings(name: str) -> Iterator[None]:
-    """Set matplotlib up for the figure `name`, from `panels` to `finish`."""
+    """Set matplotlib up for the figure `name`, whatever the user's settings."""
     ours = {**SETTINGS, "svg.hashsalt": f"jiant_sparse {name}"}
     with matplotlib.style.context(["default", ours]), warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box.
@@ -137,23 +127,31 @@ def settings(name: str) -> Iterator[None]:
         yield
 
 
-def panels(
-    count: int, *, columns: int, height: float, legend: Legend, foot: str
-) -> tuple[Canvas, list[Axes]]:
-    """Make a canvas with `count` axes, a legend at its right and a foot line below.
+def paint(
+    figure: Figure,
+    panels: Sequence[Callable[[Axes], None]],
+    *,
+    columns: int,
+    height: float,
+    foot: str,
+    legend: Sequence[tuple[str, Line]] = (),
+) -> Figure:
+    """Draw the panels, each by its function, with a legend at their right and a foot line below.
 
-    height: of one row of axes with its labels, in inches.
+    height: of one row of panels with its labels, in inches. legend: labels and their lines.
     """
-    rows = math.ceil(count / columns)
+    rows = math.ceil(len(panels) / columns)
     lines = textwrap.wrap(foot, FOOT_WIDTH)
     tall = max(rows * height, LEGEND_LINE * len(legend)) + FOOT_LINE * len(lines)
-    canvas = Canvas(figsize=(WIDTH, tall), layout="constrained")
-    axes = [canvas.add_subplot(rows, columns, place) for place in range(1, count + 1)]
-    if legend:
-        handles = [Line2D([], [], **line, label=shown(label)) for label, line in legend]
-        canvas.legend(handles=handles, loc="outside right upper")
-    canvas.supxlabel("\n".join(lines), fontsize=SMALL, color=QUIET, x=0.01, ha="left")
-    return canvas, axes
+    with settings(figure.name):
+        canvas = Canvas(figsize=(WIDTH, tall), layout="constrained")
+        for place, panel in enumerate(panels, 1):
+            panel(canvas.add_subplot(rows, columns, place))
+        if legend:
+            handles = [Line2D([], [], **line, label=shown(label)) for label, line in legend]
+            canvas.legend(handles=handles, loc="outside right upper")
+        canvas.supxlabel("\n".join(lines), fontsize=SMALL, color=QUIET, x=0.01, ha="left")
+        return finish(canvas, figure)
 
 
 def finish(canvas: Canvas, figure: Figure) -> Figure:
@@ -165,9 +163,7 @@ def finish(canvas: Canvas, figure: Figure) -> Figure:
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     canvas.savefig(svg, format="svg", metadata=nothing)
     canvas.savefig(png, format="png", dpi=144)
-    title, gist = (
-        xml.sax.saxutils.escape(numbers.printable(text)) for text in (figure.title, figure.gist)
-    )
+    title, gist = (escape(numbers.printable(text)) for text in (figure.title, figure.gist))
     said = f"<title>{title}</title>\n <desc>{gist}</desc>\n <defs>"
     return replace(figure, svg=svg.getvalue().replace("<defs>", said, 1), png=png.getvalue())
 
@@ -236,3 +232,28 @@ def not_drawn(labels: Sequence[str]) -> list[str]:
     """The note about methods after the MOST that a figure draws."""
     what = "Methods not drawn, since no reader tells so many marks apart"
     return note(what, labels[MOST:])
+
+
+def source(text: str, results: pd.DataFrame, but: str = "") -> str:
+    """`text`, which says where published values are from, and whether the drawn `results` are
+    comparable with them: a figure may stand alone.
+
+    results: rows of a frame's `results`. but: a setting that may differ, as the figure shows its
+    effect.
+    """
+    apart = notes.apart_briefly(results, but)
+    return f"{text} ({_comparable(results, but)})." if apart else f"{text}."
+
+
+def departures(results: pd.DataFrame, but: str = "", name: str = "") -> list[str]:
+    """A note with the settings in which results depart from the published ones, if any do.
+
+    results, but: as for `source`. name: the result set, if there are several.
+    """
+    apart = notes.apart_briefly(results, but)
+    said = f"{_comparable(results, but)} with the published values: {apart}."
+    return [f"{name}: {said}" if name else f"{said[0].upper()}{said[1:]}"] if apart else []
+
+
+def _comparable(results: pd.DataFrame, but: str) -> str:
+    return "partly not comparable" if notes.is_partly(results, but) else "not comparable"

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from jiant_sparse.report import notes, numbers, published
-from jiant_sparse.report.figures import comparable, style
+from jiant_sparse.report.figures import style
 from jiant_sparse.report.figures.style import Figure
 from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.published import AVERAGE
@@ -132,12 +133,11 @@ def draw_tuned(frame: Frame) -> Figure | str:
         )
         for part in ("mean", "std")
     ]
-    panels = [panel for panel in panels if len(panel.measured)]
     said = _lacking(methods, {"count of tuned weights above 0": "tuned"})
     said += filter(None, [notes.per_step(frame)])
     moving = style.note("Share of one step", methods.index[methods["per_step"]])
-    figure = Figure(TUNED, "Score against tuned share", TUNED_CAPTION, _gist(panels), (*said,))
-    return _drawn(frame, figure, panels, SHARES, *moving)
+    figure = Figure(TUNED, "Score against tuned share", TUNED_CAPTION, notes=(*said,))
+    return _drawn(frame, figure, panels, SHARES, moving)
 
 
 def draw_cost(frame: Frame) -> Figure | str:
@@ -145,30 +145,26 @@ def draw_cost(frame: Frame) -> Figure | str:
     methods = costs(frame)
     if why := _why_absent(methods, ["seconds", "memory"], "its time or memory"):
         return why
-    results = frame.results[frame.results["method"].isin(methods.index)]
-    hours = points(methods, "published_seconds", "published_mean")
-    same = any(departures == {} for departures in results["departures"])
     unit = time_unit(points(methods, "seconds", "mean")["cost"])
     seconds = points(methods, "seconds", "mean", UNITS[unit])
-    theirs = points(methods, "published_seconds", "published_mean", UNITS[unit])
+    hours = points(methods, "published_seconds", "published_mean", UNITS[unit])
     memory = points(methods, "memory", "mean")
-    panels = [
-        CostPanel("time to stop", unit, seconds, theirs if same else theirs[:0]),
-        CostPanel("peak memory", "GB", memory, memory[:0]),
-    ]
-    panels = [panel for panel in panels if len(panel.measured)]
     said = _lacking(methods, {"time": "seconds", "memory": "memory"})
-    if len(hours) and not same:
+    results = frame.results[frame.results["method"].isin(methods.index)]
+    if len(hours) and {} not in results["departures"].tolist():
         why = notes.apart_briefly(results)
         said.append(f"The paper's hours (Table 3) are not drawn; not comparable: {why}.")
-    devices = (
-        frame.ok.loc[frame.ok["method"].isin(methods.index), "device"].map(published.shown).unique()
-    )
-    if len(devices) > 1:
-        names = style.many(sorted(devices))
-        said.append(f"The cells ran on different devices ({names}): compare with care.")
-    title = "Score against time and memory"
-    figure = Figure(COST, title, COST_CAPTION, _gist(panels), (*said,))
+        hours = hours[:0]
+    devices = frame.ok.loc[frame.ok["method"].isin(methods.index), "device"]
+    names = sorted({*devices.map(published.shown)})
+    if len(names) > 1:
+        listed = style.many(names)
+        said.append(f"The cells ran on different devices ({listed}): compare with care.")
+    panels = [
+        CostPanel("time to stop", unit, seconds, hours),
+        CostPanel("peak memory", "GB", memory, memory[:0]),
+    ]
+    figure = Figure(COST, "Score against time and memory", COST_CAPTION, notes=(*said,))
     return _drawn(frame, figure, panels, HOURS)
 
 
@@ -192,40 +188,56 @@ def time_unit(seconds: Sequence[float]) -> str:
 
 
 def _drawn(
-    frame: Frame, figure: Figure, panels: Sequence[CostPanel], paper: PaperCosts, *foot: str
+    frame: Frame,
+    figure: Figure,
+    panels: Sequence[CostPanel],
+    paper: PaperCosts,
+    foot: Sequence[str] = (),
 ) -> Figure:
-    """Complete the notes, the caption and the foot of a figure, and draw it.
+    """Complete a figure, and draw its panels with points.
 
-    paper: what to say if published costs are drawn. foot: more sentences.
+    paper: what to say if published costs are drawn. foot: sentences after the number of seeds.
     """
+    panels = [panel for panel in panels if len(panel.measured)]
     places = pd.concat([panel.measured["place"] for panel in panels])
     places = places[~places.index.duplicated()].sort_values()
     results = frame.results[frame.results["method"].isin(frame.methods["method"][: style.MOST])]
     counts = results.loc[results["method"].isin(places.index), "n"]
     said = [f"Measured: {style.seeds(counts)} per task."]
-    notes = style.not_drawn(frame.methods["method"])
-    notes += ["The Pareto front is that of the drawn methods."] if notes else []
-    notes = [*_fronts(panels), *notes, *figure.notes]
+    notes, gist = [], []
+    for panel in panels:
+        if panel.pareto:
+            best = front(panel.measured)
+            notes.append(
+                f"Pareto front by {panel.name}: {numbers.printable(', '.join(best.index))}."
+            )
+            shown = [
+                f"{one.Index} ({one.score:.1f} at {one.cost:.3g} {panel.unit})"
+                for one in best.itertuples()
+            ]
+            gist.append(f"{panel.scored} by {panel.name}, Pareto front: {', '.join(shown)}.")
+    if undrawn := style.not_drawn(frame.methods["method"]):
+        notes += [*undrawn, "The Pareto front is that of the drawn methods."]
     if known := {label for panel in panels for label in panel.published.index}:
         tables = frame.averages.loc[frame.averages["method"].isin(known), "published_table"]
         averages = (f"Table {table}" for table in sorted(tables.dropna().unique()))
-        said.append(comparable.source(f"Grey: {style.SOURCE}, {paper.source}", results))
-        notes = [*comparable.note(results), *notes]
+        said.append(style.source(f"Grey: {style.SOURCE}, {paper.source}", results))
+        notes = style.departures(results) + notes
         caption = f"{figure.caption} {paper.caption}"
         figure = replace(figure, caption=caption, beside=(paper.table, *averages))
-    figure = replace(figure, notes=(*notes,))
-    legend: style.Legend = [(label, style.look(place, **_POINT)) for label, place in places.items()]
-    legend.append(("Pareto front", _RING | {"markersize": 9}))
-    text = " ".join([*said, *foot])
-    with style.settings(figure.name):
-        columns = len(panels)
-        canvas, axes = style.panels(columns, columns=columns, height=3.4, legend=legend, foot=text)
-        for place, panel in zip(axes, panels, strict=True):
-            _panel(place, panel)
-        return style.finish(canvas, figure)
+    figure = replace(figure, gist=" ".join(gist), notes=(*notes, *figure.notes))
+    legend = [(label, style.look(place, **_POINT)) for label, place in places.items()]
+    return style.paint(
+        figure,
+        [partial(_panel, panel) for panel in panels],
+        columns=len(panels),
+        height=3.4,
+        foot=" ".join([*said, *foot]),
+        legend=[*legend, ("Pareto front", _RING | {"markersize": 9})],
+    )
 
 
-def _panel(axes: Axes, panel: CostPanel) -> None:
+def _panel(panel: CostPanel, axes: Axes) -> None:
     for drawn, line in ((panel.published, _PUBLISHED), (panel.measured, _POINT | {"zorder": 3})):
         for one in drawn.itertuples():
             axes.plot(one.cost, one.score, **style.look(one.place, **line))
@@ -245,25 +257,6 @@ def _shade(axes: Axes, best: pd.DataFrame) -> None:
     axes.stairs(best["score"], steps, baseline=bottom, fill=True, **shade)
     axes.plot(best["cost"], best["score"], **_RING, zorder=2.5)
     axes.set(xlim=(left, right), ylim=(bottom, top))
-
-
-def _fronts(panels: Sequence[CostPanel]) -> list[str]:
-    """The labels on the front of each panel that has one."""
-    named = {panel.name: ", ".join(front(panel.measured).index) for panel in panels if panel.pareto}
-    return [f"Pareto front by {name}: {numbers.printable(on)}." for name, on in named.items()]
-
-
-def _gist(panels: Sequence[CostPanel]) -> str:
-    """The points of each front."""
-    said = []
-    for panel in panels:
-        if panel.pareto:
-            shown = ", ".join(
-                f"{one.Index} ({one.score:.1f} at {one.cost:.3g} {panel.unit})"
-                for one in front(panel.measured).itertuples()
-            )
-            said.append(f"{panel.scored} by {panel.name}, Pareto front: {shown}.")
-    return " ".join(said)
 
 
 def _lacking(methods: pd.DataFrame, needs: dict[str, str]) -> list[str]:

@@ -3,8 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,6 @@ from jiant_sparse.report.tables.verdicts import digits_of
 TEMPLATES = Path(__file__).parent / "templates"
 # Longer texts than this are broken into lines inside a table.
 LONG = 36
-# Sections that hold tables: id -> the tables' names.
-SECTIONS = {
-    "results": ("results",),
-    "published": ("published",),
-    "significance": ("significance_pooled", "significance_welch"),
-    "cost": ("time_to_stop", "step_time", "time_to_best", "parameters"),
-}
 # Tables that show published values: the field that holds them, and where they are from.
 BESIDE = {
     "published": ("published_mean", ("Table 1", "Table 2")),
@@ -45,64 +37,40 @@ MOST_OPEN = 10
 MOST_HISTORIES = 2000
 
 
-@dataclass(frozen=True)
-class Content:
-    """What the page shows beside the frames; anything may be absent.
+def render_page(
+    frame: Frame,
+    *,
+    tables: Sequence[Table] = (),
+    figures: Sequence[Figure] = (),
+    absent: Mapping[str, str] | None = None,
+    verdicts: Sequence[Verdict] = (),
+    oddities: Sequence[Oddity] = (),
+) -> str:
+    """The page. Every string of a record is escaped; its script is pinned by its hash.
 
-    tables: by name. absent_figures: (name, why it is not drawn).
+    absent: name of a figure that is not drawn -> why. oddities: of the published values.
     """
-
-    tables: Mapping[str, Table] = field(default_factory=dict)
-    figures: Sequence[Figure] = ()
-    absent_figures: Sequence[tuple[str, str]] = ()
-    verdicts: Sequence[Verdict] = ()
-    oddities: Sequence[Oddity] = ()
-
-
-def render_page(frame: Frame, content: Content | None = None) -> str:
-    """The page. Every string of a record is escaped; its script is pinned by its hash."""
-    shown = content or Content()
-    comparable, verdict = notes.comparability(frame)
-    caveat = notes.chosen_on_test(frame)
-    said = {text.casefold() for text in (sentence(verdict), notes.not_counted(frame), caveat)}
     return render_template(
         "index.html",
         report=frame,
-        shown=shown,
-        sections={
-            key: [_unless_said(shown.tables[n], said) for n in names if n in shown.tables]
-            for key, names in SECTIONS.items()
-        },
-        notes_on=_notes_on(shown),
-        notes=notes,
-        comparable=comparable,
-        verdict=verdict,
-        caveat=caveat,
-        warnings=notes.warnings(frame),
-        usual=notes.usual_n(frame),
-        tasks=views.tasks(frame),
+        tables={table.name: table for table in tables},
+        figures=figures,
+        absent=absent or {},
+        verdicts=verdicts,
+        oddities=oddities,
+        notes_on=_notes_on(tables, figures, oddities),
         histories=len(frame.cells) <= MOST_HISTORIES,
         most_histories=MOST_HISTORIES,
         most_open=MOST_OPEN,
-        head=views.head(frame),
-        facts=views.origins(frame),
-        readings=views.readings(frame),
     )
 
 
 def render_template(name: str, **context: Any) -> str:
     """A page from a template that extends base.html; style and script are put in here."""
-    script = (TEMPLATES / "page.js").read_text("utf-8")
-    return (
-        _environment()
-        .get_template(name)
-        .render(
-            style=Markup((TEMPLATES / "style.css").read_text("utf-8")),
-            script=Markup(script),
-            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            **context,
-        )
-    )
+    style, script = ((TEMPLATES / part).read_text("utf-8") for part in ("style.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    given = {"style": Markup(style), "script": Markup(script), "digest": digest, **context}
+    return _environment().get_template(name).render(given)
 
 
 @cache
@@ -114,19 +82,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    formats = ("fixed", "signed", "percent", "count", "seconds", "size")
+    formats = ("fixed", "signed", "percent", "count", "seconds", "size", "sentence")
     environment.filters.update(
         {name: getattr(numbers, name) for name in formats},
         classes=classes,
         digits_of=digits_of,
         inline=inline,
-        sentence=sentence,
         slots=slots,
         tidy="{:.6g}".format,
         unbroken=unbroken,
     )
     environment.tests["known"] = pd.notna
-    environment.globals.update(vars(plots) | vars(views))
+    environment.globals.update(notes=notes, plots=plots, views=views)
     return environment
 
 
@@ -169,25 +136,17 @@ def unbroken(note: str) -> str:
     return re.sub(names, lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), note)
 
 
-def sentence(text: str) -> str:
-    """A title, closed by a full stop if it is not closed already."""
-    return text if text.endswith((".", "?", "!")) else f"{text}."
-
-
-def _unless_said(table: Table, said: Container[str]) -> Table:
-    """A table without the notes that the page says elsewhere, and more fully."""
-    return replace(table, notes=tuple(n for n in table.notes if n.casefold() not in said))
-
-
-def _notes_on(shown: Content) -> dict[str, list[int]]:
+def _notes_on(
+    tables: Sequence[Table], figures: Sequence[Figure], oddities: Sequence[Oddity]
+) -> dict[str, list[int]]:
     """Name of a table or figure -> the numbers of the oddities that concern what it shows of the
     published values."""
-    places = {figure.name: figure.beside for figure in shown.figures}
-    for name, (field_name, sources) in BESIDE.items():
-        if name in shown.tables and shown.tables[name].holds(field_name):
-            places[name] = sources
-    found = {
-        name: [i for i, odd in enumerate(shown.oddities, 1) if {*sources} & {*odd.places}]
+    places = {figure.name: figure.beside for figure in figures}
+    for table in tables:
+        field, sources = BESIDE.get(table.name, ("", ()))
+        if table.holds(field):
+            places[table.name] = sources
+    return {
+        name: [i for i, odd in enumerate(oddities, 1) if {*sources} & {*odd.places}]
         for name, sources in places.items()
     }
-    return {name: its for name, its in found.items() if its}

@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import pandas as pd
 
 from jiant_sparse.report import notes
 from jiant_sparse.report.cells import in_percent
@@ -28,8 +28,7 @@ Facts = list[tuple[str, str]]
 Parts = list[tuple[str, Facts]]
 
 
-@dataclass(frozen=True)
-class TaskView:
+class TaskView(NamedTuple):
     """A task: its row of the frame, and for each method the row of its result and of its cells.
 
     Scores of all methods are drawn on the scale `tests`, histories of dev scores on `devs`.
@@ -121,12 +120,9 @@ def _scores(record: Record) -> Facts:
 
 
 def _weights(record: Record) -> Facts:
-    if record.params is None:
-        return []
-    names = ["eligible", "selected", "added", "changed", "head", "trainable"]
-    facts = [(name, count(getattr(record.params, name))) for name in names]
-    moved = record.params.moved_per_step
-    return facts if moved is None else [*facts, ("moved per step", count(moved))]
+    names = ("eligible", "selected", "added", "changed", "head", "trainable", "moved_per_step")
+    counts = {name.replace("_", " "): getattr(record.params, name, None) for name in names}
+    return [(name, count(number)) for name, number in counts.items() if number is not None]
 
 
 def _costs(record: Record) -> Facts:
@@ -191,25 +187,24 @@ def _dropped(record: Record) -> str:
 
 def head(frame: Frame) -> Facts:
     """The head of the page: number of runs, seeds, model, device, commit, versions and reading."""
-    facts = _origins([*frame.cells["record"]])
+    facts = origins(frame)
     present = [name for name in MAIN_PACKAGES if name in facts]
     versions = ", ".join(f"{name} {_short(facts[name])}" for name in present)
+    words = [reading_of(record).word for record in frame.cells["record"]]
+    # Nothing around the word says which paper is meant.
+    readings = _counted("Fu et al. 2023" if word == "paper" else word for word in words)
     return [
         ("n", _runs(frame)),
         ("seeds", notes.seeds_of(sorted(set(frame.cells["seed"]))).partition(" ")[2]),
         *((name, _short(facts[name])) for name in ("model", "split", "device", "commit")),
         ("versions", versions or "unknown"),
-        # Nothing around the word says which paper is meant.
-        ("reading", _short(_counted(_words(frame, paper="Fu et al. 2023")))),
+        ("reading", _short(readings)),
     ]
 
 
-def origins(frame: Frame) -> list[tuple[str, list[str]]]:
+def origins(frame: Frame) -> dict[str, list[str]]:
     """The whole provenance; each fact with all its values and how many cells have each."""
-    return [*_origins([*frame.cells["record"]]).items()]
-
-
-def _origins(records: Sequence[Record]) -> dict[str, list[str]]:
+    records: list[Record] = [*frame.cells["record"]]
     packages = sorted({name for record in records for name in record.provenance.versions})
     facts: dict[str, list[str]] = {}
     for record in records:
@@ -230,7 +225,7 @@ def _origins(records: Sequence[Record]) -> dict[str, list[str]]:
         for name, value in its.items():
             facts.setdefault(name, []).append("unknown" if value is None else str(value))
     told = {name: _counted(values) for name, values in facts.items()}
-    return told | {"run": [_period([record.provenance for record in records])]}
+    return told | {"run": [_period(records)]}
 
 
 def readings(frame: Frame) -> list[tuple[str, list[str], list[str]]]:
@@ -244,11 +239,6 @@ def readings(frame: Frame) -> list[tuple[str, list[str], list[str]]]:
         name = ": ".join([label, *titles(records)])
         found.append((name, _counted(reading.word for reading in its), [*differences]))
     return found
-
-
-def _words(frame: Frame, *, paper: str) -> list[str]:
-    words = [reading_of(record).word for record in frame.cells["record"]]
-    return [paper if word == "paper" else word for word in words]
 
 
 def _runs(frame: Frame) -> str:
@@ -273,17 +263,11 @@ def _counted(values: Iterable[str]) -> list[str]:
     return [f"{value} ({counted(number, 'cell')})" for value, number in counts]
 
 
-def _period(origins: Sequence[Any]) -> str:
-    started = [time for origin in origins if (time := _time(origin.started))]
-    finished = [time for origin in origins if (time := _time(origin.finished))]
-    if not started or not finished:
+def _period(records: Iterable[Record]) -> str:
+    """When the first run started and the last one ended; a time that is none is left out."""
+    times = pd.DataFrame([(r.provenance.started, r.provenance.finished) for r in records])
+    known = times.apply(pd.to_datetime, utc=True, errors="coerce", format="ISO8601")
+    first, last = known[0].min(), known[1].max()
+    if pd.isna(first) or pd.isna(last):
         return DASH
-    return f"{min(started):%Y-%m-%d %H:%M} to {max(finished):%Y-%m-%d %H:%M} UTC"
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
