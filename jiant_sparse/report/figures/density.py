@@ -58,9 +58,9 @@ def draw(frame: Frame) -> Figure | str:
     if PUBLISHED_KEY in points and any(map(_published, tasks["published_title"])):
         legend.append(("published", _QUIET))
         # Each density has its published value.
-        notes, beside = style.departures(points[PUBLISHED_KEY], but="density"), ("Fig. 5",)
         source = f"Grey, same marks: {style.SOURCE}, Fig. 5, SAM, 10 seeds"
-        foot += " " + style.source(source, points[PUBLISHED_KEY], but="density")
+        said, notes = style.beside(points[PUBLISHED_KEY], source, but="density")
+        foot, beside = f"{foot} {said}", ("Fig. 5",)
     notes += style.note("Not drawn for want of room", keys[MOST_CURVES:])
     notes += style.note("Tasks not drawn for want of room", frame.tasks["title"][style.MOST :])
     notes += _notes(drawn)

@@ -117,13 +117,14 @@ def draw(frame: Frame) -> Figure | str:
             curves[place] = curve
     if not curves:
         return f"no log can be read: {style.many(problems)}"
-    beside = results.loc[[place for place, curve in curves.items() if curve.jumps]]
     foot = "One seed in each panel. Dashed: refresh of the mask."
-    if len(beside):
+    notes: list[str] = []
+    if beside := [place for place, curve in curves.items() if curve.jumps]:
         source = f"Grey triangles: jumps in {style.SOURCE}, Fig. 3"
-        foot += " " + style.source(source, beside)
+        grey, notes = style.beside(results.loc[beside], source)
+        foot = f"{foot} {grey}"
     said = [note for curve in curves.values() for note in curve.notes]
-    notes = [*style.departures(beside), *(f"{problem}." for problem in problems)]
+    notes += [f"{problem}." for problem in problems]
     notes += style.note("Not drawn for want of room", waiting)
     gist = " ".join(said) or "Training loss by step."
     figure = Figure(NAME, "Training loss and mask refreshes", CAPTION, gist, (*notes, *said))

@@ -107,13 +107,14 @@ def ranks(frames: Sequence[Frame]) -> Figure:
     results = [frame.results[frame.results["method"].isin(ranked(frame))] for frame in frames]
     together = pd.concat(results)
     # Of several sets, the notes say which are comparable.
-    foot = style.source(f"Grey: {style.SOURCE}, 10 seeds", together)
+    foot, _ = style.beside(together, f"Grey: {style.SOURCE}, 10 seeds")
     counts = together.loc[together["std"].notna(), "n"]
     foot += f" Measured: {style.seeds(counts)}. Rank 1 is best."
     notes = [DEPENDENT]
     for name, frame, one in zip(names, frames, results, strict=True):
         drawn.append((f"Measured: {name}", measured_pairs(frame), style.PALETTE[0]))
-        notes += style.departures(one, name=name if len(names) > 1 else "")
+        _, apart = style.beside(one, style.SOURCE, name=name if len(names) > 1 else "")
+        notes += apart
         notes += [f"{name}: {note}" for note in _notes(frame)]
     title = "Stability rank against performance rank"
     gist = " ".join(_gist(name, pairs) for name, pairs, _ in drawn)

@@ -22,20 +22,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jiant_sparse.report import notes, numbers
+from jiant_sparse.units import counted
 
 INK, QUIET, HAIR, PAPER = "#1f1d1a", "#6b665d", "#dcd7cc", "#ffffff"
 # Neighbours also differ in grey, by more than 20 of 255.
 PALETTE = (
-    "#1b3a6b",
-    "#ad4b12",
-    "#35a07f",
-    "#832a5c",
-    "#b08a00",
-    "#3a78bd",
-    "#4a2f72",
-    "#586714",
-    "#282828",
-    "#d9737f",
+    *("#1b3a6b", "#ad4b12", "#35a07f", "#832a5c", "#b08a00"),
+    *("#3a78bd", "#4a2f72", "#586714", "#282828", "#d9737f"),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 1.5)))
@@ -202,11 +195,9 @@ def seeds(counts: Iterable[int]) -> str:
     ['3 to 10 seeds', '1 seed', 'no seed']
     """
     known = sorted({int(count) for count in counts if count})
-    if not known:
-        return "no seed"
-    if len(known) == 1:
-        return f"{known[0]} seed{'s' * (known[0] > 1)}"
-    return f"{known[0]} to {known[-1]} seeds"
+    if len(known) > 1:
+        return f"{known[0]} to {known[-1]} seeds"
+    return counted(known[0], "seed") if known else "no seed"
 
 
 def many(names: Sequence[str], most: int = 6) -> str:
@@ -234,26 +225,18 @@ def not_drawn(labels: Sequence[str]) -> list[str]:
     return note(what, labels[MOST:])
 
 
-def source(text: str, results: pd.DataFrame, but: str = "") -> str:
-    """`text`, which says where published values are from, and whether the drawn `results` are
-    comparable with them: a figure may stand alone.
+def beside(
+    results: pd.DataFrame, source: str, but: str = "", name: str = ""
+) -> tuple[str, list[str]]:
+    """What a figure's foot and notes say of published values that it draws beside `results`.
 
-    results: rows of a frame's `results`. but: a setting that may differ, as the figure shows its
-    effect.
+    source: where the values are from; the foot adds whether results and values are comparable, as
+    a figure may stand alone. but: a setting that may differ, as the figure shows its effect. name:
+    the result set, if there are several.
     """
     apart = notes.apart_briefly(results, but)
-    return f"{text} ({_comparable(results, but)})." if apart else f"{text}."
-
-
-def departures(results: pd.DataFrame, but: str = "", name: str = "") -> list[str]:
-    """A note with the settings in which results depart from the published ones, if any do.
-
-    results, but: as for `source`. name: the result set, if there are several.
-    """
-    apart = notes.apart_briefly(results, but)
-    said = f"{_comparable(results, but)} with the published values: {apart}."
-    return [f"{name}: {said}" if name else f"{said[0].upper()}{said[1:]}"] if apart else []
-
-
-def _comparable(results: pd.DataFrame, but: str) -> str:
-    return "partly not comparable" if notes.is_partly(results, but) else "not comparable"
+    if not apart:
+        return f"{source}.", []
+    word = "partly not comparable" if notes.is_partly(results, but) else "not comparable"
+    said = f"{word} with the published values: {apart}."
+    return f"{source} ({word}).", [f"{name}: {said}" if name else f"{said[0].upper()}{said[1:]}"]

@@ -221,8 +221,8 @@ def _drawn(
     if known := {label for panel in panels for label in panel.published.index}:
         tables = frame.averages.loc[frame.averages["method"].isin(known), "published_table"]
         averages = (f"Table {table}" for table in sorted(tables.dropna().unique()))
-        said.append(style.source(f"Grey: {style.SOURCE}, {paper.source}", results))
-        notes = style.departures(results) + notes
+        grey, apart = style.beside(results, f"Grey: {style.SOURCE}, {paper.source}")
+        said, notes = [*said, grey], apart + notes
         caption = f"{figure.caption} {paper.caption}"
         figure = replace(figure, caption=caption, beside=(paper.table, *averages))
     figure = replace(figure, gist=" ".join(gist), notes=(*notes, *figure.notes))

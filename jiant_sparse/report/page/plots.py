@@ -29,18 +29,17 @@ PLOT = Box(left=34, right=352, bottom=126, top=20, most=240)
 
 @dataclass(frozen=True)
 class Curve:
-    """The dev scores of a cell, in percent by step, and where they lie in a box.
+    """The dev scores of a cell, in percent, and where they lie in a box.
 
     path: of the curve, broken where a score is undefined. best: where the best step lies. Ticks
-    are (place, value); first, last and chosen are (step, score), the latter at the best step.
+    are (place, value). scores: (step, score) of each known score; chosen: that of the best step.
     """
 
     path: str
     best: tuple[float, float] | None
     x_ticks: list[tuple[float, float]]
     y_ticks: list[tuple[float, float]]
-    first: tuple[int, float]
-    last: tuple[int, float]
+    scores: list[tuple[int, float]]
     chosen: tuple[int, float] | None
 
 
@@ -100,21 +99,18 @@ def curve(record: Record, scores: Span | None, box: Box) -> Curve | None:
 
     # A long run costs no more than a short one; its best step stays.
     stride = -(-len(steps) // box.most)
-    path, pen = "", "M"
-    for step in sorted({*steps[::stride], steps[-1], *([] if best is None else [best])}):
+    drawn = sorted({*steps[::stride], steps[-1], *([] if best is None else [best])})
+    path = ""
+    for before, step in zip([None, *drawn], drawn, strict=False):
         if step in known:
             x, y = point(step)
             # A line to itself makes a lone point visible.
-            path += f"M{x:g} {y:g}h0" if pen == "M" else f"L{x:g} {y:g}"
-            pen = "L"
-        else:
-            pen = "M"
+            path += f"L{x:g} {y:g}" if before in known else f"M{x:g} {y:g}h0"
     return Curve(
         path=path,
         best=None if best is None else point(best),
         x_ticks=[(at(tick, across, box.left, box.right), tick) for tick in ticks(*across, 5)],
         y_ticks=[(at(tick, scores, box.bottom, box.top), tick) for tick in ticks(*scores, 4)],
-        first=(min(known), known[min(known)]),
-        last=(max(known), known[max(known)]),
+        scores=sorted(known.items()),
         chosen=None if best is None else (best, known[best]),
     )
