@@ -111,7 +111,7 @@ def watch(browser) -> Iterator:
         assert len(set(watched.asked)) == 1 and watched.asked[0].startswith("file://")
 
 
-def test_numbers_sort_and_the_unknown_stays_last(watch, address: str) -> None:
+def test_columns_sort_and_the_unknown_stays_last(watch, address: str) -> None:
     watched = watch(address)
     before = watched.column("CB")
     known = [value for value in before if value]
@@ -130,10 +130,7 @@ def test_numbers_sort_and_the_unknown_stays_last(watch, address: str) -> None:
     watched.page.locator("#results th button", has_text="RTE").click()
     assert head.get_attribute("aria-sort") is None
     assert watched.column("CB")[-1] != ""
-
-
-def test_text_sorts_by_letters(watch, address: str) -> None:
-    watched = watch(address)
+    # Words sort by their letters.
     watched.page.locator("#results th button", has_text="method").click()
     names = watched.page.locator("#results tbody th").all_inner_texts()
     firsts = [name.split()[0] for name in names]
@@ -255,8 +252,17 @@ def test_print(watch, address: str) -> None:
     page.set_viewport_size({"width": 1020, "height": 700})
     clipped = "[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > 1020).length"
     assert page.evaluate(clipped) == 0
-    for region in page.locator(".scroll").all():
-        assert region.evaluate("(e) => getComputedStyle(e).overflowX") == "visible"
+    # With a button that has a box, Chromium does not repeat the head on the next sheet.
+    for part, name, value in (
+        (".scroll", "overflowX", "visible"),
+        ("#results thead", "breakInside", "avoid"),
+        ("#results th button", "display", "contents"),
+    ):
+        for element in page.locator(part).all():
+            assert element.evaluate(f"(e) => getComputedStyle(e).{name}") == value, part
+    # A sheet is 182 mm high inside its margins; 1 mm is 96 / 25.4 pixels.
+    for drawn in page.locator("figure .drawn svg").all():
+        assert drawn.bounding_box()["height"] <= 140 * 96 / 25.4 + 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -296,19 +302,6 @@ def test_sections_stay_on_top_where_there_is_room(watch, address: str) -> None:
         covered = nav.bounding_box() if position == "sticky" else {"y": 0, "height": 0}
         top = page.locator("#provenance h2").bounding_box()["y"]
         assert top >= covered["y"] + covered["height"]
-
-
-def test_print_repeats_heads_and_cuts_no_figure(watch, address: str) -> None:
-    page = watch(address).page
-    page.emulate_media(media="print")
-    head = page.locator("#results thead")
-    assert head.evaluate("(e) => getComputedStyle(e).breakInside") == "avoid"
-    # With a button that has a box, Chromium does not repeat the head on the next sheet.
-    button = page.locator("#results th button").first
-    assert button.evaluate("(e) => getComputedStyle(e).display") == "contents"
-    # A sheet is 182 mm high inside its margins; 1 mm is 96 / 25.4 pixels.
-    for drawn in page.locator("figure .drawn svg").all():
-        assert drawn.bounding_box()["height"] <= 140 * 96 / 25.4 + 1
 
 
 def test_strings_of_records_stay_text(watch, attacked: str) -> None:

@@ -146,9 +146,12 @@ def test_markdown_makes_no_links_and_no_formulas() -> None:
     assert "<span>$</span>y<span>$</span>" in shown
 
 
-def test_markdown_puts_numbers_right_and_words_left() -> None:
-    shown = table((Cell("a", 3.0), Cell("1", 1.0), Cell("word"), Cell("2", 2.0)))
+def test_numbers_stand_right_and_words_left() -> None:
+    # The first column stands left even if it sorts by number.
+    shown = table((Cell("0", 0.0), Cell("1", 1.0), Cell("word"), Cell("2", 2.0)))
     assert "|:---------|-----------:|:-----------|-----------:|" in to_markdown(shown)
+    assert r"\begin{tabular}{lrlr}" in to_latex(shown)
+    assert to_text(shown).splitlines()[-1] == "0         1  word    2"
 
 
 # --- LaTeX
@@ -294,13 +297,6 @@ def test_a_table_that_just_fits_is_not_folded() -> None:
         lines = to_text(shown, 60).splitlines()
         assert sum(line.startswith("method") for line in lines) == pieces
         assert max(map(len, lines)) <= 60
-
-
-def test_the_first_column_stands_left_even_if_it_sorts_by_number() -> None:
-    shown = table((Cell("0", 0.0), Cell("1", 1.0)))
-    assert to_text(shown).splitlines()[-1] == "0         1"
-    assert "|:---------|-----------:|" in to_markdown(shown)
-    assert r"\begin{tabular}{lr}" in to_latex(shown)
 
 
 def test_text_repeats_the_first_column_where_it_continues() -> None:
