@@ -73,25 +73,19 @@ class LossCurve:
         return [*range(self.interval, min(last, end) + 1, self.interval)]
 
     @property
-    def rises(self) -> tuple[int, int]:
-        """Refreshes after which the mean loss is higher than before, and refreshes with both."""
+    def notes(self) -> list[str]:
+        """What the refreshes did to the loss, in words."""
         near, loss = NEAR - 1, self.losses.loc
         rises = pd.Series(
             loss[step + 1 : step + 1 + near].mean() - loss[step - near : step].mean()
             for step in self.refreshes
         )
-        # A rise is unknown, NaN, if the log lacks the steps on one side.
-        return int((rises > 0).sum()), int(rises.count())
-
-    @property
-    def notes(self) -> list[str]:
-        """What the refreshes did to the loss, in words."""
         notes = []
-        higher, whole = self.rises
-        if whole:
+        # A rise is unknown, NaN, if the log lacks the steps on one side.
+        if known := rises.count():
             notes.append(
-                f"{self.title}: at {higher} of {whole} refreshes the mean loss of the {NEAR} "
-                "steps after is higher than that of the steps before."
+                f"{self.title}: at {(rises > 0).sum()} of {known} refreshes the mean loss of the "
+                f"{NEAR} steps after is higher than that of the steps before."
             )
         if len(self.refreshes) > MOST_REFRESHES:
             count = numbers.count(len(self.refreshes))

@@ -107,7 +107,7 @@ def inline(figure: Figure) -> Markup:
 def slots(table: Table) -> list[dict[str, Any]]:
     """For each column of a table, what its cells must leave room for: a mark, a spread (its width
     in characters, with its sign) and the mark of the spread."""
-    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
+    columns = [[row[i] for row in table.rows] for i in range(len(table.columns))]
     return [
         {
             "mark": any(cell.mark is not None for cell in column),
