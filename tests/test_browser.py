@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 from support.contrast import FAINT
-from support.pages import ATTACK, LABEL, hostile_page, ordinary, page_of
+from support.pages import ATTACK, LABEL, hostile_page, ordinary, ordinary_content
 
 from jiant_sparse.report.comparison import compare
+from jiant_sparse.report.page import render_page
 
 driver = pytest.importorskip(
     "playwright.sync_api", reason="no browser tests: playwright is not installed"
@@ -35,9 +36,17 @@ def browser() -> Iterator:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     """The page of ordinary records."""
-    directory = tmp_path_factory.mktemp("ordinary")
-    page = directory / "index.html"
-    page.write_text(page_of(ordinary(directory)), "utf-8")
+    frame, content = ordinary_content()
+    page = tmp_path_factory.mktemp("ordinary") / "index.html"
+    page.write_text(render_page(frame, **content), "utf-8")
+    return page.as_uri()
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory) -> str:
+    """The page of records that attack it."""
+    page = tmp_path_factory.mktemp("hostile") / "index.html"
+    page.write_text(hostile_page(), "utf-8")
     return page.as_uri()
 
 
@@ -49,15 +58,6 @@ def compared(tmp_path_factory) -> str:
     for path in sets[1].rglob("record.json"):
         path.write_text(path.read_text("utf-8").replace("0123456789", "f" * 10), "utf-8")
     return compare(sets).page.as_uri()
-
-
-@pytest.fixture(scope="module")
-def attacked(tmp_path_factory) -> str:
-    """The page of records that attack it."""
-    directory = tmp_path_factory.mktemp("hostile")
-    page = directory / "index.html"
-    page.write_text(hostile_page(directory), "utf-8")
-    return page.as_uri()
 
 
 class Watched:

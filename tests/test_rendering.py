@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
+from support.pages import table_of
 
 from jiant_sparse.report.render import fits, to_csv, to_latex, to_markdown, to_text
 from jiant_sparse.report.table import Cell, Column, Table
@@ -34,17 +35,8 @@ HOSTILE = [
 ]
 
 
-def table(*rows: tuple[Cell, ...], columns: int | None = None, **changes: Any) -> Table:
-    """Two columns, or as many as the rows have."""
-    number = columns or (len(rows[0]) if rows else 2)
-    heads = (Column("method"), *(Column(f"c{i}", "acc") for i in range(1, number)))
-    fields = {"name": "results", "title": "Results", "caption": "In percent.", "notes": ()}
-    fields |= {"columns": heads, "rows": rows, "data": pd.DataFrame(columns=["task", "mean"])}
-    return Table(**(fields | changes))
-
-
 SCORE = Cell("76.79", 76.79, rank=1, spread="1.72", spread_rank=2)
-PAPER = table((Cell("sam"), SCORE), (Cell("lora"), Cell("9.5", 9.5, rank=4, spread="12.00")))
+PAPER = table_of((Cell("sam"), SCORE), (Cell("lora"), Cell("9.5", 9.5, rank=4, spread="12.00")))
 
 
 def test_marks_and_spreads_stand_as_in_the_paper() -> None:
@@ -67,18 +59,18 @@ def test_text_stands_to_the_right() -> None:
 
 def test_words_in_a_column_of_numbers_are_not_pushed() -> None:
     rows = [(Cell("sam"), SCORE), (Cell("lora"), Cell("4 missing", rank=None, tone="alarm"))]
-    assert to_text(table(*rows)).splitlines()[-1] == "lora              4 missing"
+    assert to_text(table_of(*rows)).splitlines()[-1] == "lora              4 missing"
 
 
 @pytest.mark.parametrize(("tone", "bold"), [("good", True), ("quiet", False), ("alarm", False)])
 def test_what_stands_out_is_bold(tone: str, bold: bool) -> None:
-    shown = table((Cell("sam"), Cell("76.79", 76.79, rank=1, tone=tone)))
+    shown = table_of((Cell("sam"), Cell("76.79", 76.79, rank=1, tone=tone)))
     assert ("**76.79** (1)" in to_markdown(shown)) == bold
     assert (r"\textbf{76.79}$_{[1]}$" in to_latex(shown)) == bold
 
 
 def test_notes_of_cells_are_second_lines() -> None:
-    shown = table((Cell("sam", note="sam_key"), Cell("1.00", 1.0, note="n = 2, 1 failed")))
+    shown = table_of((Cell("sam", note="sam_key"), Cell("1.00", 1.0, note="n = 2, 1 failed")))
     assert r"| sam<br>sam\_key | 1.00<br>n = 2, 1 failed |" in to_markdown(shown)
     assert to_text(shown).splitlines()[-2:] == [
         "sam                 1.00",
@@ -90,10 +82,10 @@ def test_notes_of_cells_are_second_lines() -> None:
 
 
 def test_title_caption_notes_and_heads_are_in_every_form() -> None:
-    shown = table((Cell("sam"), SCORE), notes=("First note.", "Second note."))
+    shown = table_of((Cell("sam"), SCORE), notes=("First note.", "Second note."))
     for render in (to_markdown, to_latex, to_text):
         said = render(shown)
-        for part in ("Results", "In percent.", "First note.", "Second note.", "method", "c1"):
+        for part in ("Title", "Caption.", "First note.", "Second note.", "method", "c1"):
             assert part in said, render
         assert "acc" in said and said.endswith("\n") and not said.endswith("\n\n")
     assert to_markdown(shown).endswith("- First note.\n- Second note.\n")
@@ -106,7 +98,7 @@ def test_title_caption_notes_and_heads_are_in_every_form() -> None:
 def test_markdown_reads_back_as_it_was(text: str) -> None:
     """With a reader of GitHub's dialect: one table, its cells the strings, nothing else made."""
     cell = Cell(text, spread=text, note=text)
-    shown = table(
+    shown = table_of(
         (Cell(text), cell), (Cell("last"), Cell("1")), title=text, caption=text, notes=(text,)
     )
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -141,14 +133,14 @@ def plain(text: str) -> str:
 
 
 def test_markdown_makes_no_links_and_no_formulas() -> None:
-    shown = to_markdown(table((Cell("HTTPS://x www.x a@x $y$"), Cell("1", 1.0))))
+    shown = to_markdown(table_of((Cell("HTTPS://x www.x a@x $y$"), Cell("1", 1.0))))
     assert "://" not in shown.replace("&#58;//", "") and "www." not in shown and "@" not in shown
     assert "<span>$</span>y<span>$</span>" in shown
 
 
 def test_numbers_stand_right_and_words_left() -> None:
     # The first column stands left even if it sorts by number.
-    shown = table((Cell("0", 0.0), Cell("1", 1.0), Cell("word"), Cell("2", 2.0)))
+    shown = table_of((Cell("0", 0.0), Cell("1", 1.0), Cell("word"), Cell("2", 2.0)))
     assert "|:---------|-----------:|:-----------|-----------:|" in to_markdown(shown)
     assert r"\begin{tabular}{lrlr}" in to_latex(shown)
     assert to_text(shown).splitlines()[-1] == "0         1  word    2"
@@ -161,23 +153,23 @@ def test_numbers_stand_right_and_words_left() -> None:
 def test_latex_is_whole_whatever_the_strings_are(text: str) -> None:
     cell = Cell(text, spread=text, note=text)
     rows = [(Cell(text), cell, cell), (Cell(text), Cell("1", 1.0, 1, "2", 3), Cell())]
-    columns = tuple(Column(text, text) for _ in range(3))
-    shown = table(*rows, columns=3, title=text, caption=text, notes=(text, text))
-    check_latex(to_latex(Table(**{**vars(shown), "columns": columns})), 3)
+    columns = (Column(text, text),) * 3
+    shown = table_of(*rows, columns=columns, title=text, caption=text, notes=(text, text))
+    check_latex(to_latex(shown), 3)
 
 
 def test_latex_wraps_words_and_scales_what_is_wide() -> None:
-    long = to_latex(table((Cell("a"), Cell("word " * 20), Cell("1", 1.0), Cell("b"))))
+    long = to_latex(table_of((Cell("a"), Cell("word " * 20), Cell("1", 1.0), Cell("b"))))
     check_latex(long, 4)
     assert r"\begin{tabular}{lp{0.3\linewidth}rl}" in long
     assert "resizebox" not in long and "% Needs \\usepackage{booktabs}.\n" in long
-    wide = to_latex(table(tuple(Cell("1", 1.0) for _ in range(7))))
+    wide = to_latex(table_of(tuple(Cell("1", 1.0) for _ in range(7))))
     check_latex(wide, 7)
     assert r"\resizebox{\linewidth}{!}{%" in wide and "graphicx" in wide.splitlines()[0]
 
 
 def test_latex_knows_its_letters() -> None:
-    shown = to_latex(table((Cell("é – −1 ± × ρ ≥ … “q” ¬ 中 \U0001f600 ą"), Cell("1"))))
+    shown = to_latex(table_of((Cell("é – −1 ± × ρ ≥ … “q” ¬ 中 \U0001f600 ą"), Cell("1"))))
     assert (
         r"é -- $-$1 $\pm$ $\times$ $\rho$ $\geq$ \ldots{} ``q'' "
         r"{[}U+00AC{]} {[}U+4E2D{]} {[}U+1F600{]} {[}U+0105{]} & 1 \\"
@@ -185,7 +177,7 @@ def test_latex_knows_its_letters() -> None:
 
 
 def test_latex_without_rows_and_notes_is_whole() -> None:
-    shown = to_latex(table(columns=2))
+    shown = to_latex(table_of())
     check_latex(shown, 2)
     assert "minipage" not in shown
 
@@ -263,7 +255,7 @@ def test_csv_keeps_strings_and_commands_no_spreadsheet(text: str) -> None:
 
 
 def numbers(lines: Sequence[tuple[str, Any]]) -> Table:
-    return table(data=pd.DataFrame(lines, columns=["task", "mean"], dtype=object))
+    return table_of(data=pd.DataFrame(lines, columns=["task", "mean"], dtype=object))
 
 
 def read(shown: Table) -> list[dict[str, str]]:
@@ -280,7 +272,7 @@ def test_text_keeps_to_its_width_and_loses_nothing(width: int) -> None:
         (Cell("method " + "m" * 20), SCORE, Cell(words, tone="good"), Cell("1", 1.0, note=words)),
         (Cell("sam"), Cell(), Cell("short"), Cell("x" * 70)),
     ]
-    lines = to_text(table(*rows, caption=words, notes=(words, "y" * 130)), width).splitlines()
+    lines = to_text(table_of(*rows, caption=words, notes=(words, "y" * 130)), width).splitlines()
     assert max(map(len, lines)) <= width
     everything = " ".join(" ".join(lines).split())
     assert everything.count("76.79 (1) ±1.72 (2)") == 1
@@ -292,7 +284,7 @@ def test_text_keeps_to_its_width_and_loses_nothing(width: int) -> None:
 def test_a_table_that_just_fits_is_not_folded() -> None:
     for last, pieces in ((26, 1), (27, 2)):
         words = [Cell("sam"), *(Cell("x" * width) for width in (24, last))]
-        shown = table(tuple(words))
+        shown = table_of(tuple(words))
         assert fits(shown, 60) == (pieces == 1)
         lines = to_text(shown, 60).splitlines()
         assert sum(line.startswith("method") for line in lines) == pieces
@@ -301,7 +293,7 @@ def test_a_table_that_just_fits_is_not_folded() -> None:
 
 def test_text_repeats_the_first_column_where_it_continues() -> None:
     rows = [(Cell(name), *(Cell("123.45", 1.0) for _ in range(12))) for name in ("sam", "lora")]
-    lines = to_text(table(*rows), 60).splitlines()
+    lines = to_text(table_of(*rows), 60).splitlines()
     assert [line.split()[0] for line in lines if line[:1] in "sl" and line].count("sam") == 2
     assert sum(line.startswith("method") for line in lines) == 2
     assert sum(line.count("123.45") for line in lines) == 24
@@ -310,5 +302,5 @@ def test_text_repeats_the_first_column_where_it_continues() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_commands_no_terminal(text: str) -> None:
     cell = Cell(text, spread=text, note=text)
-    shown = to_text(table((Cell(text), cell), title=text, caption=text, notes=(text,)))
+    shown = to_text(table_of((Cell(text), cell), title=text, caption=text, notes=(text,)))
     assert not [sign for sign in shown if not sign.isprintable() and sign != "\n"]

@@ -6,14 +6,13 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.pages import content_of, hostile_page, ordinary, page_of, table_of
+from support.pages import content_of, hostile_page, ordinary_content, table_of
 from support.records import failure, record, write
 
 from jiant_sparse.report import page, published, tables
-from jiant_sparse.report.frame import Frame, load
+from jiant_sparse.report.frame import load
 from jiant_sparse.report.oddities import Oddity
 from jiant_sparse.report.page import render_page
 from jiant_sparse.report.table import Cell, Column, Table
@@ -54,26 +53,13 @@ class Tags(HTMLParser):
         return [value for _, attrs in self.seen for name, value in attrs.items() if name in names]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[Frame, dict[str, Any]]:
-    """An ordinary benchmark and all that stands beside it; figures take their time."""
-    frame = load(ordinary(tmp_path_factory.mktemp("ordinary")))
-    return frame, content_of(frame)
-
-
-@pytest.fixture(scope="module")
-def attacked(tmp_path_factory) -> str:
-    """A page whose records, tables and verdicts are attacks."""
-    return hostile_page(tmp_path_factory.mktemp("hostile"))
-
-
 def bare(directory: Path) -> str:
     """The page of nothing but the frames."""
     return render_page(load(directory))
 
 
-def test_records_cannot_write_into_the_page(attacked: str) -> None:
-    text = attacked
+def test_records_cannot_write_into_the_page() -> None:
+    text = hostile_page()
     tags = Tags(text)
     assert len(tags.scripts) == 1 and "alert" not in tags.scripts[0]
     assert not tags.open
@@ -83,8 +69,8 @@ def test_records_cannot_write_into_the_page(attacked: str) -> None:
     assert not re.search(r"<script>alert|<img", text)
 
 
-def test_page_loads_nothing_and_pins_its_script(whole) -> None:
-    frame, content = whole
+def test_page_loads_nothing_and_pins_its_script() -> None:
+    frame, content = ordinary_content()
     text = render_page(frame, **content)
     tags = Tags(text)
     assert not tags.open and not tags.values("src")
@@ -96,9 +82,9 @@ def test_page_loads_nothing_and_pins_its_script(whole) -> None:
     assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
 
 
-def test_links_and_ids(whole, attacked: str) -> None:
-    frame, content = whole
-    for text in (render_page(frame, **content), attacked):
+def test_links_and_ids() -> None:
+    frame, content = ordinary_content()
+    for text in (render_page(frame, **content), hostile_page()):
         tags = Tags(text)
         ids = tags.values("id")
         assert len(ids) == len(set(ids))
@@ -139,8 +125,8 @@ def test_majority(tmp_path: Path) -> None:
     assert "most frequent" not in text and 'class="usual"' not in text
 
 
-def test_oddities_are_linked_beside_published_values_only(whole) -> None:
-    frame, content = whole
+def test_oddities_are_linked_beside_published_values_only() -> None:
+    frame, content = ordinary_content()
     odd = [Oddity((f"Table {number}",), f"<b>{number}.") for number in (1, 3, 4, 5)]
     figure = replace(content["figures"][0], name="time_memory", beside=("Table 3", "Table 1"))
 
@@ -165,8 +151,8 @@ def test_oddities_are_linked_beside_published_values_only(whole) -> None:
     assert '<a href="#notes">' not in render_page(frame)
 
 
-def test_verdicts_show_their_numbers(whole) -> None:
-    frame, content = whole
+def test_verdicts_show_their_numbers() -> None:
+    frame, content = ordinary_content()
     counted = replace(content["verdicts"][0], estimate=5.0, interval=(4.0, 6.0))
     assert counted.claim.number == "1"
     known = replace(
@@ -191,8 +177,8 @@ def test_verdicts_show_their_numbers(whole) -> None:
     assert "resamples" not in two and "points" not in two and "state not-enough-data" in two
 
 
-def test_figures_and_absent_figures(whole) -> None:
-    frame, content = whole
+def test_figures_and_absent_figures() -> None:
+    frame, content = ordinary_content()
     figures = content["figures"]
     text = render_page(frame, figures=figures, absent={"learning_curves": "no history"})
     assert text.count("<figure>") == text.count('class="figure"') == len(figures) > 0
@@ -201,11 +187,12 @@ def test_figures_and_absent_figures(whole) -> None:
     assert "<figure>" not in render_page(frame)
 
 
-def test_every_table_has_a_section(whole) -> None:
+def test_every_table_has_a_section() -> None:
     row = (Cell("x"), Cell("1", value=1.0))
     # The table of several sets has a page of its own.
     names = [name for name in Table.NAMES if name != "comparison"]
-    text = render_page(whole[0], tables=[table_of(row, name=name) for name in names])
+    frame, _ = ordinary_content()
+    text = render_page(frame, tables=[table_of(row, name=name) for name in names])
     sections = dict(re.findall(r'<section id="(\w+)">(.*?)\n</section>', text, re.S))
     assert "caption-time_to_best" in sections["cost"] and "caption-parameters" in sections["cost"]
     assert "caption-significance_welch" in sections["significance"]
@@ -214,7 +201,8 @@ def test_every_table_has_a_section(whole) -> None:
 
 
 def test_no_note_is_said_twice(tmp_path: Path) -> None:
-    text = page_of(write(tmp_path, record("rte", "sam", 0, setting={"model": "other-model"})))
+    frame = load(write(tmp_path, record("rte", "sam", 0, setting={"model": "other-model"})))
+    text = render_page(frame, tables=tables.make(frame, None, ()))
     section = re.search(r'<section id="published">(.*?)\n</section>', text, re.S)[1].lower()
     assert section.count("not comparable: model is other-model") == 1
     assert "caption-published" in section

@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jiant_sparse.errors import InputError
@@ -46,8 +46,10 @@ def write(target: Path, tables: Sequence[Table], figures: Sequence[Figure], page
     try:
         target.mkdir(parents=True, exist_ok=True)
         with _alone(target) as sure:
-            if sure:
-                _remove_abandoned(contents)
+            # What a killed report had begun to write.
+            for path in contents if sure else ():
+                for left in path.parent.glob(f".{path.name}.*.partial"):
+                    left.unlink(missing_ok=True)
             _replace(target, contents)
     except OSError as error:
         # Of a full disk the system does not say where.
@@ -87,13 +89,6 @@ def _alone(target: Path) -> Iterator[bool]:
         yield sure
     finally:
         os.close(handle)
-
-
-def _remove_abandoned(paths: Iterable[Path]) -> None:
-    """Remove what a killed report had begun to write."""
-    for path in paths:
-        for left in path.parent.glob(f".{path.name}.*.partial"):
-            left.unlink(missing_ok=True)
 
 
 def _replace(target: Path, contents: dict[Path, bytes]) -> None:

@@ -1,7 +1,9 @@
 """Pages to look at in tests: everything that a report shows, of records that are fabricated."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -33,9 +35,12 @@ def content_of(frame: Frame) -> dict[str, Any]:
     }
 
 
-def page_of(directory: Path) -> str:
-    frame = load(directory)
-    return render_page(frame, **content_of(frame))
+@cache
+def ordinary_content() -> tuple[Frame, dict[str, Any]]:
+    """An ordinary benchmark and all that its page shows; figures take their time."""
+    with TemporaryDirectory() as directory:
+        frame = load(ordinary(Path(directory)))
+        return frame, content_of(frame)
 
 
 def ordinary(output_dir: Path) -> Path:
@@ -90,22 +95,26 @@ def hostile(output_dir: Path) -> Path:
     return directory
 
 
-def hostile_page(output_dir: Path) -> str:
-    """As `page_of`, of `hostile` records, and with attacks in all that is not made of records."""
-    frame = load(hostile(output_dir))
+@cache
+def hostile_page() -> str:
+    """The page of `hostile` records, with attacks in all that is not made of records."""
+    with TemporaryDirectory() as directory:
+        frame = load(hostile(Path(directory)))
+        # No claim is about the task of the attack.
+        plain = load(write(Path(directory) / "plain", record("rte", "sam", 0, 0.5)))
     content = content_of(frame)
     table = content["tables"][0]
     cell = replace(table.rows[0][1], text=ATTACK, spread=ATTACK, note=ATTACK, tone="quiet")
     rows = ((table.rows[0][0], cell, *table.rows[0][2:]),)
     odd = replace(table, name="step_time", title=ATTACK, caption=ATTACK, notes=(ATTACK,), rows=rows)
-    # No claim is about the task of the attack.
-    plain = load(write(output_dir / "plain", record("rte", "sam", 0, 0.5)))
     verdict = replace(claims.judge(plain)[0], reason=ATTACK, published=ATTACK)
     content |= {"tables": [*content["tables"], odd], "verdicts": [verdict]}
     return render_page(frame, **content | {"absent": {ATTACK: ATTACK}})
 
 
-def table_of(*rows: tuple[Cell, ...], **changes) -> Table:
-    columns = tuple(Column(f"c{i}", "unit") for i in range(len(rows[0])))
+def table_of(*rows: tuple[Cell, ...], **changes: Any) -> Table:
+    """A table of these rows, "method" and "c1" to "cn" its heads; of two columns without a row."""
+    number = len(rows[0]) if rows else 2
+    columns = (Column("method"), *(Column(f"c{i}", "acc") for i in range(1, number)))
     fields = {"name": "results", "title": "Title", "caption": "Caption.", "columns": columns}
     return Table(**{**fields, "rows": rows, "data": pd.DataFrame(), **changes})

@@ -63,7 +63,11 @@ def draw(frame: Frame) -> Figure | str:
         foot, beside = f"{foot} {said}", ("Fig. 5",)
     notes += style.note("Not drawn for want of room", keys[MOST_CURVES:])
     notes += style.note("Tasks not drawn for want of room", frame.tasks["title"][style.MOST :])
-    notes += _notes(drawn)
+    where = drawn["task"] + " / " + drawn["method"]
+    notes += style.note("No test value, so no point", where[drawn["n"] == 0])
+    notes += style.note("One seed, so no standard deviation", where[drawn["n"] == 1])
+    if drawn["train_mean"].isna().all():
+        notes.append("No record holds the score on the training data: those panels are empty.")
     gist = " ".join(_gist(key, found) for key, found in points.items())
     figure = Figure(NAME, "Score and stability over density", CAPTION, gist, (*notes,), beside)
     panels = [partial(_panel, key, part, points[key], tasks) for key in points for part in PARTS]
@@ -106,12 +110,3 @@ def _gist(key: str, points: pd.DataFrame) -> str:
     best = known.loc[known.groupby("task")["test_mean"].idxmax()].sort_index()
     said = [f"{one.title} {one.density:g} ({one.test_mean:.1f})" for one in best.itertuples()]
     return f"{key}, density with the highest test mean: {', '.join(said) or 'none'}."
-
-
-def _notes(points: pd.DataFrame) -> list[str]:
-    where = points["task"] + " / " + points["method"]
-    notes = style.note("No test value, so no point", where[points["n"] == 0])
-    notes += style.note("One seed, so no standard deviation", where[points["n"] == 1])
-    if points["train_mean"].isna().all():
-        notes.append("No record holds the score on the training data: those panels are empty.")
-    return notes

@@ -4,12 +4,11 @@ The user's matplotlib settings do not change a figure, and it does not change th
 records give the same bytes, with the same version of matplotlib.
 """
 
-import contextlib
 import io
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from xml.sax.saxutils import escape
@@ -111,16 +110,6 @@ def look(place: int, **changes: Any) -> Line:
     }
 
 
-@contextlib.contextmanager
-def settings(name: str) -> Iterator[None]:
-    """Set matplotlib up for the figure `name`, whatever the user's settings."""
-    ours = {**SETTINGS, "svg.hashsalt": f"jiant_sparse {name}"}
-    with matplotlib.style.context(["default", ours]), warnings.catch_warnings():
-        # A letter that the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
 def paint(
     figure: Figure,
     panels: Sequence[Callable[[Axes], None]],
@@ -137,7 +126,10 @@ def paint(
     rows = math.ceil(len(panels) / columns)
     lines = textwrap.wrap(foot, FOOT_WIDTH)
     tall = max(rows * height, LEGEND_LINE * len(legend)) + FOOT_LINE * len(lines)
-    with settings(figure.name):
+    ours = {**SETTINGS, "svg.hashsalt": f"jiant_sparse {figure.name}"}
+    with matplotlib.style.context(["default", ours]), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         canvas = Canvas(figsize=(WIDTH, tall))
         for place, panel in enumerate(panels, 1):
             panel(canvas.add_subplot(rows, columns, place))

@@ -27,6 +27,12 @@ COST_CAPTION = (
     "on CUDA. Ringed: the Pareto front, the methods that no other one beats by costing no more "
     "and scoring no less, however small the difference; shaded: what they beat."
 )
+# What the captions add where published costs are drawn.
+SHARES = "Grey, same marks: the paper's AVG over the same seven tasks at the share of its Table 4."
+HOURS = (
+    "Grey, same marks: the paper's AVG at the hours of its Table 3, which are of a TITAN RTX with "
+    "24 GB, whatever the device here, and of which it does not say what they hold."
+)
 _POINT = {"linestyle": "", "markersize": 6.5}
 _PUBLISHED = {"color": style.QUIET, "linestyle": "", "markersize": 5, "alpha": 0.75}
 _RING: style.Line = {
@@ -37,28 +43,6 @@ _RING: style.Line = {
     "markeredgecolor": style.INK,
     "markeredgewidth": 0.8,
 }
-
-
-@dataclass(frozen=True)
-class PaperCosts:
-    """What a figure says of the published costs that it draws: their table, source and caption."""
-
-    table: str
-    source: str
-    caption: str
-
-
-SHARES = PaperCosts(
-    "Table 4",
-    "Tables 4 and 1 or 2, 10 seeds",
-    "Grey, same marks: the paper's AVG over the same seven tasks at the share of its Table 4.",
-)
-HOURS = PaperCosts(
-    "Table 3",
-    "Tables 3 and 1 or 2, 10 seeds, hours of a TITAN RTX",
-    "Grey, same marks: the paper's AVG at the hours of its Table 3, which are of a TITAN RTX with "
-    "24 GB, whatever the device here, and of which it does not say what they hold.",
-)
 
 
 @dataclass(frozen=True)
@@ -136,8 +120,11 @@ def draw_tuned(frame: Frame) -> Figure | str:
     said = _lacking(methods, {"count of tuned weights above 0": "tuned"})
     said += filter(None, [notes.per_step(frame)])
     moving = style.note("Share of one step", methods.index[methods["per_step"]])
-    figure = Figure(TUNED, "Score against tuned share", TUNED_CAPTION, notes=(*said,))
-    return _drawn(frame, figure, panels, SHARES, moving)
+    figure = Figure(
+        TUNED, "Score against tuned share", TUNED_CAPTION, notes=(*said,), beside=("Table 4",)
+    )
+    source = "Tables 4 and 1 or 2, 10 seeds"
+    return _drawn(frame, figure, panels, source=source, caption=SHARES, foot=moving)
 
 
 def draw_cost(frame: Frame) -> Figure | str:
@@ -164,8 +151,11 @@ def draw_cost(frame: Frame) -> Figure | str:
         CostPanel("time to stop", unit, seconds, hours),
         CostPanel("peak memory", "GB", memory, memory[:0]),
     ]
-    figure = Figure(COST, "Score against time and memory", COST_CAPTION, notes=(*said,))
-    return _drawn(frame, figure, panels, HOURS)
+    figure = Figure(
+        COST, "Score against time and memory", COST_CAPTION, notes=(*said,), beside=("Table 3",)
+    )
+    source = "Tables 3 and 1 or 2, 10 seeds, hours of a TITAN RTX"
+    return _drawn(frame, figure, panels, source=source, caption=HOURS)
 
 
 def _why_absent(methods: pd.DataFrame, names: Sequence[str], what: str) -> str | None:
@@ -191,12 +181,15 @@ def _drawn(
     frame: Frame,
     figure: Figure,
     panels: Sequence[CostPanel],
-    paper: PaperCosts,
+    *,
+    source: str,
+    caption: str,
     foot: Sequence[str] = (),
 ) -> Figure:
     """Complete a figure, and draw its panels with points.
 
-    paper: what to say if published costs are drawn. foot: sentences after the number of seeds.
+    figure: its `beside` is the table of the published costs. source, caption: what is said of
+    those, if any is drawn. foot: sentences after the number of seeds.
     """
     panels = [panel for panel in panels if len(panel.measured)]
     places = pd.concat([panel.measured["place"] for panel in panels])
@@ -221,10 +214,12 @@ def _drawn(
     if known := {label for panel in panels for label in panel.published.index}:
         tables = frame.averages.loc[frame.averages["method"].isin(known), "published_table"]
         averages = (f"Table {table}" for table in sorted(tables.dropna().unique()))
-        grey, apart = style.beside(results, f"Grey: {style.SOURCE}, {paper.source}")
+        grey, apart = style.beside(results, f"Grey: {style.SOURCE}, {source}")
         said, notes = [*said, grey], apart + notes
-        caption = f"{figure.caption} {paper.caption}"
-        figure = replace(figure, caption=caption, beside=(paper.table, *averages))
+        caption = f"{figure.caption} {caption}"
+        figure = replace(figure, caption=caption, beside=(*figure.beside, *averages))
+    else:
+        figure = replace(figure, beside=())
     figure = replace(figure, gist=" ".join(gist), notes=(*notes, *figure.notes))
     legend = [(label, style.look(place, **_POINT)) for label, place in places.items()]
     return style.paint(

@@ -82,7 +82,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    formats = ("fixed", "signed", "percent", "count", "seconds", "size", "sentence")
+    formats = ("fixed", "percent", "count", "seconds", "size", "sentence")
     environment.filters.update(
         {name: getattr(numbers, name) for name in formats},
         classes=classes,
