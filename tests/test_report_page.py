@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from support.pages import content_of, hostile_page, ordinary_content, table_of
+from support.pages import content_of, hostile_page, ordinary_content, page_of, table_of
 from support.records import failure, record, write
 
 from jiant_sparse.report import page, published, tables
@@ -51,11 +51,6 @@ class Tags(HTMLParser):
 
     def values(self, *names: str) -> list[str]:
         return [value for _, attrs in self.seen for name, value in attrs.items() if name in names]
-
-
-def bare(directory: Path) -> str:
-    """The page of nothing but the frames."""
-    return render_page(load(directory))
 
 
 def test_records_cannot_write_into_the_page() -> None:
@@ -109,19 +104,19 @@ def test_size_of_700_records(tmp_path: Path) -> None:
 
 def test_many_errors_are_shown_closed(tmp_path: Path) -> None:
     few = [failure("rte", "sam", k, f"boom {k}") for k in range(page.MOST_OPEN)]
-    assert bare(write(tmp_path / "a", *few)).count('class="failed" open') == len(few)
+    assert page_of(tmp_path / "a", *few).count('class="failed" open') == len(few)
     more = [*few, failure("rte", "sam", 99, "boom")]
-    text = bare(write(tmp_path / "b", *more))
+    text = page_of(tmp_path / "b", *more)
     assert 'class="failed" open' not in text and text.count('class="failed"') == len(more)
 
 
 def test_majority(tmp_path: Path) -> None:
     cells = [record("wsc", m, k, 0.6 + k / 20) for m in ("sam", "lora") for k in range(3)]
-    text = bare(write(tmp_path / "a", *cells))
+    text = page_of(tmp_path / "a", *cells)
     assert "always the most frequent answer: 63.46" in text
     assert text.count('class="usual"') == 2 and "The dashed line is what always" in text
     other = [record("stsb", "sam", k, 0.9 + k / 100) for k in range(3)]
-    text = bare(write(tmp_path / "b", *other))
+    text = page_of(tmp_path / "b", *other)
     assert "most frequent" not in text and 'class="usual"' not in text
 
 

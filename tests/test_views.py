@@ -4,21 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+from support.pages import page_of
 from support.records import failure, plan, provenance, record, write
 
 from jiant_sparse.report import page
-from jiant_sparse.report.frame import load
-from jiant_sparse.report.page import plots, render_page, views
+from jiant_sparse.report.page import plots, views
 from jiant_sparse.report.readings import reading_of
 from jiant_sparse.schema.cell import Train
 from jiant_sparse.schema.record import Machine
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
-
-
-def page_of(directory: Path, *records) -> str:
-    """The page of nothing but the frames."""
-    return render_page(load(write(directory, *records)))
 
 
 def has(facts: dict[str, str], text: str) -> None:

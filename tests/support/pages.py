@@ -13,7 +13,7 @@ from jiant_sparse.report.frame import Frame, load
 from jiant_sparse.report.oddities import oddities
 from jiant_sparse.report.page import render_page
 from jiant_sparse.report.table import Cell, Column, Table
-from jiant_sparse.schema.record import Machine, Primary
+from jiant_sparse.schema.record import Machine, Primary, Record
 from support.records import failure, plan, provenance, record, write
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -33,6 +33,11 @@ def content_of(frame: Frame) -> dict[str, Any]:
         "verdicts": claims.judge(frame),
         "oddities": oddities(frame),
     }
+
+
+def page_of(directory: Path, *records: Record) -> str:
+    """The page of nothing but the frames."""
+    return render_page(load(write(directory, *records)))
 
 
 @cache
