@@ -25,6 +25,7 @@ from jiant_sparse.host import (
     fit,
     log,
     model,
+    packing,
     resume,
 )
 from jiant_sparse.host.job import PHASES, Job
@@ -110,6 +111,12 @@ class _Run:
         torch.manual_seed(derive(cell.seed, "model"))
         jiant_model = model.build(self.job.source, task, cell.setup.pooling).to(self.device)
         jiant_model.train()
+        method = cell.make_method()
+        self.padding = cell.train.padding
+        if self.padding == "packed" and not (method.packs and packing.can_pack(jiant_model.encoder)):
+            self.padding = "trimmed"
+        if self.padding == "packed":
+            packing.install(jiant_model.encoder)
         phases = {
             phase: feature_cache.load_phase(
                 task,
@@ -126,7 +133,7 @@ class _Run:
         examples = len(phases["train"].rows)
         config = container.write_configs(cell, data, self.job.directory / "jiant", examples)
         return SparseRunner(
-            method=cell.make_method(),
+            method=method,
             phases=phases,
             train=cell.train,
             seed=cell.seed,
@@ -260,6 +267,7 @@ class _Run:
             **here,
             earlier=[Machine.model_validate(machine) for machine in earlier],
             pooler="initialised" if self.job.source.initialised else "loaded",
+            padding=self.padding,
             dropped_examples={name: count for name, count in dropped.items() if count},
             nondeterministic=self.costs.nondeterministic,
             started=self.costs.started,
