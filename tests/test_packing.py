@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from support.models import bert, quick_fields, roberta
 from support.resuming import losses
 from test_features import uneven
+from transformers import AutoConfig, AutoModel
 
-from jiant_sparse.errors import InputError
-from jiant_sparse.host import packing
+from jiant_sparse.host import features, packing, runner
+from jiant_sparse.host.runner import SparseRunner
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base as methods
 from jiant_sparse.sparse import delta
@@ -118,9 +119,7 @@ def cells(make_job, data_dir, tmp_path, *what, train_fields=None, **keys):
     data = str(uneven(data_dir, what[0], tmp_path / "uneven"))
     for padding in ("packed", "trimmed"):
         fields = {"padding": padding, "optimizer": "sgd", "sgd_momentum": 0.0, "batch_size": 5}
-        job = make_job(
-            *what, fields | (train_fields or {}), output=padding, data_dir=data, **keys
-        )
+        job = make_job(*what, fields | (train_fields or {}), output=padding, data_dir=data, **keys)
         record = train(job)
         found.append((record, tuned(job), losses(job)))
     return found
@@ -155,3 +154,66 @@ def test_every_kind_of_task(task, pooling, make_job, still_dir, data_dir, tmp_pa
         train_fields=fields, model=str(still_dir), pooling=pooling,
     )  # fmt: skip
     assert_same(*found)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "position"),
+    [
+        ("adapter", {"config": "prefix_tuning"}, "absolute"),
+        ("adapter", {"config": "unipelt"}, "absolute"),
+        ("adapter", {"config": "direft"}, "absolute"),
+        ("stochastic_tuning", {"padding": True}, "absolute"),
+        ("bitfit", {}, "relative_key"),
+    ],
+)
+def test_what_tells_rows_apart_runs_trimmed_and_says_so(
+    method, fields, position, make_job, bert_dir, tmp_path
+):
+    model = shutil.copytree(bert_dir, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text()) | {"position_embedding_type": position}
+    (model / "config.json").write_text(json.dumps(config))
+    if position != "absolute":
+        AutoModel.from_config(AutoConfig.from_pretrained(model)).save_pretrained(model)
+    job = make_job("cb", method, fields, {"max_steps": 1, "eval_every": 1}, model=str(model))
+    assert job.cell.train.padding == "packed"
+    assert train(job).provenance.padding == "trimmed"
+
+
+def test_padding_as_jiant_has_it(make_job, monkeypatch):
+    """All batches, of training and evaluation, are as wide as the longest row of their file."""
+    whole = []
+    collate = features.batches
+
+    def batches(task, rows, *args, **options):
+        width = rows[0]["data_row"].input_ids.shape[-1]
+        for batch, metadata in collate(task, rows, *args, **options):
+            whole.append(batch.input_ids.shape[-1] == width)
+            yield batch, metadata
+
+    monkeypatch.setattr(features, "batches", batches)
+    monkeypatch.setattr(runner, "batches", batches)
+    assert train(make_job("wsc", train={"padding": "jiant"})).provenance.padding == "jiant"
+    assert len(whole) > 4 and all(whole)
+    whole.clear()
+    train(make_job("wsc", train={"padding": "trimmed"}, output="trimmed"))
+    assert not all(whole)
+
+
+def test_records_of_earlier_versions_were_trimmed(make_job):
+    assert make_job().cell.settings["train"]["padding"] == "packed"
+    assert "padding" not in make_job(train={"padding": "trimmed"}).cell.settings["train"]
+
+
+@pytest.mark.parametrize(("rows", "scored"), [("all", 24), (5, 5), ("none", None)])
+def test_rows_of_the_training_data_that_are_scored(rows, scored, make_job, monkeypatch):
+    seen = []
+    score = SparseRunner.score
+
+    def note(self, phase, limit=None):
+        seen.append((phase, len(self.phases[phase].by_length(limit)[0])))
+        return score(self, phase, limit)
+
+    monkeypatch.setattr(SparseRunner, "score", note)
+    record = train(make_job(train={"score_train": rows}))
+    assert dict(seen).get("train") == scored
+    assert ("train" in record.metrics) == (scored is not None)

@@ -113,7 +113,9 @@ class _Run:
         jiant_model.train()
         method = cell.make_method()
         self.padding = cell.train.padding
-        if self.padding == "packed" and not (method.packs and packing.can_pack(jiant_model.encoder)):
+        if self.padding == "packed" and not (
+            method.packs and packing.can_pack(jiant_model.encoder)
+        ):
             self.padding = "trimmed"
         if self.padding == "packed":
             packing.install(jiant_model.encoder)
@@ -187,12 +189,21 @@ class _Run:
             Loop(runner, scores, save, begun=self.begun, verbose=self.verbose).run()
             self.control.tell("scoring", runner.step, runner.step, scores.best_score)
             started = time.perf_counter()
-            metrics = {name: fractions(runner.score(phase)) for name, phase in PHASES.items()}
+            metrics = self._score()
         except Stopped as stopped:
             if runner.step:
                 save()
             raise Stopped(f"{stopped}; it goes on from step {runner.step}") from None
         scores.eval_seconds += time.perf_counter() - started
+        return metrics
+
+    def _score(self) -> Metrics:
+        metrics: Metrics = {}
+        for name, phase in PHASES.items():
+            rows = self.cell.train.score_train if phase == "train" else "all"
+            if rows != "none":
+                limit = None if rows == "all" else rows
+                metrics[name] = fractions(self.runner.score(phase, limit))
         return metrics
 
     def _record(self, metrics: Metrics) -> Record:

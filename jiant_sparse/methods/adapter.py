@@ -30,7 +30,7 @@ Config = Literal[
     "compacter", "compacter++", "prefix_tuning", "prefix_tuning_flat", "lora", "mtl_lora",
     "ia3", "vera", "dora", "dvora", "noreft", "direft", "mam", "unipelt",
 ]  # fmt: skip
-# Prefixes add keys to each row, gates average over a row, ReFT changes a row's first and last tokens.
+# Prefixes are keys of each row, gates average over a row, ReFT edits a row's first and last tokens.
 _BY_ROW = ("prefix_tuning", "prefix_tuning_flat", "mam", "unipelt", "noreft", "direft")
 _BOTTLENECK = one_of("seq_bn", "pfeiffer")
 

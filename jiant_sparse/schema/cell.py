@@ -21,7 +21,6 @@ from jiant_sparse.schema.record import (
 )
 
 
-
 def _later(did: JsonValue) -> dict[str, JsonValue]:
     """Mark a field that earlier versions did not have; did: the value of what they did.
 
@@ -39,6 +38,7 @@ class Block(BaseModel):
 # No run is that long or wide: larger numbers would fill the memory, or never end.
 _Steps = Annotated[int, Field(le=1_000_000_000)]
 _Rows = Annotated[int, Field(le=65_536)]
+_ScoredRows = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _Path = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
 
 
@@ -64,6 +64,11 @@ class Train(Block):
     dev_examples: _Steps | None = Field(
         None, ge=1, description="score the first dev examples alone; null = all, jiant: 500"
     )
+    score_train: Literal["all", "none"] | _ScoredRows = Field(
+        "all",
+        description="rows of the training data to score at the end: all, none or the first so many",
+        json_schema_extra=_later("all"),
+    )
     min_steps: _Steps = Field(20_000, ge=0, description="no early stopping before this step")
     patience: _Steps = Field(
         40, ge=0, description="evaluations without a better score before early stopping; 0 = off"
@@ -88,8 +93,8 @@ class Train(Block):
     max_seq_length: int = Field(256, ge=8, le=512)
     padding: Literal["packed", "trimmed", "jiant"] = Field(
         "packed",
-        description="packed: the encoder computes no padding; trimmed: rows as wide as the "
-        "longest of their batch; jiant: as wide as max_seq_length",
+        description="packed: the encoder computes no padding; trimmed: rows are as wide as the "
+        "longest of their batch; jiant: of their file",
         json_schema_extra=_later("trimmed"),
     )
     allow_dropped: bool = Field(
