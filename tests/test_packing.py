@@ -179,7 +179,7 @@ def test_what_tells_rows_apart_runs_trimmed_and_says_so(
     assert train(job).provenance.padding == "trimmed"
 
 
-def test_padding_as_jiant_has_it(make_job, monkeypatch):
+def test_padding_as_jiant_has_it(make_job, data_dir, tmp_path, monkeypatch):
     """All batches, of training and evaluation, are as wide as the longest row of their file."""
     whole = []
     collate = features.batches
@@ -192,10 +192,12 @@ def test_padding_as_jiant_has_it(make_job, monkeypatch):
 
     monkeypatch.setattr(features, "batches", batches)
     monkeypatch.setattr(runner, "batches", batches)
-    assert train(make_job("wsc", train={"padding": "jiant"})).provenance.padding == "jiant"
+    data = str(uneven(data_dir, "cb", tmp_path / "uneven"))
+    record = train(make_job(train={"padding": "jiant"}, data_dir=data))
+    assert record.provenance.padding == "jiant"
     assert len(whole) > 4 and all(whole)
     whole.clear()
-    train(make_job("wsc", train={"padding": "trimmed"}, output="trimmed"))
+    train(make_job(train={"padding": "trimmed"}, data_dir=data, output="trimmed"))
     assert not all(whole)
 
 
