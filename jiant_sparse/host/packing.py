@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 # Rows share a call of attention if the shortest has at least this fraction of the tokens of the
 # longest: fewer calls, against padding inside of a call.
@@ -114,10 +115,10 @@ def can_pack(encoder: nn.Module) -> bool:
     return getattr(encoder.config, "position_embedding_type", "absolute") == "absolute"
 
 
-def install(encoder: Any) -> None:
+def install(encoder: Any) -> list[RemovableHandle]:
     """Make `encoder`, transformers' BERT or RoBERTa, pack each batch with padding.
 
-    Its output has no `hidden_states` then, whatever it is asked for.
+    Its output has no `hidden_states` then, whatever it is asked for. The handles undo it.
     """
     place: list[tuple[torch.Size, Tensor]] = []
 
@@ -142,5 +143,7 @@ def install(encoder: Any) -> None:
             output.last_hidden_state = rows.view(shape)
         return output
 
-    encoder.encoder.register_forward_pre_hook(pack, with_kwargs=True)
-    encoder.encoder.register_forward_hook(unpack)
+    return [
+        encoder.encoder.register_forward_pre_hook(pack, with_kwargs=True),
+        encoder.encoder.register_forward_hook(unpack),
+    ]
