@@ -117,6 +117,8 @@ class Classifier(nn.Module):
 
     ids: Tensor
     labels: Tensor
+    real: Tensor | None = None
+    """(rows, tokens) int64, 0 for padding; None = there is none."""
 
     def __init__(self, encoder: Any, setting: Setting) -> None:
         super().__init__()
@@ -135,7 +137,9 @@ class Classifier(nn.Module):
         """Cross entropy on the batch; the forward pass in the setting's precision."""
         with self._autocast():
             # A call, not .forward: libraries that wrap the encoder hook into calls.
-            logits = self.head(self.encoder(input_ids=self.ids).pooler_output)
+            logits = self.head(
+                self.encoder(input_ids=self.ids, attention_mask=self.real).pooler_output
+            )
         return nn.functional.cross_entropy(logits.float(), self.labels)
 
     def _autocast(self) -> contextlib.AbstractContextManager:

@@ -140,6 +140,40 @@ def padding(
 
 
 @app.command()
+def cell(
+    data_dir: Annotated[Path, typer.Option(help="Directory of the task data.")],
+    model: Annotated[str, typer.Option(help="Model whose tokenizer counts, as `run` takes it.")],
+    tasks: Annotated[str, typer.Option(help="Separated by commas.")] = "cb,rte,stsb",
+    model_config: ModelConfig = "minilm",
+    batch_size: BatchSize = 16,
+    max_seq_length: Annotated[int, typer.Option(help="Longest example, in tokens.")] = 256,
+    density: Density = 0.005,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    threads: Threads = 1,
+    repeats: Repeats = 7,
+    only: Annotated[
+        str, typer.Option(help="Contenders of `bench step`.")
+    ] = "full,bound,ours/random,ours/sam,lora,ours/stochastic_tuning",
+) -> None:
+    """Time a training step on a task's batches: packed, trimmed, with jiant's padding, ideal."""
+    from jiant_sparse.bench import cell as module
+    from jiant_sparse.bench.models import Setting
+
+    setting = Setting(model_config, batch_size, max_seq_length, density, device, precision)
+    found = module.run(
+        setting,
+        data_dir,
+        model,
+        tasks=_listed(tasks),
+        repeats=repeats,
+        only=_listed(only),
+        notify=_notify,
+    )
+    _print(found, threads, device)
+
+
+@app.command()
 def delta(
     model_config: ModelConfig = "roberta-base",
     density: Density = 0.005,

@@ -144,11 +144,13 @@ def trim(batch: BatchMixin) -> BatchMixin:
     return batch.new(**{name: getattr(batch, name)[..., :width] for name in _PADDED})
 
 
-def batches(task: Task, rows: list[dict], batch_size: int) -> Iterator[tuple[BatchMixin, dict]]:
-    """jiant's batches in the order of the rows, trimmed, with metadata; the last may be smaller."""
+def batches(
+    task: Task, rows: list[dict], batch_size: int, *, trimmed: bool = True
+) -> Iterator[tuple[BatchMixin, dict]]:
+    """jiant's batches in the order of the rows, with metadata; the last may be smaller."""
     for start in range(0, len(rows), batch_size):
         batch, metadata = task.collate_fn(rows[start : start + batch_size])
-        yield trim(batch), metadata
+        yield trim(batch) if trimmed else batch, metadata
 
 
 def lengths(rows: list[dict]) -> np.ndarray:
@@ -231,5 +233,6 @@ class Epochs:
         while True:
             order = self.order(epoch)[first * self.batch_size :]
             rows = [self.rows[position] for position in order]
-            yield from batches(self.task, rows, self.batch_size)
+            trimmed = self.train.padding != "jiant"
+            yield from batches(self.task, rows, self.batch_size, trimmed=trimmed)
             epoch, first = epoch + 1, 0

@@ -134,13 +134,19 @@ class SparseRunner(jiant_runner.JiantRunner):
         Raises NotFinite for a NaN or infinite loss: the argmax of NaN looks like a prediction.
         """
         rows, labels = self.phases[phase].by_length(limit)
+        settings = self.train_settings
         with self._autocast(), warnings.catch_warnings():
             # Constant predictions leave some metrics undefined; the record says so.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             warnings.simplefilter("ignore", ConstantInputWarning)
             result = jiant_runner.run_val(
                 val_dataloader=self._stoppable(
-                    batches(self.task, rows, self.train_settings.eval_batch_size)
+                    batches(
+                        self.task,
+                        rows,
+                        settings.eval_batch_size,
+                        trimmed=settings.padding != "jiant",
+                    )
                 ),
                 val_labels=labels,
                 jiant_model=self.jiant_model,

@@ -25,6 +25,7 @@ from jiant_sparse.host import (
     fit,
     log,
     model,
+    packing,
     resume,
 )
 from jiant_sparse.host.job import PHASES, Job
@@ -110,6 +111,14 @@ class _Run:
         torch.manual_seed(derive(cell.seed, "model"))
         jiant_model = model.build(self.job.source, task, cell.setup.pooling).to(self.device)
         jiant_model.train()
+        method = cell.make_method()
+        self.padding = cell.train.padding
+        if self.padding == "packed" and not (
+            method.packs and packing.can_pack(jiant_model.encoder)
+        ):
+            self.padding = "trimmed"
+        if self.padding == "packed":
+            packing.install(jiant_model.encoder)
         phases = {
             phase: feature_cache.load_phase(
                 task,
@@ -126,7 +135,7 @@ class _Run:
         examples = len(phases["train"].rows)
         config = container.write_configs(cell, data, self.job.directory / "jiant", examples)
         return SparseRunner(
-            method=cell.make_method(),
+            method=method,
             phases=phases,
             train=cell.train,
             seed=cell.seed,
@@ -180,12 +189,21 @@ class _Run:
             Loop(runner, scores, save, begun=self.begun, verbose=self.verbose).run()
             self.control.tell("scoring", runner.step, runner.step, scores.best_score)
             started = time.perf_counter()
-            metrics = {name: fractions(runner.score(phase)) for name, phase in PHASES.items()}
+            metrics = self._score()
         except Stopped as stopped:
             if runner.step:
                 save()
             raise Stopped(f"{stopped}; it goes on from step {runner.step}") from None
         scores.eval_seconds += time.perf_counter() - started
+        return metrics
+
+    def _score(self) -> Metrics:
+        metrics: Metrics = {}
+        for name, phase in PHASES.items():
+            rows = self.cell.train.score_train if phase == "train" else "all"
+            if rows != "none":
+                limit = None if rows == "all" else rows
+                metrics[name] = fractions(self.runner.score(phase, limit))
         return metrics
 
     def _record(self, metrics: Metrics) -> Record:
@@ -260,6 +278,7 @@ class _Run:
             **here,
             earlier=[Machine.model_validate(machine) for machine in earlier],
             pooler="initialised" if self.job.source.initialised else "loaded",
+            padding=self.padding,
             dropped_examples={name: count for name, count in dropped.items() if count},
             nondeterministic=self.costs.nondeterministic,
             started=self.costs.started,

@@ -30,6 +30,8 @@ Config = Literal[
     "compacter", "compacter++", "prefix_tuning", "prefix_tuning_flat", "lora", "mtl_lora",
     "ia3", "vera", "dora", "dvora", "noreft", "direft", "mam", "unipelt",
 ]  # fmt: skip
+# Prefixes are keys of each row, gates average over a row, ReFT edits a row's first and last tokens.
+_BY_ROW = ("prefix_tuning", "prefix_tuning_flat", "mam", "unipelt", "noreft", "direft")
 _BOTTLENECK = one_of("seq_bn", "pfeiffer")
 
 
@@ -60,6 +62,10 @@ class Adapter(Method):
     config: Config = "seq_bn"
     reduction_factor: Annotated[float, Gt(0)] | None = None
     init: Literal["mam_adapter", "bert", "houlsby"] | None = None
+
+    @property
+    def packs(self) -> bool:
+        return self.config not in _BY_ROW
 
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Freeze the encoder and insert the adapter. Raises InputError if it does not fit."""

@@ -160,6 +160,11 @@ class Method:
         return tuple(h for h in HOOKS if getattr(type(self), h) is not getattr(Method, h))
 
     @property
+    def packs(self) -> bool:
+        """Whether it works on packed batches: nothing of it tells rows or padding apart."""
+        return True
+
+    @property
     def support_size(self) -> int | None:
         """Number of weights that can differ from the base in the evaluated model.
 

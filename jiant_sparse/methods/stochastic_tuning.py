@@ -58,6 +58,10 @@ class StochasticTuning(StepChoice):
     padding: bool = False
     momentum: Momentum = "lazy"
 
+    @property
+    def packs(self) -> bool:
+        return not self.padding
+
     def attach(self, model: nn.Module, probe: Probe, rng: Rng) -> None:
         """Leave every weight trainable, and start measuring what connections carry."""
         self.begin(model)

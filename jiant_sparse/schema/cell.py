@@ -20,9 +20,13 @@ from jiant_sparse.schema.record import (
     settings_hash,
 )
 
-# Marks a field that earlier versions did not have, as `methods.fields.later` does. At its default
-# the field is left out of a cell's settings, so that older records stay valid.
-LATER: dict[str, JsonValue] = {"later": True}
+
+def _later(did: JsonValue) -> dict[str, JsonValue]:
+    """Mark a field that earlier versions did not have; did: the value of what they did.
+
+    At this value the field is left out of a cell's settings, so that older records stay valid.
+    """
+    return {"earlier_versions": did}
 
 
 class Block(BaseModel):
@@ -34,6 +38,7 @@ class Block(BaseModel):
 # No run is that long or wide: larger numbers would fill the memory, or never end.
 _Steps = Annotated[int, Field(le=1_000_000_000)]
 _Rows = Annotated[int, Field(le=65_536)]
+_ScoredRows = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _Path = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
 
 
@@ -59,6 +64,11 @@ class Train(Block):
     dev_examples: _Steps | None = Field(
         None, ge=1, description="score the first dev examples alone; null = all, jiant: 500"
     )
+    score_train: Literal["all", "none"] | _ScoredRows = Field(
+        "all",
+        description="rows of the training data to score at the end: all, none or the first so many",
+        json_schema_extra=_later("all"),
+    )
     min_steps: _Steps = Field(20_000, ge=0, description="no early stopping before this step")
     patience: _Steps = Field(
         40, ge=0, description="evaluations without a better score before early stopping; 0 = off"
@@ -74,13 +84,19 @@ class Train(Block):
         False, description="decay frozen matrices of the encoder too, as masked gradients do"
     )
     freeze_head: bool = Field(False, description="leave the task head at its random start")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", json_schema_extra=LATER)
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", json_schema_extra=_later("adamw"))
     sgd_momentum: float | None = Field(
-        None, ge=0, lt=1, description="of sgd; null = 0.9", json_schema_extra=LATER
+        None, ge=0, lt=1, description="of sgd; null = 0.9", json_schema_extra=_later(None)
     )
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)
+    padding: Literal["packed", "trimmed", "jiant"] = Field(
+        "packed",
+        description="packed: the encoder computes no padding; trimmed: rows are as wide as the "
+        "longest of their batch; jiant: of their file",
+        json_schema_extra=_later("trimmed"),
+    )
     allow_dropped: bool = Field(
         False, description="score even if more than 1 % of dev or test exceed max_seq_length"
     )
@@ -92,9 +108,9 @@ class Train(Block):
 
 
 _LATER_TRAIN = {
-    name: field.default
+    name: field.json_schema_extra["earlier_versions"]
     for name, field in Train.model_fields.items()
-    if field.json_schema_extra == LATER
+    if isinstance(field.json_schema_extra, dict)
 }
 
 
@@ -153,7 +169,7 @@ class Cell:
 
         Left out: the place of the data, whose content is hashed; checkpoints, because a resumed run
         is the run that never stopped; `allow_dropped`, which decides whether there is a result;
-        and fields that earlier versions lacked, at their defaults.
+        and fields that earlier versions lacked, at the value of what these did.
         """
         idle = {"checkpoint_every", "checkpoint_minutes", "allow_dropped"}
         kind = methods.find(self.method_name)

@@ -139,6 +139,9 @@ class Provenance(Machine):
     pooler: Literal["loaded", "initialised"] | None = Field(
         description="whether the pooler came with the model's weights; None = never loaded"
     )
+    padding: Literal["packed", "trimmed", "jiant"] | None = Field(
+        default=None, description="what ran; None = never ran, or trimmed before it was recorded"
+    )
     dropped_examples: dict[str, int] = Field(
         default_factory=dict, description="examples per phase that exceed max_seq_length"
     )

@@ -1,0 +1,149 @@
+"""Packed batches: an encoder's layers compute the real tokens of a batch and no padding.
+
+Two hooks on the stack of layers of a BERT or RoBERTa encoder do it. The first one takes the padding
+out of the hidden states, (rows, width, features) -> (1, tokens, features), shortest row first, and
+gives the layers a mask, `RowMask`, that keeps the rows apart. The second one puts the result back
+into rows, with zeros for padding. Everything in between works token by token, but for attention,
+which torch hands to the mask. Logits and gradients are those of the padded batch; dropout draws
+another stream.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
+
+# Rows share a call of attention if the shortest has at least this fraction of the tokens of the
+# longest: fewer calls, against padding inside of a call.
+LIKE = 0.75
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of like length that follow each other among the packed tokens.
+
+    start, end: their tokens. rows, width: their number, and the tokens of the longest. real:
+    (rows, width) bool, False for padding; None if all are of one length. index: (rows * width,)
+    position in the group of each token; padding repeats the token before it.
+    """
+
+    start: int
+    end: int
+    rows: int
+    width: int
+    real: Tensor | None
+    index: Tensor | None
+
+
+def groups(lengths: list[int], device: torch.device) -> list[Group]:
+    """The groups of rows of these lengths, ascending, each at least 1.
+
+    >>> [(group.rows, group.width) for group in groups([3, 9, 10, 40], torch.device("cpu"))]
+    [(1, 3), (2, 10), (1, 40)]
+    """
+    parts: list[list[int]] = []
+    for length in reversed(lengths):
+        if parts and length >= LIKE * parts[-1][0]:
+            parts[-1].append(length)
+        else:
+            parts.append([length])
+    found: list[Group] = []
+    for part in reversed(parts):
+        start, width = found[-1].end if found else 0, part[0]
+        real = index = None
+        if part[-1] < width:
+            real = torch.arange(width) < torch.tensor(part[::-1])[:, None]
+            index = real.flatten().cumsum(0).sub(1).to(device)
+            real = real.to(device)
+        found.append(Group(start, start + sum(part), len(part), width, real, index))
+    return found
+
+
+class RowMask(Tensor):
+    """An attention mask for packed rows: a token sees the tokens of its own row alone.
+
+    It holds no numbers. torch asks it to compute `scaled_dot_product_attention`, so no layer is
+    replaced, and a checkpointed layer has it again in its second run.
+    """
+
+    groups: list[Group]
+
+    @staticmethod
+    def of(found: list[Group], like: Tensor) -> "RowMask":
+        """The mask that keeps the rows of these groups apart, with the device of `like`."""
+        mask = like.new_empty((1, 1, 1, 1)).as_subclass(RowMask)
+        mask.groups = found
+        return mask
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is functional.scaled_dot_product_attention:
+            return _attention(*args, **(kwargs or {}))
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: RowMask, **options: Any
+) -> Tensor:
+    """(1, heads, tokens, size), from three tensors of this shape."""
+    if not query.shape == key.shape == value.shape:
+        raise ValueError(
+            f"packed rows have queries {tuple(query.shape)} and keys {tuple(key.shape)}; a layer "
+            "that adds keys of its own needs train.padding: trimmed"
+        )
+    parts = []
+    for group in attn_mask.groups:
+        found = [tensor[0, :, group.start : group.end] for tensor in (query, key, value)]
+        if group.index is not None:
+            found = [tensor.index_select(1, group.index) for tensor in found]
+        heads, _, size = found[0].shape
+        found = [t.reshape(heads, group.rows, group.width, size).transpose(0, 1) for t in found]
+        mask = None if group.real is None else group.real[:, None, None]
+        output = functional.scaled_dot_product_attention(*found, attn_mask=mask, **options)
+        output = output.transpose(0, 1).flatten(1, 2)
+        parts.append(output if group.real is None else output[:, group.real.flatten()])
+    return torch.cat(parts, 1).unsqueeze(0)
+
+
+def can_pack(encoder: nn.Module) -> bool:
+    """Whether the attention of an encoder knows nothing of positions, and so can be packed."""
+    return getattr(encoder.config, "position_embedding_type", "absolute") == "absolute"
+
+
+def install(encoder: Any) -> list[RemovableHandle]:
+    """Make `encoder`, transformers' BERT or RoBERTa, pack each batch with padding.
+
+    Its output has no `hidden_states` then, whatever it is asked for. The handles undo it.
+    """
+    place: list[tuple[torch.Size, Tensor]] = []
+
+    def pack(stack: nn.Module, args: tuple[Tensor], options: dict[str, Any]) -> Any:
+        place.clear()
+        options = {**options, "output_hidden_states": False}
+        # transformers gives no mask to a batch without padding.
+        if options["attention_mask"] is None:
+            return args, options
+        real = options["attention_mask"][:, 0, 0] == 0
+        lengths, order = real.sum(1).sort(stable=True)
+        positions = torch.arange(real.numel(), device=real.device).view_as(real)[order][real[order]]
+        tokens = args[0].flatten(0, 1).index_select(0, positions).unsqueeze(0)
+        place.append((args[0].shape, positions))
+        mask = RowMask.of(groups(lengths.tolist(), real.device), args[0])
+        return (tokens,), {**options, "attention_mask": mask}
+
+    def unpack(stack: nn.Module, args: Any, output: Any) -> Any:
+        for shape, positions in place:
+            (tokens,) = output.last_hidden_state
+            rows = tokens.new_zeros(shape).flatten(0, 1).index_copy(0, positions, tokens)
+            output.last_hidden_state = rows.view(shape)
+        return output
+
+    return [
+        encoder.encoder.register_forward_pre_hook(pack, with_kwargs=True),
+        encoder.encoder.register_forward_hook(unpack),
+    ]
