@@ -1,11 +1,10 @@
 """Every contender trains what it says, and nothing else."""
 
 import copy
-import json
 
 import pytest
 import torch
-from support.models import SIZES, effective, trained_masks
+from support.models import effective, state, trained_masks, write_shape
 from torch import nn
 
 from jiant_sparse.bench import contenders, models, peft_tuners
@@ -20,9 +19,8 @@ MOVING = ("ours/stochastic_tuning", "ours/top_tuning", "ours/random_per_step")
 
 @pytest.fixture
 def model(tmp_path) -> models.Classifier:
-    config = {"model_type": "bert", "vocab_size": 50} | SIZES
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    return models.build(Setting(str(tmp_path), batch_size=4, sequence_length=8, density=0.05))
+    shape = write_shape(tmp_path)
+    return models.build(Setting(shape, batch_size=4, sequence_length=8, density=0.05))
 
 
 def steps(trainer: contenders.Trainer) -> None:
@@ -77,7 +75,7 @@ def test_masked_gradient_zeroes_what_is_not_selected(model):
 
 @pytest.mark.parametrize("name", OURS)
 def test_ours_leaves_the_unselected_bit_equal(model, name):
-    before = {key: weight.detach().clone() for key, weight in model.encoder.named_parameters()}
+    before = state(model.encoder)
     trainer = contenders.train(name, model)
     trainer.step()  # after which child_pruning has chosen
     masks = trained_masks(model.encoder, [*before])
@@ -93,12 +91,11 @@ def test_ours_leaves_the_unselected_bit_equal(model, name):
 @pytest.mark.parametrize("name", MOVING)
 def test_what_chooses_at_every_step_moves_as_many_as_there_are_biases(model, name):
     trainer = contenders.train(name, model)
-    names = dict(model.encoder.named_parameters())
-    biases = sum(w.numel() for key, w in names.items() if key.endswith("bias"))
+    before = state(model.encoder)
+    biases = sum(w.numel() for key, w in before.items() if key.endswith("bias"))
     assert trainer.trained == biases
-    before = {key: weight.detach().clone() for key, weight in names.items()}
     trainer.step()
-    moved = sum(int((weight != before[key]).sum()) for key, weight in names.items())
+    moved = sum(int((w != before[key]).sum()) for key, w in state(model.encoder).items())
     assert 0 < moved <= biases
     assert trainer.trained == biases
     steps(trainer)
@@ -118,11 +115,11 @@ def test_mu_is_collected_beside_full_tuning_and_nothing_else_changes(model, monk
 
 
 def test_lora_adds_to_a_frozen_encoder(model):
-    before = {key: weight.detach().clone() for key, weight in model.encoder.named_parameters()}
+    before = state(model.encoder)
     trainer = contenders.train("lora", model)
     assert trainer.trained == 2 * 2 * 8 * (16 + 16)
     steps(trainer)
-    now = dict(model.encoder.named_parameters())
+    now = state(model.encoder)
     assert all(torch.equal(now[key], before[key]) for key in before)
 
 

@@ -48,16 +48,15 @@ def around(mean: float, std: float) -> list[float]:
     return [mean + std * shape for shape in SHAPE]
 
 
-def test_published_values_are_compatible_with_themselves(tmp_path: Path) -> None:
-    for name, mean, std, drop in (("1", 76.79, 1.72, 0.0), ("2", 75.74, 1.27, 0.1)):
-        found = rte(tmp_path / name, around(mean, std), drop_train=drop)
-        assert (found.word, found.reasons) == ("compatible", [])
-        assert (found.t, found.p) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
+def test_a_published_value_is_compatible_with_itself(tmp_path: Path) -> None:
+    # Of Table 2, which leaves out a tenth of the training set.
+    found = rte(tmp_path, around(75.74, 1.27), drop_train=0.1)
+    assert (found.word, found.reasons) == ("compatible", [])
+    assert (found.t, found.p) == (pytest.approx(0, abs=1e-9), pytest.approx(1))
 
 
 @pytest.mark.parametrize(
-    ("mean", "word"),
-    [(79.0, "higher"), (74.0, "lower"), (77.5, "compatible"), (76.0, "compatible")],
+    ("mean", "word"), [(79.0, "higher"), (74.0, "lower"), (77.5, "compatible")]
 )
 def test_welch_from_mean_std_and_10_runs(tmp_path: Path, mean: float, word: str) -> None:
     values = around(mean, 1.1)[:7]
@@ -110,12 +109,6 @@ def test_another_experiment(tmp_path: Path, setting: dict[str, Any], reasons: li
         assert (found.word, found.reasons) == ("not comparable", reasons) and np.isnan(found.p)
 
 
-def test_one_record_of_another_experiment_is_enough(tmp_path: Path) -> None:
-    records = [record("rte", "sam", seed, 0.76) for seed in range(3)]
-    odd = record("rte", "sam", 3, 0.77, setting={"model": "tiny"})
-    assert judged(load(write(tmp_path, *records, odd))).reasons == ["model is tiny"]
-
-
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -125,8 +118,9 @@ def test_one_record_of_another_experiment_is_enough(tmp_path: Path) -> None:
     ],
 )
 def test_other_rows(tmp_path: Path, data: Data | None, reason: str) -> None:
-    records = [record("rte", "sam", seed, 0.76 + seed / 100, data=data) for seed in range(4)]
-    found = load(write(tmp_path, *records))
+    """One record of another experiment is enough."""
+    records = [record("rte", "sam", seed, 0.76 + seed / 100) for seed in range(3)]
+    found = load(write(tmp_path, *records, record("rte", "sam", 3, 0.77, data=data)))
     assert judged(found).reasons == [reason]
     assert notes.comparability(found) == (False, f"not comparable: {reason}")
 
@@ -155,10 +149,7 @@ def sevens(move: float = 0.0) -> dict[str, Sequence[float]]:
     return {task: around(value.mean + move, value.std) for task, value in values.items()}
 
 
-@pytest.mark.parametrize(
-    ("move", "word"),
-    [(0.0, "compatible"), (2.0, "higher"), (-2.0, "lower"), (0.3, "compatible")],
-)
+@pytest.mark.parametrize(("move", "word"), [(0.3, "compatible"), (2.0, "higher"), (-2.0, "lower")])
 def test_the_variance_of_the_average(tmp_path: Path, move: float, word: str) -> None:
     found = judged(measured(tmp_path, sevens(move)), average=True)
     stds = [published.value("sam", title).std for title in published.TASKS]

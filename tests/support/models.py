@@ -244,6 +244,13 @@ def write_roberta(path: Path, texts: list[str]) -> Path:
     return path
 
 
+def write_shape(path: Path, kind: str = "bert") -> str:
+    """A directory with the tiny models' configuration alone, as measurements take it."""
+    sizes = {"model_type": kind, "vocab_size": 50, "type_vocab_size": 2 - (kind == "roberta")}
+    (path / "config.json").write_text(json.dumps(sizes | SIZES))
+    return str(path)
+
+
 def _split(text: str) -> list[str]:
     return "".join(c if c.isalnum() else f" {c} " for c in text).split()
 
