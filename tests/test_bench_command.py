@@ -47,15 +47,6 @@ def test_every_line_stands_alone(bench, monkeypatch):
     assert "step: ours/random" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("command", "more"), [("select", ["--density", 0.1]), ("sample", ["--k", 5])]
-)
-def test_the_other_commands(bench, command, more):
-    done = bench(command, *more)
-    assert done.exit_code == 0, done.output
-    assert {row["bench"] for row in rows(done)} == {command}
-
-
 def test_a_contender_that_fails_is_a_row_and_exit_code_1(bench, monkeypatch):
     def broken(model):
         raise TypeError("no such layer")

@@ -47,8 +47,8 @@ class Net(nn.Module):
         self.head = nn.Linear(9 if make is Tiny else 16, 3)
         self.double().train()
 
-    def forward(self, step: int, part: int, rows: slice) -> Tensor:
-        generator = torch.Generator().manual_seed(10 * step + part)
+    def forward(self, step: int, rows: slice) -> Tensor:
+        generator = torch.Generator().manual_seed(step)
         labels = torch.randint(0, 3, (8,), generator=generator)[rows]
         if isinstance(self.encoder, Tiny):
             x = torch.randn(8, 12, generator=generator, dtype=torch.float64)
@@ -75,7 +75,7 @@ class Run:
         for _ in range(steps):
             self.step += 1
             torch.manual_seed(self.step)
-            losses = (self.net(self.step, 0, p) / len(self.parts) for p in self.parts)
+            losses = (self.net(self.step, p) / len(self.parts) for p in self.parts)
             for loss in [sum(losses)] if self.at_once else losses:
                 loss.backward()
             self.method.before_step(self.step)
@@ -131,7 +131,7 @@ class Reference:
             seen[n] = ((1 - b) * u + b * seen[n] - q * u) / (1 - q)
         leaves = {n: w.requires_grad_() for n, w in seen.items()}
         torch.manual_seed(step)
-        losses = [functional_call(self.net, leaves, (step, 0, part)) for part in self.parts]
+        losses = [functional_call(self.net, leaves, (step, part)) for part in self.parts]
         loss = sum(losses) / len(losses)
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         for (n, weight), gradient in zip(self.weights.items(), found, strict=True):
@@ -210,11 +210,10 @@ def test_a_tensor_the_loss_never_reached_has_its_first_entries(kind):
         assert mask.tolist() == [i < math.ceil(0.6 * len(mask)) for i in range(len(mask))]
 
 
-@pytest.mark.parametrize("steps", [2, 5])
 @both
-def test_evaluation_and_the_final_model_have_the_weights_themselves(kind, steps):
+def test_evaluation_and_the_final_model_have_the_weights_themselves(kind):
     run = Run(kind(stage_steps=3), bert).attach()
-    weights = run.train(steps)
+    weights = run.train(5)
     for name, value in effective(run.net.eval(), weights).items():
         assert torch.equal(value, weights[name]), name
     names = set(weights)
@@ -255,8 +254,7 @@ def test_the_largest_are_an_exact_number_and_the_first_of_equals(dtype, fraction
 
 def test_infinities_are_ordered_as_numbers_are():
     scores = torch.tensor([1.0, float("inf"), 0.0, float("inf"), 2.0])
-    assert largest(scores, 0.6).tolist() == [False, True, False, True, True]
-    assert largest(scores, 0.2).tolist() == [False, True, False, False, False]
+    assert largest(scores, 0.6).nonzero().ravel().tolist() == [1, 3, 4]
 
 
 @both

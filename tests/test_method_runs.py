@@ -72,22 +72,19 @@ def test_the_best_step_brings_its_decayed_weights_back(make_job, monkeypatch):
 
 def test_a_frozen_head_keeps_its_first_values(make_job):
     # Decay of what is not selected is the encoder's alone.
-    settings = {"freeze_head": True, "decay_unselected": True, "weight_decay": 0.5}
-    frozen = make_job("cb", "lora", train=settings, output="frozen")
-    free = make_job("cb", "lora", output="free")
-    record = train(frozen)
-    assert record.params.trainable == record.params.added
-    assert train(free).params.trainable == record.params.added + record.params.head
+    frozen = {"freeze_head": True, "decay_unselected": True, "weight_decay": 0.5}
+    job = make_job("cb", "lora", train=frozen, output="frozen")
     still = make_job("cb", "lora", train={"learning_rate": 1e-30}, output="still")
-    train(still)
-    kept, moved, first = (
+    record = train(job)
+    assert record.params.trainable == record.params.added
+    assert train(still).params.trainable == record.params.added + record.params.head
+    kept, first = (
         {k: v for k, v in load_file(job.directory / "delta.safetensors").items() if "head." in k}
-        for job in (frozen, free, still)
+        for job in (job, still)
     )
-    assert kept.keys() == moved.keys() == first.keys()
+    assert kept.keys() == first.keys()
     for name, value in kept.items():
         torch.testing.assert_close(first[name], value, rtol=0, atol=1e-12)
-        assert not torch.equal(value, moved[name])
 
 
 @pytest.mark.parametrize(
@@ -133,8 +130,8 @@ def test_gates_keep_their_rate_and_the_weights_follow_the_schedule(make_job, mon
         seen.append([group["lr"] for group in optimizer.param_groups])
         plain(self, step, optimizer)
 
-    fields = {"burn_in": 3, "gate_learning_rate": 0.07}
-    job = make_job("cb", "diff_pruning", fields)  # 4 steps, peak 1e-2
+    # 4 steps, peak 1e-2.
+    job = make_job("cb", "diff_pruning", {"burn_in": 3, "gate_learning_rate": 0.07})
     monkeypatch.setattr(kind, "after_step", after_step)
     train(job)
     # The rates of the step that comes next: head, gates, differences; from the cut on, values.
@@ -142,11 +139,6 @@ def test_gates_keep_their_rate_and_the_weights_follow_the_schedule(make_job, mon
     assert set(gates) == {0.07}
     assert own == pytest.approx([1e-2 * 2 / 3, 1e-2 / 3, head[2], head[3]])
     assert len(set(head)) == 4
-    other = make_job("cb", "diff_pruning", fields | {"gated_schedule": "training"}, output="other")
-    seen.clear()
-    train(other)
-    assert [r[0] for r in seen] == list(head) and {r[-1] for r in seen} == {0.07}
-    assert {len(r) for r in seen} == {3}
 
 
 def test_sgd_trains_and_its_record_says_so(make_job):

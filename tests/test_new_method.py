@@ -107,7 +107,7 @@ def cli(*arguments: str) -> str:
     return CliRunner().invoke(app, arguments).stdout
 
 
-def test_a_field_without_a_default_is_required(tmp_path):
+def test_a_field_without_a_default_is_required(tmp_path, bert_dir):
     text = TEXT.replace("density: Density = 0.01", "density: Density")
     with method_file(tmp_path, "demanding", text):
         with pytest.raises(InputError) as caught:
@@ -116,5 +116,5 @@ def test_a_field_without_a_default_is_required(tmp_path):
         (cell,) = config.parse(RAW | {"methods": {"demanding": {"density": 1}}}, "f.yaml").cells
         assert cell.make_method().density == 1.0
         assert "\n    density: required; a number in (0, 1]\n" in cli("methods")
-        counted = cli("methods", "--model", "roberta-base-config")
+        counted = cli("methods", "--model", str(bert_dir))
     assert counted.endswith("\ndemanding is not counted: it needs density; give a --config.\n")

@@ -133,7 +133,7 @@ def quick_fields(name: str) -> dict[str, int]:
     return {
         field.name: quick[field.name]
         for field in dataclasses.fields(methods.find(name))
-        if field.name in quick and field.default is not None and field.default > quick[field.name]
+        if field.name in quick and (field.default is None or field.default > quick[field.name])
     }
 
 
