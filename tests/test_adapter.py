@@ -128,7 +128,7 @@ def test_the_known_configurations_are_the_librarys_but_two():
 
 
 @pytest.mark.parametrize(
-    ("config", "kind"), zip(CONFIGS, itertools.cycle(["bert", "roberta"]), strict=False)
+    ("config", "kind"), [*zip(CONFIGS, itertools.cycle(["bert", "roberta"]), strict=False)]
 )
 def test_every_configuration_trains(config, kind):
     hidden = 128 if config in PHM else 64
