@@ -56,6 +56,7 @@ def test_a_contender_that_fails_is_a_row_and_exit_code_1(bench, monkeypatch):
     assert done.exit_code == 1
     last = rows(done)[-1]
     assert (last["contender"], last["error"]) == ("lora", "TypeError: no such layer")
+    assert "milliseconds_median" not in last
 
 
 def test_delta_and_padding_get_what_was_asked(bench, tmp_path, monkeypatch):

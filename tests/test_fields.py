@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from annotated_types import Ge, Gt, Lt, MultipleOf
+from support.methods import configure
 
-from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base, fields
 
@@ -20,7 +20,6 @@ FRACTION, COUNT, POSITIVE = (
     "a finite number above 0",
 )
 NAN, INF = math.nan, math.inf
-RAW = {"benchmark": "b", "model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
 # (method, field, values outside of its range, what is allowed): each kind of range once.
 OUTSIDE = [
     ("random", "density", (0, -0.1, 1.5, NAN, "1e-1", True, Fraction(1, 2)), FRACTION),
@@ -56,7 +55,7 @@ def test_all_problems_come_at_once_and_directly_built_methods_are_checked_alike(
     with pytest.raises(InputError) as direct:
         base.find("sam")(**wrong)
     with pytest.raises(InputError) as bound:
-        config.parse(RAW | {"methods": {"sam": wrong | {"scop": 1}}}, "f.yaml")
+        configure("sam", wrong | {"scop": 1})
     of_file = [problem.removeprefix("f.yaml: methods.sam.") for problem in bound.value.problems]
     known = ", ".join(fields.of(base.find("sam")))
     assert of_file[0] == f"scop: is not a known key; did you mean scope? known: {known}"
@@ -80,7 +79,7 @@ def test_fields_that_do_not_fit_each_other_are_refused(name, wrong, message):
         base.find(name)(**wrong)
     assert str(direct.value).startswith(f"{name}: {message}")
     with pytest.raises(InputError) as bound:
-        config.parse(RAW | {"methods": {name: wrong}}, "f.yaml")
+        configure(name, wrong)
     assert bound.value.problems == (f"f.yaml: methods.{direct.value}",)
 
 

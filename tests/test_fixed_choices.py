@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from support.models import Trainer, bert, effective, end_to_end, rng, roberta, state, trained_masks
+from support.models import (
+    Trainer,
+    bert,
+    effective,
+    end_to_end,
+    largest_mask,
+    rng,
+    roberta,
+    state,
+    trained_masks,
+)
 from torch import nn
 
 from jiant_sparse.errors import InputError
@@ -145,13 +155,10 @@ def test_the_largest_magnitudes_of_that_moment_train_and_the_rest_stays(burn_in,
     Trainer(plain).train(Method(), burn_in)
     then = end_to_end(state(plain).values())
     assert ((then != start).mean() > 0.9) == (burn_in > 0)
-    chosen, first = end_to_end(trained_masks(encoder, names).values()), 0
+    chosen = end_to_end(trained_masks(encoder, names).values())
     sizes = [p.numel() for p in plain.parameters()]
-    for size in sizes if scope == "per_tensor" else [sum(sizes)]:
-        mask, order = np.zeros(size, bool), np.argsort(-abs(then[first:][:size]), kind="stable")
-        mask[order[: int(size * 0.02)]] = True
-        assert np.array_equal(chosen[first:][:size], mask)
-        first += size
+    sizes = [sum(sizes)] if scope == "global" else sizes
+    assert np.array_equal(chosen, largest_mask(np.abs(then), sizes, 0.02))
     last = end_to_end(effective(encoder, names).values())
     assert np.array_equal(last, then)
     for step in range(burn_in, burn_in + 5):

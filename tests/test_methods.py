@@ -10,9 +10,9 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from support.methods import configure
 from support.models import Trainer, bert, bits, quick_fields, rng, roberta, state, trained_masks
 
-from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base, fields
 from jiant_sparse.methods.choices import StepChoice
@@ -43,11 +43,6 @@ def gradients(*, dense: bool):
 def make_method(name: str, **fields) -> base.Method:
     """The method with a burn-in that a test can wait for."""
     return base.find(name)(**(quick_fields(name) | fields))
-
-
-def configure(name: str, fields: dict) -> config.Benchmark:
-    raw = {"benchmark": "b", "model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
-    return config.parse(raw | {"methods": {name: fields}}, "f.yaml")
 
 
 @dataclasses.dataclass

@@ -205,6 +205,16 @@ def end_to_end(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.ravel() for part in parts])
 
 
+def largest_mask(scores: np.ndarray, sizes: Iterable[int], density: float) -> np.ndarray:
+    """The largest scores of each stretch of these sizes, as a mask; among equals the earlier."""
+    mask, first = np.zeros(scores.size, bool), 0
+    for size in sizes:
+        order = np.argsort(-scores[first : first + size], kind="stable")
+        mask[first + order[: int(size * density)]] = True
+        first += size
+    return mask
+
+
 @contextmanager
 def file_sizes_up_to(size: int) -> Iterator[None]:
     """What a full disk does to a write, as a limit of this process."""
