@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from jiant_sparse.methods.diff_pruning import DiffPruning
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.gates import Gated
-from jiant_sparse.sparse.parametrizations import SparseWeight
+from jiant_sparse.sparse.parametrizations import Schedule, SparseWeight
 
 COUNT = 7664  # weights of the tiny BERT
 
@@ -109,31 +109,18 @@ def test_the_penalty_is_the_weighted_expected_number_of_open_gates(structured, s
     np.testing.assert_allclose(edit.logit.grad, l0 * shifted * (1 - shifted), rtol=1e-4)
 
 
-def test_gates_have_a_constant_rate_of_their_own_and_no_decay():
-    _, trainer, before = gated(gate_learning_rate=0.25, burn_in=7)
-    groups = surgery.parameter_groups(trainer.encoder, 0.1)
-    (gates,) = (group for group in groups if "lr" in group)
-    matrices, vectors = (group for group in groups if "lr" not in group)
-    assert (gates["lr"], gates["schedule"], gates["weight_decay"]) == (0.25, (0.25, None), 0.0)
-    found = edits(trainer.encoder, Gated).values()
-    expected = {edit.logit for edit in found} | {edit.group_logit for edit in found}
-    assert set(gates["params"]) == expected and all((p == 5).all() for p in expected)
-    assert len(expected) == len(before) * 2
-    for group, is_matrix in ((matrices, True), (vectors, False)):
-        assert group.keys() == {"params", "weight_decay", "schedule"}
-        assert group["schedule"] == (None, 7)
-        assert group["weight_decay"] == 0.1 * is_matrix
-        assert set(group["params"]) == {e.difference for e in found if e.is_matrix == is_matrix}
+def test_gates_and_differences_have_the_schedules_of_the_fields():
+    def schedules(**fields) -> list[tuple]:
+        _, trainer, _ = gated(burn_in=7, **fields)
+        found = edits(trainer.encoder, Gated).values()
+        assert all((e.logit == 5).all() and e.group_logit == 5 for e in found)
+        leaves = ("logit", "group_logit", "difference")
+        return [tuple(e.schedule(getattr(e, leaf)) for leaf in leaves) for e in found]
 
-
-def test_gates_without_a_rate_join_the_differences():
-    _, trainer, _ = gated(gate_learning_rate=None, gated_schedule="training")
-    matrices, vectors = surgery.parameter_groups(trainer.encoder, 0.1)
-    found = edits(trainer.encoder, Gated).values()
-    for group, is_matrix in ((matrices, True), (vectors, False)):
-        joined = [p for edit in found if edit.is_matrix == is_matrix for p in edit.parameters()]
-        assert set(group["params"]) == set(joined) and len(joined) % 3 == 0
-        assert group.keys() == {"params", "weight_decay"}
+    gates, differences = Schedule(0.25), Schedule(steps=7)
+    assert {*schedules(gate_learning_rate=0.25)} == {(gates, gates, differences)}
+    plain = schedules(gate_learning_rate=None, gated_schedule="training")
+    assert {*plain} == {(None, None, None)}
 
 
 @pytest.mark.parametrize(
