@@ -54,11 +54,6 @@ def test_random_draws_the_budget_of_each_tensor():
     assert not torch.equal(query, key)
 
 
-@every_scope
-def test_another_seed_is_another_choice(scope):
-    assert not same(drawn(1, density=0.03, scope=scope), drawn(2, density=0.03, scope=scope))
-
-
 def test_bernoulli_draws_each_weight_by_itself_whatever_the_scope():
     one, other = (drawn(density=0.3, scope=s, draw="bernoulli") for s in selection.SCOPES)
     assert same(one, other)

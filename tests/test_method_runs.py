@@ -100,19 +100,11 @@ def test_a_run_too_short_for_the_method_is_refused_before_it_trains(make_job):
     assert not (job.directory / "record.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "message"),
-    [
-        ("lora", {"modules": ["kwery"]}, "no module's name ends in 'kwery'; linear layers end in"),
-        ("lora", {"rank": 17}, "rank is 17; .*query is 16x16, so it must be at most 16"),
-        ("adapter", {"config": "compacter"}, "config compacter does not fit this encoder: "),
-    ],
-)
-def test_what_does_not_fit_the_encoder_is_named_before_anything_runs(
-    name, fields, message, make_job
-):
-    with pytest.raises(InputError, match=f"methods.{name}: {message}|methods.{name}: .*{message}"):
-        make_job("cb", name, fields)
+def test_what_does_not_fit_the_encoder_is_named_before_anything_runs(make_job):
+    with pytest.raises(InputError, match="methods.lora: .*no module's name ends in 'kwery'"):
+        make_job("cb", "lora", {"modules": ["kwery"]})
+    with pytest.raises(InputError, match="methods.frozen: nothing would train: "):
+        make_job("cb", "frozen", train={"freeze_head": True})
 
 
 def test_gates_keep_their_rate_and_the_weights_follow_the_schedule(make_job, monkeypatch):
@@ -161,8 +153,3 @@ def test_a_method_that_never_fixes_its_choice_selects_what_differs_at_a_score(ma
     assert record.params.selected == int(0.01 * record.params.eligible)
     assert 0 < record.params.changed <= record.params.selected
     assert record.params.trainable == record.params.eligible + record.params.head
-
-
-def test_a_run_in_which_nothing_trains_is_refused_before_it_begins(make_job):
-    with pytest.raises(InputError, match="methods.frozen: nothing would train: "):
-        make_job("cb", "frozen", train={"freeze_head": True})

@@ -60,14 +60,14 @@ class Tuned:
 
 
 @cache
-def tuned(name: str, make=bert, pooled: bool = True, dense: bool = False) -> Tuned:
+def tuned(name: str, make=bert, pooled=True, dense=False, streams=rng) -> Tuned:
     encoder = make()
     before = state(encoder)
     trainer = Trainer(encoder, pooled=pooled)
     method = make_method(name)
     assert method.scores_at(STEPS)
     with gradients(dense=dense):
-        method.attach(encoder, trainer.probe, rng)
+        method.attach(encoder, trainer.probe, streams)
         head = state(trainer.head)
         trainer.train(method, STEPS)
     assert any(not torch.equal(head[k], v) for k, v in state(trainer.head).items())
@@ -133,6 +133,18 @@ def test_only_what_is_selected_changes(name, make, pooled, dense):
 def test_same_seed_same_bytes(name):
     one, two = tuned(name, *SETTINGS[0]).after, tuned.__wrapped__(name).after
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@every_method
+def test_another_seed_is_another_run_if_anything_is_drawn(name):
+    asked = []
+
+    def streams(stream):
+        asked.append(stream)
+        return rng(f"another seed {stream}")
+
+    one, two = tuned(name, *SETTINGS[0]).after, tuned.__wrapped__(name, streams=streams).after
+    assert all(torch.equal(one[key], two[key]) for key in one) == (not asked)
 
 
 @every_method

@@ -1,4 +1,4 @@
-"""What is chosen anew at every step: only that moves, and every entry by an AdamW of its own."""
+"""Methods that choose anew at every step: what they draw, and that nothing else moves."""
 
 import copy
 
@@ -17,7 +17,6 @@ from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.optimizer import AdamW
 
 every_one = pytest.mark.parametrize("name", ["stochastic_tuning", "top_tuning", "random_per_step"])
-
 by_importance = pytest.mark.parametrize("name", ["stochastic_tuning", "top_tuning"])
 COUNT = 7664  # weights of the tiny BERT
 
