@@ -17,6 +17,7 @@ from support.models import (
 )
 from torch import nn
 
+from jiant_sparse.errors import InputError
 from jiant_sparse.methods.child_pruning import ChildPruning
 from jiant_sparse.sparse import selection, surgery
 
@@ -174,3 +175,10 @@ def test_a_first_step_at_rate_0_loses_nothing():
     kept = largest(np.abs(run.before[2].values - start))
     assert not kept[: kept.sum()].all(), "the choice among ties was the first entries"
     assert np.array_equal(run.after[2].values != start, kept)
+
+
+def test_a_final_choice_before_anything_has_moved_is_an_error():
+    method = ChildPruning(burn_in=3)
+    method.attach(bert(), None, rng)
+    with pytest.raises(InputError, match="child_pruning: no weight has moved up to step 3, so"):
+        method.after_step(3, None)
