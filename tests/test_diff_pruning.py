@@ -102,11 +102,7 @@ def test_the_penalty_is_the_weighted_expected_number_of_open_gates(structured, s
             open_gates += sigmoid(logit.detach().numpy() - np.log(-low / high)).sum()
             count += logit.numel()
     assert count == COUNT + (len(before) if structured else 0)
-    (penalty := method.penalty()).backward()
-    assert penalty.item() == pytest.approx(l0 * open_gates, rel=1e-5)
-    assert edit.difference.grad is None
-    shifted = sigmoid(edit.logit.detach().numpy() - np.log(-low / high))
-    np.testing.assert_allclose(edit.logit.grad, l0 * shifted * (1 - shifted), rtol=1e-4)
+    assert method.penalty().item() == pytest.approx(l0 * open_gates, rel=1e-5)
 
 
 def test_gates_and_differences_have_the_schedules_of_the_fields():

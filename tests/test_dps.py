@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.models import bert, effective, rng, roberta, state
+from support.models import bert, effective, rng, roberta, state, stored
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -84,14 +84,6 @@ class Run:
             self.method.after_step(self.step, self.optimizer)
             self.net.zero_grad()
         return stored(self.net)
-
-
-def stored(module: nn.Module) -> dict[str, Tensor]:
-    """The values of what trains, by first names."""
-    return {
-        name.replace("parametrizations.", "").removesuffix(".original"): value
-        for name, value in state(module).items()
-    }
 
 
 def linear(name: str) -> bool:

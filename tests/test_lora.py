@@ -3,25 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from support.models import Trainer, bert, rng, roberta, state
+from support.models import Trainer, bert, outputs, rng, roberta, state
 from torch import nn
 
 from jiant_sparse.methods.lora import LoRA
 
 SIX = ["query", "key", "value", "output.dense", "intermediate.dense"]
-IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(1))
 
 
 def attached(make=bert, **fields) -> nn.Module:
     encoder = make()
     LoRA(**fields).attach(encoder, None, rng)
     return encoder
-
-
-def outputs(encoder: nn.Module) -> list[torch.Tensor]:
-    with torch.no_grad():
-        found = encoder(input_ids=IDS)
-    return [found.last_hidden_state, found.pooler_output]
 
 
 def updates(encoder: nn.Module) -> dict[str, nn.Module]:

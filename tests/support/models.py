@@ -161,6 +161,22 @@ def state(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in module.named_parameters()}
 
 
+def stored(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of every tensor that trains, by the tensors' first names."""
+    return {
+        name.replace("parametrizations.", "").removesuffix(".original"): value
+        for name, value in state(module).items()
+    }
+
+
+def outputs(encoder: nn.Module) -> list[Tensor]:
+    """What an encoder in its present mode makes of three texts."""
+    ids = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = encoder(input_ids=ids)
+    return [found.last_hidden_state, found.pooler_output]
+
+
 def trained_masks(encoder: nn.Module, names: list[str]) -> dict[str, Tensor]:
     """Which entries of each original tensor may change, as bool tensors of its shape."""
     masks = {}
