@@ -71,6 +71,16 @@ def as_published(monkeypatch):
 
 
 @pytest.fixture
+def one_process(monkeypatch):
+    """Measurements' fresh processes are this one, and its memory is not looked at."""
+    from jiant_sparse.bench import process
+
+    monkeypatch.setattr(process, "fresh", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(process, "restart_peak", lambda device: 5)
+    monkeypatch.setattr(process, "peak", lambda device: 7)
+
+
+@pytest.fixture
 def make_job(tmp_path, data_dir, bert_dir):
     """make_job(task, method fields, train fields, **top-level keys) -> Job of one cell."""
     from jiant_sparse.config import load as config

@@ -1,10 +1,8 @@
 """Shapes by name or path, settings that are checked, models that are the same at every call."""
 
-import json
-
 import pytest
 import torch
-from support.models import SIZES
+from support.models import write_shape
 
 from jiant_sparse.bench import models
 from jiant_sparse.bench.models import Setting
@@ -14,9 +12,7 @@ from jiant_sparse.host import model
 
 @pytest.fixture
 def tiny(tmp_path) -> str:
-    config = {"model_type": "roberta", "vocab_size": 50, "type_vocab_size": 1} | SIZES
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    return str(tmp_path)
+    return write_shape(tmp_path, "roberta")
 
 
 def test_shapes(tiny):

@@ -107,10 +107,3 @@ def test_every_problem_is_told_at_once_and_before_anything_is_counted(tmp_path, 
     assert missing.startswith(f"{tmp_path / 'cola' / 'train.jsonl'}: cannot be read: No such file")
     assert unknown.startswith("task 'colla' is unknown; did you mean cola?")
     assert bad and all(str(tmp_path / "cb" / "train.jsonl:1") in problem for problem in bad)
-
-
-def test_too_narrow_rows_and_unknown_models_are_refused(data_dir, bert_dir):
-    with pytest.raises(InputError, match="max_seq_length is 7; .* from 8 to 130"):
-        count(data_dir, bert_dir, "cola", max_seq_length=7)
-    with pytest.raises(InputError, match="there is no such directory"):
-        count(data_dir, "./no-model", "cola")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
-from support.models import SIZES
+from support.models import write_shape
 
 from jiant_sparse.bench import (
     contenders,
@@ -31,22 +31,7 @@ SHARED = {"bench", "contender", "model", "batch_size", "sequence_length", "shape
 
 @pytest.fixture
 def setting(tmp_path) -> Setting:
-    sizes = {"model_type": "bert", "vocab_size": 50} | SIZES
-    (tmp_path / "config.json").write_text(json.dumps(sizes))
-    return Setting(str(tmp_path), batch_size=2, sequence_length=8, density=0.05)
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Fresh processes are this one, and its memory is not looked at."""
-    monkeypatch.setattr(process, "fresh", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(process, "restart_peak", lambda device: 5)
-    monkeypatch.setattr(process, "peak", lambda device: 7)
-
-
-@pytest.fixture
-def lora_fails(monkeypatch):
-    monkeypatch.setitem(contenders._MAKERS, "lora", broken)
+    return Setting(write_shape(tmp_path), batch_size=2, sequence_length=8, density=0.05)
 
 
 def broken(model):
@@ -100,8 +85,6 @@ def test_a_fresh_process(setting):
     found = process.fresh(memory.measure, "full", setting)
     assert found["peak_bytes"] >= found["start_bytes"] > 0
     assert found["trained_weights"] == found["eligible_weights"]
-    with pytest.raises(ZeroDivisionError):
-        process.fresh(divmod, 1, 0)
 
 
 def test_the_peak_starts_anew(monkeypatch):
@@ -117,11 +100,11 @@ def test_the_peak_starts_anew(monkeypatch):
 # Rows
 
 
-def test_step(setting, lora_fails):
+def test_step(setting):
     lines = []
-    found = step.run(setting, repeats=2, only=["ours/random", "lora"], notify=lines.append)
+    found = step.run(setting, repeats=2, only=["ours/random"], notify=lines.append)
     rows = {row["contender"]: row for row in found}
-    assert [*rows] == ["bound", "full", "ours/random", "lora"]
+    assert [*rows] == ["bound", "full", "ours/random"]
     row = rows["ours/random"]
     wanted = SHARED | TIMES | ratios("bound") | ratios("full")
     assert wanted | {"trained_weights", "eligible_weights"} < row.keys()
@@ -129,20 +112,19 @@ def test_step(setting, lora_fails):
     assert row["shapes"] == {"layers": 2, "hidden": 16, "intermediate": 32, "vocabulary": 50}
     assert row["trained_weights"] == int(0.05 * row["eligible_weights"])
     assert rows["full"]["ratio_to_full"] == rows["bound"]["ratio_to_bound"] == 1
-    assert rows["lora"]["error"] == "TypeError: no such layer"
-    assert not TIMES & rows["lora"].keys()
     assert lines[0] == "step: bound"
     assert json.loads(json.dumps(row)) == row
 
 
-def test_a_reference_that_fails_ends_it(setting, here, monkeypatch):
+def test_a_reference_that_fails_ends_it(setting, one_process, monkeypatch):
     monkeypatch.setitem(contenders._MAKERS, "bound", broken)
     for bench in (step, memory):
         with pytest.raises(TypeError, match="no such layer"):
             list(bench.run(setting, repeats=1, only=["lora"]))
 
 
-def test_memory(setting, here, lora_fails, monkeypatch):
+def test_memory(setting, one_process, monkeypatch):
+    monkeypatch.setitem(contenders._MAKERS, "lora", broken)
     real = memory.measure
 
     def with_known_peak(name, setting):
@@ -164,18 +146,13 @@ def test_memory(setting, here, lora_fails, monkeypatch):
     assert rows["lora"]["error"] == "TypeError: no such layer"
 
 
-def test_select(setting, here):
+def test_select(setting, one_process):
     rows = {(row["part"], row["contender"]): row for row in select.run(setting, repeats=2)}
     assert [*rows] == [
-        ("burn_in", "full_without_dropout"),
-        ("burn_in", "full"),
-        ("burn_in", "ours/signed_sum"),
-        ("burn_in", "ours/fisher"),
-        ("burn_in", "ours/absolute"),
-        ("top_k", "ours"),
-        ("top_k", "torch.topk"),
-        ("uniform", "ours"),
-        ("uniform", "torch.randperm"),
+        *(("burn_in", name) for name in ("full_without_dropout", "full", "ours/signed_sum")),
+        *(("burn_in", name) for name in ("ours/fisher", "ours/absolute")),
+        *(("top_k", name) for name in ("ours", "torch.topk")),
+        *(("uniform", name) for name in ("ours", "torch.randperm")),
     ]
     for (part, _), row in rows.items():
         both = ratios("full_without_dropout") | ratios("full")
@@ -235,14 +212,9 @@ def test_delta(bert_dir, tmp_path, monkeypatch):
     weights = sum(weight.numel() for weight in base.values())
     size = {name: row["bytes"] for name, row in rows.items()}
     for row in rows.values():
-        assert list(row) == [
-            "bench", "contender", "tensors", "weights", "density", "changed",
-            "index_bytes_per_entry", "milliseconds_median", "milliseconds_min", "milliseconds_max",
-            "repeats", "bytes", "ratio_to_checkpoint",
-        ]  # fmt: skip
-        assert (row["bench"], row["density"], row["repeats"]) == ("delta", 0.5, 3)
-        assert (row["tensors"], row["weights"]) == (len(base), weights)
-        assert row["changed"] == weights // 2
+        assert TIMES | {"bench", "contender"} < row.keys()
+        assert (row["tensors"], row["weights"], row["density"]) == (len(base), weights, 0.5)
+        assert (row["changed"], row["repeats"]) == (weights // 2, 3)
         # A bit for each position, and what is left over in each tensor's last byte.
         assert 0.2 < row["index_bytes_per_entry"] < 0.3
         ratio = row["bytes"] / size["checkpoint_save"]

@@ -1,94 +1,82 @@
 """ChildPruning against NumPy: what a projection keeps, and what the optimiser remembers of it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from support.models import Trainer, bert, rng, state, trained_masks
+from support.models import (
+    Trainer,
+    bert,
+    effective,
+    end_to_end,
+    largest_mask,
+    rng,
+    state,
+    trained_masks,
+)
 from torch import nn
 
+from jiant_sparse.errors import InputError
 from jiant_sparse.methods.child_pruning import ChildPruning
 from jiant_sparse.sparse import selection, surgery
 
 DENSITY = 0.02
-RATE, DECAY, EPSILON, BETAS = 1e-2, 0.1, 1e-8, (0.9, 0.999)
-SHAPES = {name: p.shape for name, p in bert().named_parameters()}
-SIZES = {name: shape.numel() for name, shape in SHAPES.items()}
+RATE, DECAY = 1e-2, 0.1
+SIZES = {name: p.numel() for name, p in bert().named_parameters()}
 
 
-@dataclass
-class Sight:
+class Sight(NamedTuple):
     """All tensors' entries laid end to end; of a tensor that trains in part, its rest as 0."""
 
     values: np.ndarray
-    gradients: np.ndarray
     first: np.ndarray
     second: np.ndarray
 
 
 def look(encoder: nn.Module, optimizer: torch.optim.Optimizer) -> Sight:
     rows = []
-    for name, shape in SHAPES.items():
+    for name, value in effective(encoder, SIZES).items():
         path, _, leaf = name.rpartition(".")
         module = encoder.get_submodule(path)
-        row = np.zeros((4, shape.numel()), np.float32)
-        row[0] = getattr(module, leaf).detach().flatten().numpy()
+        row = np.zeros((3, value.numel()), np.float32)
+        row[0] = value.flatten().numpy()
         where, p = slice(None), module._parameters.get(leaf)
         if p is None:
             entries = module.parametrizations[leaf][0]
             where, p = entries.index.numpy(), entries.values
         memory = optimizer.state.get(p, {})
-        found = p.grad, memory.get("exp_avg"), memory.get("exp_avg_sq")
-        for place, tensor in enumerate(found, 1):
-            if tensor is not None:
-                row[place, where] = tensor.flatten().numpy()
+        for place, moment in enumerate(("exp_avg", "exp_avg_sq"), 1):
+            if moment in memory:
+                row[place, where] = memory[moment].flatten().numpy()
         rows.append(row)
     return Sight(*np.concatenate(rows, axis=1))
 
 
-class Watched:
-    """A method that is looked at right before and right after each `after_step`."""
+class Run:
+    """A training that is looked at right before and right after each `after_step`.
 
-    def __init__(self, encoder: nn.Module, method: ChildPruning) -> None:
-        self.encoder, self.method = encoder, method
-        self.penalty, self.before_step = method.penalty, method.before_step
+    start: the pretrained values, end to end.
+    """
+
+    def __init__(self, steps: int, **fields) -> None:
+        self.encoder = bert()
+        self.start = end_to_end(state(self.encoder).values())
+        self.trainer, self.method = Trainer(self.encoder), ChildPruning(density=DENSITY, **fields)
+        self.method.attach(self.encoder, None, rng)
         self.before: dict[int, Sight] = {}
         self.after: dict[int, Sight] = {}
-        self.settled: list[int] = []
+        self.project, self.method.after_step = self.method.after_step, self.after_step
+        self.trainer.train(self.method, steps, DECAY)
 
     def after_step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.before[step] = look(self.encoder, optimizer)
-        self.method.after_step(step, optimizer)
+        self.project(step, optimizer)
         self.after[step] = look(self.encoder, optimizer)
-        if self.method.scores_at(step):
-            self.settled.append(step)
-
-
-def begin(**fields) -> tuple[Trainer, Watched, np.ndarray]:
-    """Before the first step; and the pretrained values, end to end."""
-    encoder = bert()
-    start = np.concatenate([p.detach().flatten().numpy() for p in encoder.parameters()]).copy()
-    trainer, method = Trainer(encoder), ChildPruning(density=DENSITY, **fields)
-    method.attach(encoder, None, rng)
-    return trainer, Watched(encoder, method), start
-
-
-def run(steps: int, **fields) -> tuple[Trainer, Watched, np.ndarray]:
-    trainer, watched, start = begin(**fields)
-    trainer.train(watched, steps, DECAY)
-    return trainer, watched, start
 
 
 def largest(scores: np.ndarray, scope: str = "global") -> np.ndarray:
-    """The entries with the largest scores as a mask; among equals the earlier."""
-    mask = np.zeros(scores.size, bool)
-    first = 0
-    for size in [scores.size] if scope == "global" else SIZES.values():
-        order = np.argsort(-scores[first : first + size], kind="stable")
-        mask[first + order[: int(size * DENSITY)]] = True
-        first += size
-    return mask
+    return largest_mask(scores, [scores.size] if scope == "global" else SIZES.values(), DENSITY)
 
 
 def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
@@ -97,9 +85,10 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("scope", selection.SCOPES)
 def test_a_projection_keeps_the_largest_changes_and_their_moments(scope):
-    _, watched, start = run(9, scope=scope, interval=3, burn_in=None)
+    run = Run(9, scope=scope, interval=3, burn_in=None)
+    start = run.start
     for step in (3, 6, 9):
-        before, after = watched.before[step], watched.after[step]
+        before, after = run.before[step], run.after[step]
         kept = largest(np.abs(before.values - start), scope)
         assert (before.values != start).mean() > 0.9
         assert same_bits(after.values[kept], before.values[kept])
@@ -114,26 +103,22 @@ def test_a_projection_keeps_the_largest_changes_and_their_moments(scope):
 
 
 def test_between_projections_nothing_is_touched_and_every_tensor_trains():
-    _, watched, _ = run(5, interval=3, burn_in=None)
+    run = Run(5, interval=3, burn_in=None)
     for step in (1, 2, 4, 5):
-        before, after = watched.before[step], watched.after[step]
+        before, after = run.before[step], run.after[step]
         for part in ("values", "first", "second"):
             assert same_bits(getattr(before, part), getattr(after, part))
-    moved = watched.after[5].values != watched.after[3].values
-    assert moved.mean() > 0.9
-    borders = np.cumsum([0, *SIZES.values()])
-    assert np.logical_or.reduceat(moved, borders[:-1]).all()
-    assert all(p.requires_grad for p in watched.encoder.parameters())
+    assert (run.after[5].values != run.after[3].values).mean() > 0.9
 
 
-@pytest.mark.parametrize("momentum", [0.3, 0.7])
-def test_distances_are_averaged_over_the_projections(momentum):
-    _, watched, start = run(9, interval=2, burn_in=9, momentum=momentum)
+def test_distances_are_averaged_over_the_projections():
+    run = Run(9, interval=2, burn_in=9, momentum=0.7)
+    start = run.start
     average, unlike_momentary = None, 0
     for step in (2, 4, 6, 8, 9):
-        moved = np.abs(watched.before[step].values.astype(np.float64) - start)
-        average = moved if average is None else (1 - momentum) * moved + momentum * average
-        kept = watched.after[step].values != start
+        moved = np.abs(run.before[step].values.astype(np.float64) - start)
+        average = moved if average is None else 0.3 * moved + 0.7 * average
+        kept = run.after[step].values != start
         assert kept.sum() == int(start.size * DENSITY)
         # Averages in float32 may order two that agree to their last digits otherwise.
         assert average[kept].min() >= average[~kept].max() * (1 - 1e-5)
@@ -141,101 +126,59 @@ def test_distances_are_averaged_over_the_projections(momentum):
     assert unlike_momentary, "the average makes no difference here"
 
 
-@pytest.mark.parametrize("scope", selection.SCOPES)
-@pytest.mark.parametrize(("interval", "burn_in"), [(2, 4), (2, 3), (100, 3)])
+@pytest.mark.parametrize(
+    ("scope", "interval", "burn_in"), [("global", 2, 4), ("per_tensor", 2, 3), ("global", 100, 3)]
+)
 def test_after_the_burn_in_only_the_last_choice_ever_differs(scope, interval, burn_in):
-    _, watched, start = run(burn_in + 22, scope=scope, interval=interval, burn_in=burn_in)
-    before = watched.before[burn_in]
+    end = burn_in + 8
+    run = Run(end, scope=scope, interval=interval, burn_in=burn_in)
+    start = run.start
+    before = run.before[burn_in]
     kept = largest(np.abs(before.values - start), scope)
     assert before.first[~kept].any(), "there is a momentum that could move what is frozen"
-    masks = trained_masks(watched.encoder, list(SHAPES)).values()
-    assert np.array_equal(np.concatenate([mask.flatten().numpy() for mask in masks]), kept)
-    for step in range(burn_in, burn_in + 23):
-        values = watched.after[step].values
+    masks = trained_masks(run.encoder, list(SIZES)).values()
+    assert np.array_equal(end_to_end(masks), kept)
+    for step in range(burn_in, end + 1):
+        values = run.after[step].values
         assert same_bits(values[~kept], start[~kept])
-        last = watched.after.get(step - 1)
+        last = run.after.get(step - 1)
         assert step == burn_in or (values[kept] != last.values[kept]).mean() > 0.9
-    surgery.fold(watched.encoder)
-    folded = state(watched.encoder)
-    folded = np.concatenate([folded[name].flatten().numpy() for name in SHAPES])
-    assert same_bits(folded, watched.after[burn_in + 22].values)
+    surgery.fold(run.encoder)
+    folded = state(run.encoder)
+    assert same_bits(end_to_end(folded[name] for name in SIZES), run.after[end].values)
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_the_step_after_the_choice_is_that_of_adamw_by_hand(reset):
-    burn_in = 4
-    _, watched, start = run(burn_in + 1, interval=2, burn_in=burn_in, reset=reset)
-    old, new = watched.before[burn_in], watched.before[burn_in + 1]
-    kept = largest(np.abs(old.values - start))
-    matrix = np.concatenate([np.full(s.numel(), len(s) >= 2) for s in SHAPES.values()])[kept]
-    gradient = new.gradients[kept].astype(np.float64)
-    assert gradient.any()
-    weight = (start if reset else old.values)[kept].astype(np.float64)
-    first, second, count = 0.0, 0.0, 1
-    if not reset:
-        first, second = (m[kept].astype(np.float64) for m in (old.first, old.second))
-        count = burn_in + 1
-    first = BETAS[0] * first + (1 - BETAS[0]) * gradient
-    second = BETAS[1] * second + (1 - BETAS[1]) * gradient**2
-    weight = weight * (1 - RATE * DECAY * matrix)
-    root = np.sqrt(second / (1 - BETAS[1] ** count)) + EPSILON
-    expected = weight - RATE * first / (1 - BETAS[0] ** count) / root
-    np.testing.assert_allclose(new.values[kept], expected, rtol=1e-5, atol=1e-6)
-
-
-def test_reset_starts_the_chosen_ones_again_with_nothing_remembered():
-    trainer, watched, start = begin(interval=2, burn_in=4, reset=True)
-    trainer.train(watched, 4)
-    assert (watched.after[2].values != start).any(), "only the last projection resets"
-    assert same_bits(watched.after[4].values, start)
-    masks = trained_masks(watched.encoder, list(SHAPES)).values()
-    kept = largest(np.abs(watched.before[4].values - start))
-    assert np.array_equal(np.concatenate([mask.flatten().numpy() for mask in masks]), kept)
-    leaves = [p for p in watched.encoder.parameters() if p.requires_grad]
-    assert leaves
-    assert not any(leaf in trainer.optimizer.state for leaf in leaves)
-    assert set(trainer.optimizer.state) == set(trainer.head.parameters())
-
-
-@pytest.mark.parametrize(
-    ("fields", "settled"),
-    [
-        ({"interval": 3, "burn_in": None}, [3, 6]),
-        ({"interval": 1, "burn_in": None}, [1, 2, 3, 4, 5, 6, 7]),
-        ({"interval": 2, "burn_in": 5}, [5, 6, 7]),
-    ],
-)
-def test_scores_compete_only_where_the_model_is_projected(fields, settled):
-    trainer, watched, _ = begin(**fields)
-    trainer.train(watched, 7)
-    assert watched.settled == settled
+def test_the_chosen_go_on_with_their_moments_or_start_again(reset):
+    run = Run(4, interval=2, burn_in=4, reset=reset)
+    start = run.start
+    assert (run.after[2].values != start).any(), "only the last projection resets"
+    before, after = run.before[4], run.after[4]
+    kept = largest(np.abs(before.values - start))
+    assert same_bits(after.values, np.where(kept & (not reset), before.values, start))
+    for moment in ("first", "second"):
+        old, new = getattr(before, moment), getattr(after, moment)
+        assert old[kept].all() and np.array_equal(new, old * kept * (not reset))
 
 
 def test_a_first_step_at_rate_0_loses_nothing():
-    trainer, watched, start = begin(interval=1, burn_in=None)
+    run = Run(0, interval=1, burn_in=None)
+    trainer, start = run.trainer, run.start
     parts = nn.ModuleList([trainer.encoder, trainer.head])
     trainer.optimizer = torch.optim.AdamW(parts.parameters(), lr=0.0, weight_decay=DECAY)
-    trainer.train(watched, 1)
-    assert same_bits(watched.before[1].values, start)
-    assert same_bits(watched.after[1].values, start)
+    trainer.train(run.method, 1)
+    assert same_bits(run.before[1].values, start)
+    assert same_bits(run.after[1].values, start)
     trainer.optimizer.param_groups[0]["lr"] = RATE
-    trainer.train(watched, 1)
-    assert (watched.before[2].values != start).mean() > 0.9
-    kept = largest(np.abs(watched.before[2].values - start))
+    trainer.train(run.method, 1)
+    assert (run.before[2].values != start).mean() > 0.9
+    kept = largest(np.abs(run.before[2].values - start))
     assert not kept[: kept.sum()].all(), "the choice among ties was the first entries"
-    assert np.array_equal(watched.after[2].values != start, kept)
+    assert np.array_equal(run.after[2].values != start, kept)
 
 
-@pytest.mark.parametrize("steps", [3, 4])
-def test_averaged_distances_survive_in_the_state(steps):
-    fields = {"interval": 2, "burn_in": None, "momentum": 0.7}
-    old, watched, _ = run(steps, **fields)
-    new, fresh, _ = begin(**fields)
-    fresh.method.load_state_dict(watched.method.state_dict())
-    for part in ("encoder", "head"):
-        getattr(new, part).load_state_dict(getattr(old, part).state_dict())
-    new.take_over(old)
-    old.train(watched, 5)
-    new.train(fresh, 5)
-    for step in range(steps + 1, steps + 6):
-        assert same_bits(watched.after[step].values, fresh.after[step].values)
+def test_a_final_choice_before_anything_has_moved_is_an_error():
+    method = ChildPruning(burn_in=3)
+    method.attach(bert(), None, rng)
+    with pytest.raises(InputError, match="child_pruning: no weight has moved up to step 3, so"):
+        method.after_step(3, None)

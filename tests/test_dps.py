@@ -1,11 +1,12 @@
 """DpsMix and DpsDense against the stages written out, step by step, in float64."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from support.models import bert, effective, rng, roberta, state
+from support.models import bert, effective, rng, roberta, state, stored
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -46,8 +47,8 @@ class Net(nn.Module):
         self.head = nn.Linear(9 if make is Tiny else 16, 3)
         self.double().train()
 
-    def forward(self, step: int, part: int, rows: slice) -> Tensor:
-        generator = torch.Generator().manual_seed(10 * step + part)
+    def forward(self, step: int, rows: slice) -> Tensor:
+        generator = torch.Generator().manual_seed(step)
         labels = torch.randint(0, 3, (8,), generator=generator)[rows]
         if isinstance(self.encoder, Tiny):
             x = torch.randn(8, 12, generator=generator, dtype=torch.float64)
@@ -67,44 +68,22 @@ class Run:
 
     def attach(self) -> "Run":
         self.method.attach(self.net.encoder, None, rng)
-        return self.ready()
-
-    def ready(self) -> "Run":
         self.optimizer = torch.optim.AdamW(self.net.parameters(), **OPTIONS)
         return self
 
     def train(self, steps: int) -> dict[str, Tensor]:
         for _ in range(steps):
-            self.gradients()
+            self.step += 1
+            torch.manual_seed(self.step)
+            losses = (self.net(self.step, p) / len(self.parts) for p in self.parts)
+            for loss in [sum(losses)] if self.at_once else losses:
+                loss.backward()
             self.method.before_step(self.step)
-            self.update()
+            nn.utils.clip_grad_norm_(self.net.parameters(), NORM)
+            self.optimizer.step()
+            self.method.after_step(self.step, self.optimizer)
+            self.net.zero_grad()
         return stored(self.net)
-
-    def gradients(self) -> None:
-        self.step += 1
-        torch.manual_seed(self.step)
-        losses = (self.net(self.step, 0, p) / len(self.parts) for p in self.parts)
-        for loss in [sum(losses)] if self.at_once else losses:
-            loss.backward()
-
-    def update(self) -> None:
-        nn.utils.clip_grad_norm_(self.net.parameters(), NORM)
-        self.optimizer.step()
-        self.method.after_step(self.step, self.optimizer)
-        self.net.zero_grad()
-
-
-def named(module: nn.Module) -> dict[str, nn.Parameter]:
-    """What trains, by first names."""
-    return {
-        name.replace("parametrizations.", "").removesuffix(".original"): parameter
-        for name, parameter in module.named_parameters()
-    }
-
-
-def stored(module: nn.Module) -> dict[str, Tensor]:
-    """The values of what trains, by first names."""
-    return {name: parameter.detach().clone() for name, parameter in named(module).items()}
 
 
 def linear(name: str) -> bool:
@@ -144,7 +123,7 @@ class Reference:
             seen[n] = ((1 - b) * u + b * seen[n] - q * u) / (1 - q)
         leaves = {n: w.requires_grad_() for n, w in seen.items()}
         torch.manual_seed(step)
-        losses = [functional_call(self.net, leaves, (step, 0, part)) for part in self.parts]
+        losses = [functional_call(self.net, leaves, (step, part)) for part in self.parts]
         loss = sum(losses) / len(losses)
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         for (n, weight), gradient in zip(self.weights.items(), found, strict=True):
@@ -189,8 +168,7 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("fraction", "stage", "steps"),
-    [(0.7, 1, 5), (0.7, 3, 20), (0.29, 4, 26), (0.7, 49, 130), (0.6, 50, 130), (0.5, 60, 90)],
+    ("fraction", "stage", "steps"), [(0.7, 1, 5), (0.29, 4, 26), (0.7, 49, 60), (0.6, 50, 60)]
 )
 def test_every_stage_is_the_published_one(kind, fraction, stage, steps):
     run = Run(kind(updated_fraction=fraction, stage_steps=stage)).attach()
@@ -198,48 +176,21 @@ def test_every_stage_is_the_published_one(kind, fraction, stage, steps):
     same(run.train(steps), reference.train(steps))
 
 
-@both
-@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize(("kind", "make"), [(DpsMix, roberta), (DpsDense, bert)])
 def test_on_transformers_with_dropout_too(kind, make):
     run = Run(kind(stage_steps=2), make).attach()
     same(run.train(7), Reference(make, 0.7, 2, kind is DpsMix).train(7))
     assert len(run.method.weights) == 13
 
 
-HALVES = (slice(0, 4), slice(4, 8))
-
-
-@both
-@pytest.mark.parametrize("at_once", [True, False], ids=["two forward", "two backward"])
-@pytest.mark.parametrize("make", [Tiny, bert])
-def test_several_passes_are_one_step(kind, at_once, make):
-    run = Run(kind(stage_steps=3), make, HALVES, at_once).attach()
-    same(run.train(8), Reference(make, 0.7, 3, kind is DpsMix, HALVES).train(8))
-
-
-@both
-@pytest.mark.parametrize("make", [Tiny, bert])
-def test_stage_two_has_exact_masks_and_no_other_gradients(kind, make):
-    run = Run(kind(updated_fraction=0.3, stage_steps=2), make).attach()
-    run.train(2)
-    masks, weights = run.method.masks, named(run.net.encoder)
-    assert set(masks) == {n for n, w in weights.items() if w.dim() == 2 and linear(f"encoder.{n}")}
-    for name, mask in masks.items():
-        assert int(mask.sum()) == math.ceil(round(0.3 * mask.numel(), 6)), name
-    run.gradients()
-    whole = {n: None if w.grad is None else w.grad.clone() for n, w in weights.items()}
-    run.method.before_step(3)
-    for name, weight in weights.items():
-        mask = masks.get(name, torch.ones_like(weight, dtype=torch.bool))
-        if weight.grad is None:
-            assert whole[name] is None
-            assert name.startswith(("even", "never"))
-            continue
-        assert torch.equal(weight.grad[mask], whole[name][mask])
-        assert whole[name][mask].any(), name
-        assert not weight.grad[~mask].any()
-        # The formula of the mixed weight has done it before; plain gradients are masked here.
-        assert whole[name][~mask].any() == (kind is DpsDense and name in masks), name
+@pytest.mark.parametrize(
+    ("kind", "make", "at_once"),
+    [(DpsMix, Tiny, False), (DpsMix, bert, True), (DpsDense, Tiny, True), (DpsDense, bert, False)],
+)
+def test_several_passes_are_one_step(kind, make, at_once):
+    halves = (slice(0, 4), slice(4, 8))
+    run = Run(kind(stage_steps=3), make, halves, at_once).attach()
+    same(run.train(8), Reference(make, 0.7, 3, kind is DpsMix, halves).train(8))
 
 
 @both
@@ -252,45 +203,9 @@ def test_a_tensor_the_loss_never_reached_has_its_first_entries(kind):
 
 
 @both
-def test_outside_the_subnetwork_momentum_and_decay_go_on(kind):
-    run = Run(kind(stage_steps=3)).attach()
-    run.train(3)
-    before, masks = stored(run.net.encoder), run.method.masks
-    seen = effective(run.net.encoder, before)
-    run.train(3)
-    for name, weight in stored(run.net.encoder).items():
-        if name in masks and not name.startswith("never"):
-            assert (weight != before[name])[~masks[name]].all(), name
-    if kind is DpsMix:
-        run = Run(kind(stage_steps=3)).attach()
-        run.train(5)
-        now = effective(run.net.encoder, masks)
-        for name, mask in masks.items():
-            assert torch.equal(now[name][~mask], seen[name][~mask]), name
-            expected = before[name] + (stored(run.net.encoder)[name] - before[name]) / 0.7
-            torch.testing.assert_close(now[name][mask], expected[mask])
-
-
-def test_draws_are_shared_by_rows_and_new_in_each_step():
-    run = Run(DpsMix(updated_fraction=0.5, stage_steps=10), bert).attach()
-    base, draws = stored(run.net.encoder), []
-    run.train(1)
-    for _ in range(2):
-        first, again = (effective(run.net.encoder, run.method.weights) for _ in range(2))
-        assert all(torch.equal(first[name], again[name]) for name in first)
-        parts = {name: value != base[name] for name, value in first.items()}
-        assert all((part == part[0]).all() for part in parts.values())
-        draws.append(torch.cat([part[0] for part in parts.values()]))
-        run.train(1)
-    assert 0.35 < draws[0].float().mean() < 0.65
-    assert 0.35 < (draws[0] != draws[1]).float().mean() < 0.65
-
-
-@pytest.mark.parametrize("steps", [2, 5])
-@both
-def test_evaluation_and_the_final_model_have_the_weights_themselves(kind, steps):
+def test_evaluation_and_the_final_model_have_the_weights_themselves(kind):
     run = Run(kind(stage_steps=3), bert).attach()
-    weights = run.train(steps)
+    weights = run.train(5)
     for name, value in effective(run.net.eval(), weights).items():
         assert torch.equal(value, weights[name]), name
     names = set(weights)
@@ -299,29 +214,6 @@ def test_evaluation_and_the_final_model_have_the_weights_themselves(kind, steps)
     final = state(run.net)
     assert set(final) == names
     assert all(torch.equal(final[name], weights[name]) for name in names)
-
-
-@both
-@pytest.mark.parametrize("cut", range(1, 8))
-def test_goes_on_exactly_from_every_step_of_both_stages(kind, cut):
-    old = Run(kind(stage_steps=3)).attach()
-    weights = old.train(cut)
-    kept = old.method.state_dict()
-    new = Run(kind(stage_steps=3))
-    new.method.restore(new.net.encoder, rng, kept)
-    new.ready().step = cut
-    moments = {n: old.optimizer.state[p] for n, p in named(old.net).items()}
-    with torch.no_grad():
-        for name, parameter in named(new.net).items():
-            parameter.copy_(weights[name])
-            new.optimizer.state[parameter] = {k: v.clone() for k, v in moments[name].items()}
-    # The old one first: what it adds to its sums must not show in the new one's.
-    expected, found = old.train(9), new.train(9)
-    assert all(torch.equal(bits64(found[name]), bits64(expected[name])) for name in expected)
-
-
-def bits64(tensor: Tensor) -> Tensor:
-    return tensor.view(torch.int64)
 
 
 @both
@@ -340,10 +232,9 @@ def test_half_precision_gradients_are_summed_up_in_single(kind):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("distinct", [1, 2, 5, 10**9])
-@pytest.mark.parametrize("fraction", [1e-9, 0.07, 0.29, 0.5, 0.7, 0.999])
-def test_the_largest_are_an_exact_number_and_the_first_of_equals(dtype, distinct, fraction):
-    for size in (1, 7, 100, 1000):
+@pytest.mark.parametrize("fraction", [1e-9, 0.07, 0.29, 0.5, 0.999])
+def test_the_largest_are_an_exact_number_and_the_first_of_equals(dtype, fraction):
+    for size, distinct in itertools.product((1, 7, 100, 1000), (1, 2, 5, 10**9)):
         values = np.random.default_rng(size).integers(0, distinct, size)
         scores = torch.tensor(values).to(dtype).reshape(-1, 1)
         mask = largest(scores, fraction)
@@ -355,8 +246,7 @@ def test_the_largest_are_an_exact_number_and_the_first_of_equals(dtype, distinct
 
 def test_infinities_are_ordered_as_numbers_are():
     scores = torch.tensor([1.0, float("inf"), 0.0, float("inf"), 2.0])
-    assert largest(scores, 0.6).tolist() == [False, True, False, True, True]
-    assert largest(scores, 0.2).tolist() == [False, True, False, False, False]
+    assert largest(scores, 0.6).nonzero().ravel().tolist() == [1, 3, 4]
 
 
 @both

@@ -3,14 +3,16 @@
 import dataclasses
 import math
 import random
+from contextlib import contextmanager
+from functools import cache
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from support.models import Trainer, bert, quick_fields, rng, roberta, state, trained_masks
+from support.methods import configure
+from support.models import Trainer, bert, bits, quick_fields, rng, roberta, state, trained_masks
 
-from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base, fields
 from jiant_sparse.methods.choices import StepChoice
@@ -19,52 +21,63 @@ from jiant_sparse.schema.cell import Train
 from jiant_sparse.sparse import delta, layers, selection, surgery
 
 every_method = pytest.mark.parametrize("name", base.names())
-every_encoder = pytest.mark.parametrize("make", [bert, roberta])
-STEPS = 20
+# A method cannot tell whether the gradient of its entries came from a dense one.
+SETTINGS = [
+    (bert, True, False),
+    (bert, False, True),
+    (roberta, True, True),
+    (roberta, False, False),
+]
+STEPS = 12
+TINY = {"density": 1e-9, "q": 1 - 1e-9}
 
 
-@pytest.fixture(params=["chosen gradients", "dense gradients"])
-def way(request, monkeypatch) -> None:
-    """A method cannot tell on which way the gradient of its entries came."""
-    if request.param == "dense gradients":
-        monkeypatch.setattr(layers, "FORWARDS", {})
+@contextmanager
+def gradients(*, dense: bool):
+    with pytest.MonkeyPatch.context() as patch:
+        if dense:
+            patch.setattr(layers, "FORWARDS", {})
+        yield
 
 
-def make_method(name: str) -> base.Method:
-    """The method as a configuration gives it, with a burn-in that a test can wait for."""
-    return base.find(name)(**quick_fields(name))
+def make_method(name: str, **fields) -> base.Method:
+    """The method with a burn-in that a test can wait for."""
+    return base.find(name)(**(quick_fields(name) | fields))
 
 
-def configure(name: str, fields: dict) -> config.Benchmark:
-    raw = {"benchmark": "b", "model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
-    return config.parse(raw | {"methods": {name: fields}}, "f.yaml")
+@dataclasses.dataclass
+class Tuned:
+    """An encoder before and after AdamW steps with decay; what trained, as masks and counted.
 
-
-def tuned(name: str, make, **options):
-    """An encoder after 20 AdamW steps with decay; and what it was, and what might change.
-
-    Of a method whose support moves that is every weight that was ever drawn.
+    Of a method that chooses anew at every step that is every weight that was ever drawn.
     """
+
+    before: dict[str, torch.Tensor]
+    after: dict[str, torch.Tensor]
+    masks: dict[str, torch.Tensor]
+    selected: int
+    added: int
+
+
+@cache
+def tuned(name: str, make=bert, pooled=True, dense=False, streams=rng) -> Tuned:
     encoder = make()
     before = state(encoder)
-    trainer = Trainer(encoder, **options)
+    trainer = Trainer(encoder, pooled=pooled)
     method = make_method(name)
     assert method.scores_at(STEPS)
-    method.attach(encoder, trainer.probe, rng)
-    head = state(trainer.head)
-    trainer.train(method, STEPS)
-    masks = trained_masks(encoder, list(before))
-    counts = surgery.count(encoder, before.keys())
-    if method.moved_per_step is not None:
-        assert (
-            0
-            < method.moved_per_step
-            <= method.support_size
-            < sum(map(torch.numel, before.values()))
-        )
-        masks, counts = method.drawn, (method.support_size, 0)
+    with gradients(dense=dense):
+        method.attach(encoder, trainer.probe, streams)
+        head = state(trainer.head)
+        trainer.train(method, STEPS)
     assert any(not torch.equal(head[k], v) for k, v in state(trainer.head).items())
-    return encoder, before, masks, counts
+    masks = trained_masks(encoder, list(before))
+    selected, added = surgery.count(encoder, before.keys())
+    if (moved := method.moved_per_step) is not None:
+        masks, (selected, added) = method.drawn, (method.support_size, 0)
+        assert 0 < moved <= selected < sum(map(torch.numel, before.values()))
+    surgery.settle(encoder)
+    return Tuned(before, state(encoder), masks, selected, added)
 
 
 @every_method
@@ -98,30 +111,40 @@ def test_declares_what_a_report_needs(name):
 
 
 @every_method
-@every_encoder
-@pytest.mark.parametrize("pooled", [True, False])
-def test_only_what_is_selected_changes(name, make, pooled, way):
-    encoder, before, masks, (selected, added) = tuned(name, make, pooled=pooled)
-    assert selected == sum(int(mask.sum()) for mask in masks.values())
+@pytest.mark.parametrize(("make", "pooled", "dense"), SETTINGS)
+def test_only_what_is_selected_changes(name, make, pooled, dense):
+    run = tuned(name, make, pooled, dense)
+    before, after, masks = run.before, run.after, run.masks
+    assert run.selected == sum(int(mask.sum()) for mask in masks.values())
     method = make_method(name)
     if hasattr(method, "density") and not isinstance(method, StepChoice):
         total = sum(tensor.numel() for tensor in before.values())
-        assert selected == selection.budget(total, method.density)
-    surgery.settle(encoder)
-    after = state(encoder)
+        assert run.selected == selection.budget(total, method.density)
     assert before.keys() <= after.keys()
-    assert added == sum(tensor.numel() for key, tensor in after.items() if key not in before)
+    assert run.added == sum(tensor.numel() for key, tensor in after.items() if key not in before)
     for tensor, mask in masks.items():
         assert torch.equal(after[tensor][~mask], before[tensor][~mask]), tensor
-    change = delta.extract(before, after)
-    assert delta.changed(change) <= selected
-    assert delta.changed(change) + added > 0 or name == "frozen"
+    changed = delta.changed(delta.extract(before, after))
+    assert changed <= run.selected
+    assert changed + run.added > 0 or name == "frozen"
 
 
 @every_method
 def test_same_seed_same_bytes(name):
-    one, two = (state(tuned(name, bert)[0]) for _ in range(2))
+    one, two = tuned(name, *SETTINGS[0]).after, tuned.__wrapped__(name).after
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@every_method
+def test_another_seed_is_another_run_if_anything_is_drawn(name):
+    asked = []
+
+    def streams(stream):
+        asked.append(stream)
+        return rng(f"another seed {stream}")
+
+    one, two = tuned(name, *SETTINGS[0]).after, tuned.__wrapped__(name, streams=streams).after
+    assert all(torch.equal(one[key], two[key]) for key in one) == (not asked)
 
 
 @every_method
@@ -143,14 +166,11 @@ def test_attach_leaves_the_global_generators_and_the_gradients_alone(name):
 
 @every_method
 def test_delta_takes_the_base_to_the_tuned_model_bit_by_bit(name, tmp_path):
-    encoder, before, _, _ = tuned(name, roberta)
-    surgery.settle(encoder)
-    path = tmp_path / "delta.safetensors"
-    delta.save(delta.extract(before, state(encoder)), path)
-    applied = delta.apply(delta.load(path), before)
-    assert before.keys() <= applied.keys()
-    for key, value in state(encoder).items():
-        assert torch.equal(applied[key].view(torch.int32), value.view(torch.int32)), key
+    run, path = tuned(name, *SETTINGS[2]), tmp_path / "delta.safetensors"
+    delta.save(delta.extract(run.before, run.after), path)
+    applied = delta.apply(delta.load(path), run.before)
+    assert run.before.keys() <= applied.keys()
+    assert all(torch.equal(bits(applied[key]), bits(value)) for key, value in run.after.items())
 
 
 @every_method
@@ -164,26 +184,22 @@ def test_penalty_is_finite_and_not_negative(name):
 
 
 @every_method
-@pytest.mark.parametrize("steps", [1, 3, 6])
-def test_a_fresh_instance_goes_on_from_the_state_as_if_it_were_the_old_one(name, steps, way):
+@pytest.mark.parametrize(("steps", "dense"), [(1, False), (3, True), (6, False)])
+def test_a_fresh_instance_goes_on_from_the_state_as_if_it_were_the_old_one(name, steps, dense):
     (old, method), (new, fresh) = ((Trainer(bert()), make_method(name)) for _ in range(2))
-    method.attach(old.encoder, old.probe, rng)
-    old.train(method, steps)
-    fresh.restore(new.encoder, rng, method.state_dict())
-    with torch.no_grad():
+    with gradients(dense=dense):
+        method.attach(old.encoder, old.probe, rng)
+        old.train(method, steps)
+        fresh.restore(new.encoder, rng, method.state_dict())
         for part in ("encoder", "head"):
-            pairs = zip(
-                getattr(old, part).named_parameters(),
-                getattr(new, part).named_parameters(),
-                strict=True,
-            )
-            for (source_name, source), (name, target) in pairs:
-                assert source_name == name
-                assert source.requires_grad == target.requires_grad
-                target.copy_(source)
-    new.take_over(old)
-    old.train(method, 5)
-    new.train(fresh, 5)
+            theirs, own = (dict(getattr(x, part).named_parameters()) for x in (old, new))
+            assert list(theirs) == list(own)
+            for key, target in own.items():
+                assert theirs[key].requires_grad == target.requires_grad
+                target.data.copy_(theirs[key])
+        new.take_over(old)
+        old.train(method, 5)
+        new.train(fresh, 5)
     assert old.losses[-5:] == new.losses[-5:]
     for trainer in (old, new):
         surgery.settle(trainer.encoder)
@@ -208,25 +224,21 @@ def test_the_ten_of_the_paper_are_there():
     assert set(published.METHODS) <= set(base.names())
 
 
-@every_method
+@pytest.mark.parametrize("name", [n for n in base.names() if fields.of(base.find(n)).keys() & TINY])
 def test_a_fraction_that_leaves_nothing_to_tune_is_refused(name):
-    fields = {field.name for field in dataclasses.fields(base.find(name))}
-    small = {"density": 1e-9} if "density" in fields else {"q": 1 - 1e-9} if "q" in fields else None
-    if small is None:
-        return
-    encoder = bert()
-    trainer, method = Trainer(encoder), base.find(name)(**(quick_fields(name) | small))
+    small = {key: value for key, value in TINY.items() if key in fields.of(base.find(name))}
+    trainer, method = Trainer(bert()), make_method(name, **small)
     with pytest.raises(InputError, match="too small: no weight of [0-9,]+ would train"):
-        method.attach(encoder, trainer.probe, rng)
+        method.attach(trainer.encoder, trainer.probe, rng)
         trainer.train(method, 4)
 
 
-@pytest.mark.parametrize("fields", [{"burn_in": 1}, {}])
-@pytest.mark.parametrize("name", ["sam", "fish", "child_tuning_d"])
-def test_a_choice_among_too_few_positive_scores_is_an_error(name, fields):
+@pytest.mark.parametrize(
+    ("name", "given"), [("sam", {"burn_in": 1}), ("fish", {}), ("child_tuning_d", {})]
+)
+def test_a_choice_among_too_few_positive_scores_is_an_error(name, given):
     """All but 3 of the 7,664 weights have no gradient: the rest would go by position."""
-    encoder, method = bert(), base.find(name)
-    fields = {key: value for key, value in fields.items() if hasattr(method, key)}
+    encoder = bert()
 
     def probe(batches, **options):
         for parameter in encoder.parameters():
@@ -235,7 +247,7 @@ def test_a_choice_among_too_few_positive_scores_is_an_error(name, fields):
         yield 1.0
 
     with pytest.raises(InputError) as caught:
-        method(density=0.01, **fields).attach(encoder, probe, rng)
+        base.find(name)(density=0.01, **given).attach(encoder, probe, rng)
     assert str(caught.value) == (
         f"{name}: 3 of 7,664 scores are positive, but k is 76: the choice of the rest would be "
         "arbitrary"
@@ -244,23 +256,27 @@ def test_a_choice_among_too_few_positive_scores_is_an_error(name, fields):
     base.find("random")().attach(encoder, None, rng)
 
 
-def test_late_choices_among_too_few_positive_scores_are_errors():
-    for name, changes in (
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
         ("child_pruning", {"burn_in": 3, "interval": 9}),
         ("diff_pruning", {"burn_in": 3}),
         ("diff_pruning", {"burn_in": None, "mask_interval": 3}),
         ("mag_pruning", {"burn_in": 3}),
-    ):
-        encoder = bert()
-        trainer, method = Trainer(encoder), base.find(name)(density=0.01, **changes)
-        with torch.no_grad():
-            for parameter in encoder.parameters():
-                parameter.zero_()
-        method.attach(encoder, trainer.probe, rng)
-        trainer.train(method, 1)
-        with torch.no_grad():
-            for parameter in encoder.parameters():
-                parameter.zero_()
-        encoder.embeddings.LayerNorm.bias.data[2] = 5  # one weight away from its start
-        with pytest.raises(InputError, match=f"{name}: [01] of 7,664 scores are positive, but k"):
-            method.after_step(3, trainer.optimizer)
+    ],
+)
+def test_a_late_choice_among_too_few_positive_scores_is_an_error(name, given):
+    encoder = bert()
+    trainer, method = Trainer(encoder), base.find(name)(density=0.01, **given)
+
+    def all_zero():
+        for parameter in encoder.parameters():
+            parameter.data.zero_()
+
+    all_zero()
+    method.attach(encoder, trainer.probe, rng)
+    trainer.train(method, 1)
+    all_zero()
+    encoder.embeddings.LayerNorm.bias.data[2] = 5  # one weight away from its start
+    with pytest.raises(InputError, match=f"{name}: [01] of 7,664 scores are positive, but k"):
+        method.after_step(3, trainer.optimizer)

@@ -2,29 +2,30 @@
 
 import pytest
 import torch
-from support.models import Trainer, bert, bits, effective, rng, roberta, state, trained_masks
-from torch import Tensor, nn
+from support.models import (
+    Trainer,
+    bert,
+    bits,
+    effective,
+    outputs,
+    rng,
+    roberta,
+    state,
+    stored,
+    trained_masks,
+)
+from torch import nn
 
 from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.methods.mixout import Mixout
 from jiant_sparse.sparse import surgery
 
-IDS = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(21))
 
-
-def stored(encoder: nn.Module) -> dict[str, Tensor]:
-    """The tensors that train, by their first names."""
-    return {
-        name.replace("parametrizations.", "").removesuffix(".original"): value
-        for name, value in state(encoder).items()
-    }
-
-
-def attached(method: Mixout, make=bert, streams=rng, **options) -> tuple[nn.Module, dict]:
+def attached(method: Mixout, make=bert, **options) -> tuple[nn.Module, dict]:
     """A model under Mixout and its pretrained tensors."""
     encoder = make(**options)
     before = state(encoder)
-    method.attach(encoder, None, streams)
+    method.attach(encoder, None, rng)
     return encoder, before
 
 
@@ -40,19 +41,25 @@ def linear(names) -> set[str]:
     return {n for n in names if n.endswith("weight") and not ("embeddings" in n or "Norm" in n)}
 
 
-@pytest.mark.parametrize("make", [bert, roberta])
-@pytest.mark.parametrize("tensors", ["linear", "all"])
-@pytest.mark.parametrize("reset", [True, False])
-@pytest.mark.parametrize("mix", ["rows", "elements"])
+@pytest.mark.parametrize(
+    ("make", "tensors", "reset", "mix"),
+    [
+        (bert, "linear", True, "rows"),
+        (roberta, "linear", False, "elements"),
+        (bert, "all", False, "rows"),
+        (roberta, "all", True, "elements"),
+        (bert, "all", True, "none"),
+    ],
+)
 def test_the_named_tensors_are_mixed_and_no_others(make, tensors, reset, mix):
     encoder, before = attached(Mixout(q=0.75, mix=mix, tensors=tensors, reset=reset), make)
     assert len(linear(before)) == 13
     raise_all(encoder.train())
-    mixed = linear(before) if tensors == "linear" else set(before)
+    mixed = linear(before) if tensors == "linear" else set(before) if mix != "none" else ()
     weights = stored(encoder)
     for name, value in effective(encoder, before).items():
         if name not in mixed:
-            assert torch.equal(value, weights[name]), name
+            assert torch.equal(bits(value), bits(weights[name])), name
             continue
         b = value != before[name]
         assert not torch.equal(value, weights[name]), name
@@ -62,124 +69,52 @@ def test_the_named_tensors_are_mixed_and_no_others(make, tensors, reset, mix):
             assert bool((b == b[0]).all()) == (mix == "rows"), name
 
 
-def test_without_mixing_training_sees_the_weights_as_they_are():
-    encoder, before = attached(Mixout(mix="none"))
-    raise_all(encoder.train())
-    weights = stored(encoder)
-    for name, value in effective(encoder, before).items():
-        assert torch.equal(bits(value), bits(weights[name])), name
-
-
-def test_the_draw_is_one_all_through_a_step_and_another_in_the_next():
-    method = Mixout(q=0.5)
-    encoder, before = attached(method)
-    raise_all(encoder.train())
-    first, again = (effective(encoder, before) for _ in range(2))
-    with torch.no_grad():
-        encoder(input_ids=IDS)
-    encoder.eval(), encoder.train()
-    later = effective(encoder, before)
-    method.after_step(1, None)
-    second = effective(encoder, before)
-    for name in linear(before):
-        assert torch.equal(first[name], again[name]) and torch.equal(first[name], later[name])
-        share = (first[name] != second[name]).float().mean()
-        assert 0.1 < share < 0.9, name
-
-
-@pytest.mark.parametrize("thousandths", [1, 5, 100, 300, 500, 700, 900, 990])
-@pytest.mark.parametrize("mix", ["rows", "none"])
-def test_the_reset_leaves_exactly_the_budget(thousandths, mix):
-    method = Mixout(q=(1000 - thousandths) / 1000, mix=mix)
+@pytest.mark.parametrize("thousandths", [1, 100, 300, 990])
+def test_the_reset_leaves_exactly_the_budget(thousandths):
+    method = Mixout(q=(1000 - thousandths) / 1000)
     # 7,680 weights: a tenth of them, 768, is one that 1 - 0.9 in binary would miss.
     encoder, before = attached(method, vocabulary=51)
-    count = sum(tensor.numel() for tensor in before.values())
-    assert count == 7680
-    names = list(before)
+    assert sum(tensor.numel() for tensor in before.values()) == 7680
     raise_all(encoder)
-    evaluated = effective(encoder.eval(), names)
-    changed = sum(int((evaluated[name] != before[name]).sum()) for name in names)
-    assert changed == count * thousandths // 1000
-    assert surgery.count(encoder, names) == (changed, 0)
+    evaluated = effective(encoder.eval(), before)
+    changed = sum(int((evaluated[name] != before[name]).sum()) for name in before)
+    assert changed == 7680 * thousandths // 1000
+    assert surgery.count(encoder, before) == (changed, 0)
 
 
-@pytest.mark.parametrize("side", [10, 100])
-def test_nine_tenths_leave_one_tenth(side):
-    encoder = nn.Sequential(nn.Linear(side, side, bias=False))
-    Mixout(q=0.9).attach(encoder, None, rng)
-    raise_all(encoder)
-    before = encoder[0].parametrizations.weight.original - 1
-    assert int((encoder.eval()[0].weight - before > 0.5).sum()) == side * side // 10
-
-
-def test_the_survivors_are_drawn_once_from_the_runs_stream():
-    def kept(streams):
-        encoder, before = attached(Mixout(q=0.9), streams=streams)
-        masks = trained_masks(encoder, list(before))
-        return torch.cat([mask.flatten() for mask in masks.values()])
-
-    def other(name):
-        return torch.Generator().manual_seed(rng(name).initial_seed() + 1)
-
-    one, again, another = kept(rng), kept(rng), kept(other)
-    assert torch.equal(one, again)
-    overlap = int((one & another).sum())
-    # 766 of 7,664 twice: about a tenth of them in common, 76.6 with a deviation of 7.9.
-    assert 76.6 - 4 * 7.9 < overlap < 76.6 + 4 * 7.9
-
-
-@pytest.mark.parametrize("reset", [True, False])
-@pytest.mark.parametrize("mix", ["rows", "elements"])
-def test_evaluation_sees_the_trained_weights(reset, mix):
+@pytest.mark.parametrize(("mix", "reset"), [("rows", True), ("elements", False), ("none", True)])
+def test_every_step_draws_anew_and_every_evaluation_sees_the_trained_weights(mix, reset):
     method = Mixout(q=0.9, mix=mix, reset=reset)
     encoder, before = attached(method)
     masks = trained_masks(encoder, list(before))
     Trainer(encoder).train(method, 3)
-    weights, evaluated = stored(encoder), effective(encoder.eval(), before)
+    generator = torch.get_rng_state()
+    weights, seen = stored(encoder), [effective(encoder.eval(), before)]
+    assert torch.equal(torch.get_rng_state(), generator)
+    drawn = [effective(encoder.train(), before) for _ in range(2)]
+    method.after_step(4, None)
+    drawn.append(effective(encoder, before))
+    for name in linear(before):
+        assert torch.equal(drawn[0][name], drawn[1][name])
+        assert torch.equal(drawn[0][name], drawn[2][name]) == (mix == "none"), name
+    seen.append(effective(encoder.eval(), before))
     surgery.fold(encoder)
-    for name, folded in state(encoder).items():
-        mask = masks[name] if reset else torch.ones_like(masks[name])
-        expected = torch.where(mask, weights[name], before[name])
-        assert torch.equal(bits(evaluated[name]), bits(expected)), name
-        assert torch.equal(bits(folded), bits(expected)), name
+    seen.append(state(encoder))
+    for name, mask in masks.items():
+        kept = mask if reset else torch.ones_like(mask)
+        expected = bits(torch.where(kept, weights[name], before[name]))
+        assert all(torch.equal(bits(each[name]), expected) for each in seen), name
     assert any(not torch.equal(weights[name], before[name]) for name in linear(before))
 
 
 def test_without_mixing_it_is_full_tuning_until_it_is_evaluated():
-    encoders = bert(), bert()
-    before = state(encoders[0])
-    methods = FullTuning(), Mixout(q=0.9, mix="none")
-    trainers = [Trainer(encoder) for encoder in encoders]
-    for method, trainer in zip(methods, trainers, strict=True):
+    trainers = [Trainer(bert()) for _ in range(2)]
+    for method, trainer in zip((FullTuning(), Mixout(q=0.9, mix="none")), trainers, strict=True):
         method.attach(trainer.encoder, trainer.probe, rng)
         trainer.train(method, 6)
-    assert trainers[0].losses == trainers[1].losses
-    full, mixout = (stored(encoder) for encoder in encoders)
-    masks = trained_masks(encoders[1], list(before))
-    evaluated = effective(encoders[1].eval(), before)
-    for name in before:
-        assert torch.equal(bits(full[name]), bits(mixout[name])), name
-        expected = torch.where(masks[name], full[name], before[name])
-        assert torch.equal(bits(evaluated[name]), bits(expected)), name
-    with torch.no_grad():
-        outputs = [encoder.eval()(input_ids=IDS).pooler_output for encoder in encoders]
-    assert not torch.allclose(*outputs)
-
-
-@pytest.mark.parametrize("mix", ["rows", "elements", "none"])
-def test_two_evaluations_are_one(mix):
-    method = Mixout(q=0.9, mix=mix, tensors="all")
-    encoder, _ = attached(method)
-    trainer = Trainer(encoder)
-    trainer.train(method, 2)
-    generator = torch.get_rng_state()
-    with torch.no_grad():
-        first, second = (encoder.eval()(input_ids=IDS).pooler_output for _ in range(2))
-        assert torch.equal(torch.get_rng_state(), generator)
-        encoder.train()(input_ids=IDS)
-        method.after_step(3, trainer.optimizer)
-        third = encoder.eval()(input_ids=IDS).pooler_output
-    surgery.fold(encoder)
-    with torch.no_grad():
-        folded = encoder(input_ids=IDS).pooler_output
-    assert all(torch.equal(bits(first), bits(output)) for output in (second, third, folded))
+    full, mixout = trainers
+    assert full.losses == mixout.losses
+    weights = stored(mixout.encoder)
+    assert all(torch.equal(bits(weights[n]), bits(w)) for n, w in state(full.encoder).items())
+    one, other = (outputs(trainer.encoder.eval())[1] for trainer in trainers)
+    assert not torch.allclose(one, other)

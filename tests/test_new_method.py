@@ -1,11 +1,10 @@
 """A method in one new file, and nothing else: it runs, and a report knows it by its title."""
 
 import pytest
-from support.methods import method_file
+from support.methods import configure, method_file
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app
-from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import fields
@@ -56,19 +55,11 @@ def test_a_new_method_is_one_file(tmp_path, make_job):
     assert "released program: order is smallest" in page
 
 
-@pytest.mark.parametrize("part", ["title", "paper", "category"])
-def test_a_file_without_what_a_report_needs_is_refused(tmp_path, part):
-    text = "".join(line for line in TEXT.splitlines(True) if not line.startswith(f"    {part} ="))
-    with (
-        pytest.raises(InputError, match=f"lacking_{part}.py: LargestBias lacks {part}$"),
-        method_file(tmp_path, f"lacking_{part}", text),
-    ):
-        pass
-
-
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
+        ("untitled", 'title = "Largest <Bias>"', "", "lacks title"),
+        ("nowhere", "paper =", "category = ", "lacks paper"),
         ("typo_category", '"rule-based"', '"ruled-based"', "has category 'ruled-based'; did"),
         ("typo_readings", '{"order"', '{"ordre"', "names 'ordre' in readings, which is no field; "),
         ("typo_open", "readings = ", 'left_open = ("ordre",)\n    _ = ', "names 'ordre' in left"),
@@ -98,14 +89,11 @@ def test_a_method_without_fields_needs_no_decorator(tmp_path):
         assert fields.values(kind()) == {} == fields.later_defaults(kind)
 
 
-RAW = {"benchmark": "b", "model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
-
-
 def test_readings_name_fields_of_the_training(tmp_path):
     more = '{"train.freez_head": (0, 0), "train.optimizer": (0, 0), "order":'
     text = TEXT.replace('{"order":', more)
     with method_file(tmp_path, "typo_train", text), pytest.raises(InputError) as caught:
-        config.parse(RAW | {"methods": {"typo_train": {}}}, "f.yaml")
+        configure("typo_train", {})
     (told,) = caught.value.problems
     start = "f.yaml: methods.typo_train: readings of typo_train name train.freez_head; did you mean"
     assert told.startswith(f"{start} train.freeze_head?")
@@ -115,14 +103,14 @@ def cli(*arguments: str) -> str:
     return CliRunner().invoke(app, arguments).stdout
 
 
-def test_a_field_without_a_default_is_required(tmp_path):
+def test_a_field_without_a_default_is_required(tmp_path, bert_dir):
     text = TEXT.replace("density: Density = 0.01", "density: Density")
     with method_file(tmp_path, "demanding", text):
         with pytest.raises(InputError) as caught:
-            config.parse(RAW | {"methods": {"demanding": {}}}, "f.yaml")
+            configure("demanding", {})
         assert str(caught.value) == "f.yaml: methods.demanding.density: is missing"
-        (cell,) = config.parse(RAW | {"methods": {"demanding": {"density": 1}}}, "f.yaml").cells
+        (cell,) = configure("demanding", {"density": 1}).cells
         assert cell.make_method().density == 1.0
         assert "\n    density: required; a number in (0, 1]\n" in cli("methods")
-        counted = cli("methods", "--model", "roberta-base-config")
+        counted = cli("methods", "--model", str(bert_dir))
     assert counted.endswith("\ndemanding is not counted: it needs density; give a --config.\n")

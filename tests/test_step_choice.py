@@ -1,64 +1,24 @@
-"""What is chosen anew at every step: only that moves, and every entry by an AdamW of its own."""
+"""Methods that choose anew at every step: what they draw, and that nothing else moves."""
 
 import copy
-import json
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from support.models import Trainer, bert, bits, rng, roberta, state
+from scipy import stats
+from support.models import Trainer, bert, bits, end_to_end, rng, roberta, state
+from support.unfolded import taken
 from torch import nn
 
 from jiant_sparse.errors import InputError, NotFinite
-from jiant_sparse.host import optimizer as host_optimizer
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
-from jiant_sparse.schema.control import Control, Stopped
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.optimizer import AdamW
 
-NAMES = ("stochastic_tuning", "top_tuning", "random_per_step")
-every_one = pytest.mark.parametrize("name", NAMES)
-
-
-class Watched(AdamW):
-    """Compares, at every step, all bits of weights and moments before and after."""
-
-    def __init__(self, *arguments, **options) -> None:
-        super().__init__(*arguments, **options)
-        self.named: dict[torch.Tensor, torch.Tensor] = {}
-        self.counts: dict[torch.Tensor, torch.Tensor] = {}
-        self.numbers: list[int] = []
-
-    def step(self, closure=None):
-        weights = [p for group in self.param_groups for p in group["params"]]
-        before = {p: self._bits(p) for p in weights}
-        chosen = {p: self._mask(p) for p in weights}
-        super().step(closure)
-        self.numbers.append(sum(int(m.sum()) for m in chosen.values() if m is not None))
-        for p, mask in chosen.items():
-            if mask is None:
-                continue
-            self.named[p] = self.named.get(p, False) | mask
-            self.counts[p] = self.counts.get(p, 0) + mask.int()
-            for old, new in zip(before[p], self._bits(p), strict=False):
-                assert torch.equal(old[~mask], new[~mask])
-            if p in self.state:
-                assert torch.equal(self.state[p]["step"], self.counts[p])
-
-    def _bits(self, p: torch.Tensor) -> list[torch.Tensor]:
-        moments = [self.state.get(p, {}).get(key) for key in ("exp_avg", "exp_avg_sq", "step")]
-        return [bits(t).clone() for t in (p, *moments) if t is not None]
-
-    def _mask(self, p: torch.Tensor) -> torch.Tensor | None:
-        """The entries that may move; None where all may, as in the head."""
-        if p.grad is None:
-            return torch.zeros_like(p, dtype=torch.bool)
-        if not p.grad.is_sparse:
-            return None
-        mask = torch.zeros_like(p, dtype=torch.bool)
-        mask[tuple(p.grad.indices())] = True
-        return mask
+every_one = pytest.mark.parametrize("name", ["stochastic_tuning", "top_tuning", "random_per_step"])
+by_importance = pytest.mark.parametrize("name", ["stochastic_tuning", "top_tuning"])
+COUNT = 7664  # weights of the tiny BERT
 
 
 def attached(name: str, make=bert, *, pooled: bool = True, **fields):
@@ -69,84 +29,125 @@ def attached(name: str, make=bert, *, pooled: bool = True, **fields):
     return trainer, method, encoder
 
 
-# --- lazy
-
-
 @every_one
 @pytest.mark.parametrize(("make", "pooled"), [(bert, True), (roberta, False)])
-def test_at_every_step_only_the_drawn_move_bit_for_bit(name, make, pooled, monkeypatch):
-    monkeypatch.setattr("support.models.AdamW", Watched)
+def test_at_every_step_only_the_drawn_move_bit_for_bit(name, make, pooled):
     trainer, method, encoder = attached(name, make, pooled=pooled, density=0.05)
-    first = state(encoder)
-    steps = 8
-    trainer.train(method, steps, weight_decay=0.5)
-    watched = trainer.optimizer
-    head = {*trainer.head.parameters()}
-    assert head.isdisjoint(watched.named) and head <= set(watched.state)
-    drawn = {n: watched.named[p] for n, p in encoder.named_parameters()}
-    assert all(torch.equal(method.drawn[n], mask) for n, mask in drawn.items())
-    assert method.support_size == sum(int(mask.sum()) for mask in drawn.values())
-    assert method.moved_per_step == sum(watched.numbers) / steps
-    if pooled:
-        assert watched.numbers == [method.k] * steps
-    else:
-        assert not any(mask.any() for n, mask in drawn.items() if "pooler" in n)
-    expected = method.k * (1 if pooled or name != "random_per_step" else 0.97)
-    assert 0.9 * expected < method.moved_per_step <= expected
-    assert method.k < method.support_size < steps * method.k
-    after = state(encoder)
-    for n, mask in drawn.items():
-        assert torch.equal(bits(after[n])[~mask], bits(first[n])[~mask])
-    changed = sum(int((after[n] != first[n]).sum()) for n in first)
+    draw, numbers = method.draw, []
+    masks = {n: torch.zeros_like(w, dtype=torch.bool) for n, w in method.weights.items()}
+    support = copy.deepcopy(masks)
+
+    def remember(step):
+        chosen = draw(step)
+        numbers.append(0)
+        for key, mask in masks.items():
+            mask.zero_()
+            # What falls on a pooler that is not read does not move.
+            if pooled or not key.startswith("pooler"):
+                mask.view(-1)[chosen[key]] = True
+                support[key] |= mask
+                numbers[-1] += len(chosen[key])
+        return chosen
+
+    method.draw, first = remember, state(encoder)
+    for _ in range(8):
+        before = state(encoder)
+        trainer.train(method, 1, weight_decay=0.5)
+        for key, weight in state(encoder).items():
+            assert torch.equal(bits(weight)[~masks[key]], bits(before[key])[~masks[key]]), key
+    assert all(torch.equal(method.drawn[key], mask) for key, mask in support.items())
+    assert method.support_size == sum(int(mask.sum()) for mask in support.values())
+    assert method.moved_per_step == sum(numbers) / 8
+    assert numbers == [method.k] * 8 or (not pooled and name == "random_per_step")
+    assert method.k < method.support_size < 8 * method.k
+    changed = sum(int((weight != first[key]).sum()) for key, weight in state(encoder).items())
     assert 0.8 * method.support_size < changed <= method.support_size
 
 
-@every_one
-def test_every_entrys_way_is_that_of_torchs_adamw_on_it_alone(name):
-    """Through the trainer, its clipping included; a few entries of every tensor."""
-    trainer, method, encoder = attached(name, density=0.3)
-    trainer.train(method, 1, weight_decay=0.4)
-    decays = {p: g["weight_decay"] for g in trainer.optimizer.param_groups for p in g["params"]}
-    # From a fresh start, so that the twins begin with the entries.
-    trainer.optimizer.state.clear()
-    twins = {}
-    for n, p in encoder.named_parameters():
-        for at in range(0, p.numel(), p.numel() // 4):
-            twin = nn.Parameter(p.detach().view(-1)[at].clone())
-            twins[n, at] = twin, torch.optim.AdamW([twin], weight_decay=decays[p], lr=1e-2)
-    plain, steps = trainer.optimizer.step, []
+# --- which are drawn
 
-    def step():
-        steps.append(0)
-        for (n, at), (twin, optimizer) in twins.items():
-            gradient = encoder.get_parameter(n).grad
-            if gradient is None or not method.last[n][at]:
-                continue
-            steps[-1] += 1
-            twin.grad = gradient.to_dense().view(-1)[at].clone()
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.step()
-        plain()
 
-    draw = method.draw
+def with_gradients(name: str, **fields):
+    """(a method that has seen a batch, the importance of each weight, the encoder)"""
+    trainer, method, encoder = attached(name, **fields)
+    generator = torch.Generator().manual_seed(4)
+    for weight in encoder.parameters():  # biases are zero at first
+        weight.data += 0.1 * torch.randn(weight.shape, generator=generator)
+    encoder.train()
+    trainer.backward(rng("batch"))
+    if name == "random_per_step":
+        return method, None, encoder
+    once = method.importance.take()
+    method.importance.take = lambda: once
+    return method, end_to_end(taken(method.importance, encoder).values()), encoder
 
-    def remember(number):
-        chosen = draw(number)
-        method.last = {}
-        for n, index in chosen.items():
-            method.last[n] = torch.zeros(encoder.get_parameter(n).numel(), dtype=torch.bool)
-            method.last[n][index] = True
-        return chosen
 
-    method.draw, trainer.optimizer.step = remember, step
-    for rate in (1e-2, 5e-3, 2e-2, 1e-3, 4e-3, 0.0, 3e-3):
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = rate
-        trainer.train(method, 1)
-    assert 0 < min(steps) <= max(steps) < len(twins)
-    for (n, at), (twin, _) in twins.items():
-        ours = encoder.get_parameter(n).detach().view(-1)[at]
-        torch.testing.assert_close(ours, twin.detach(), rtol=3e-6, atol=3e-8, msg=n)
+def drawn(method: base.Method, step: int) -> np.ndarray:
+    """(weights,) bool: what is drawn in a step."""
+    masks = {name: np.zeros(weight.numel(), bool) for name, weight in method.weights.items()}
+    for name, index in method.draw(step).items():
+        masks[name][index] = True
+    return end_to_end(masks.values())
+
+
+def p_value(counts: np.ndarray, weights: np.ndarray) -> float:
+    """Of a chi-square test; light entries together in bins of an expected 10."""
+    order = np.argsort(-weights)
+    expected = counts.sum() * weights[order] / weights.sum()
+    bins = np.minimum(expected.cumsum() // 10, counts.sum() // 10 - 1)
+    _, group = np.unique(bins, return_inverse=True)
+    assert group[-1] > 14
+    return stats.chisquare(np.bincount(group, counts[order]), np.bincount(group, expected)).pvalue
+
+
+def test_stochastic_tuning_draws_by_the_square_of_the_importance():
+    method, importance, _ = with_gradients("stochastic_tuning", density=1.5 / COUNT)
+    counts = sum(drawn(method, step).astype(int) for step in range(1, 401))
+    assert (method.k, counts.sum()) == (1, 400)
+    assert p_value(counts, importance**2) > 1 / 30_000 > 1e-9 > p_value(counts, importance)
+    assert not counts[importance == 0].any()
+
+
+def test_random_per_step_draws_every_weight_as_often_as_any_other():
+    method, _, _ = with_gradients("random_per_step", density=0.1)
+    counts = sum(drawn(method, step).astype(int) for step in range(1, 401))
+    assert counts.sum() == 400 * method.k
+    assert p_value(counts, np.ones(COUNT)) > 1 / 30_000
+
+
+def test_top_tuning_takes_the_largest_importances():
+    method, importance, _ = with_gradients("top_tuning", density=0.07)
+    chosen = drawn(method, 1)
+    assert chosen.sum() == method.k == int(0.07 * COUNT)
+    assert importance[chosen].min() >= importance[~chosen].max() > 0
+
+
+@pytest.mark.parametrize("name", ["stochastic_tuning", "random_per_step"])
+def test_steps_and_seeds_have_streams_of_their_own(name):
+    method, same, other = (with_gradients(name, density=0.1)[0] for _ in range(3))
+    other.rng = lambda stream: rng(f"seed 1 {stream}")
+    first, again = drawn(method, 1), drawn(same, 1)
+    assert np.array_equal(first, again)
+    assert (first != drawn(method, 2)).any() and (first != drawn(other, 1)).any()
+
+
+@by_importance
+def test_if_fewer_have_any_importance_these_move_and_the_count_says_so(name):
+    method, importance, encoder = with_gradients(name, density=1.0)
+    method.before_step(1)
+    total = (importance > 0).sum()
+    assert 0 < total < method.k == COUNT
+    assert (method.moved_per_step, method.support_size) == (total, total)
+    masks = [mask.numpy() for mask in method.drawn.values()]
+    assert np.array_equal(end_to_end(masks), importance > 0)
+    for mask, weight in zip(masks, encoder.parameters(), strict=True):
+        assert weight.grad._nnz() == mask.sum() if mask.any() else weight.grad is None
+
+
+@by_importance
+def test_the_importance_is_measured_as_the_fields_say(name):
+    _, method, _ = attached(name, mean="absolute", padding=True)
+    assert (method.importance.mean, method.importance.padding) == ("absolute", True)
 
 
 # --- dense
@@ -179,29 +180,7 @@ def test_a_masked_gradient_under_adamw_bit_for_bit():
     assert bool((one[name] != state(bert())[name]).all())
 
 
-@pytest.mark.parametrize("name", ["stochastic_tuning", "top_tuning"])
-def test_dense_leaves_whole_gradients_that_are_zero_but_for_the_drawn(name):
-    trainer, method, encoder = attached(name, density=0.1, momentum="dense")
-    lazy_trainer, lazy, lazy_encoder = attached(name, density=0.1)
-    torch.manual_seed(0), trainer.encoder.train(), trainer.backward(rng("batch"))
-    torch.manual_seed(0), lazy_trainer.encoder.train(), lazy_trainer.backward(rng("batch"))
-    method.before_step(1), lazy.before_step(1)
-    moving = 0
-    for n, p in encoder.named_parameters():
-        other = lazy_encoder.get_parameter(n).grad
-        other = torch.zeros_like(p) if other is None else other.to_dense()
-        assert not p.grad.is_sparse and torch.equal(p.grad, other)
-        moving += int((p.grad != 0).sum())
-    assert moving == method.k
-
-
 # --- fields
-
-
-@every_one
-def test_a_density_that_leaves_nothing_is_refused(name):
-    with pytest.raises(InputError, match="no weight of [0-9,]+ would train in a step$"):
-        attached(name, density=1e-5)
 
 
 @every_one
@@ -225,111 +204,52 @@ def test_as_many_as_there_are_biases_and_all_with_density_one(name):
     assert method.k == int(0.123 * sum(p.numel() for p in encoder.parameters()))
 
 
-def test_gradients_that_are_not_finite_stop_the_run():
-    for name in ("stochastic_tuning", "top_tuning"):
-        trainer, method, encoder = attached(name, density=0.01)
-        trainer.encoder.train(), trainer.backward(rng("batch"))
-        tensor = "encoder.layer.1.output.dense.weight"
-        encoder.get_parameter(tensor).grad[3, 4] = float("nan")
-        with pytest.raises(
-            NotFinite, match=f"^the importance of {tensor} is nan at flat position 100 at step 1$"
-        ):
-            method.before_step(1)
+@by_importance
+def test_gradients_that_are_not_finite_stop_the_run(name):
+    trainer, method, encoder = attached(name, density=0.01)
+    trainer.encoder.train(), trainer.backward(rng("batch"))
+    tensor = "encoder.layer.1.output.dense.weight"
+    encoder.get_parameter(tensor).grad[3, 4] = float("nan")
+    message = f"^the importance of {tensor} is nan at flat position 100 at step 1$"
+    with pytest.raises(NotFinite, match=message):
+        method.before_step(1)
 
 
 # --- the host
 
-
-def through_the_host(make_job, monkeypatch, name, fields=None, train_fields=None, **keys):
-    """(job, record, what its optimiser saw, the encoder's weights by name)."""
-    made, plain = [], surgery.parameter_groups
-
-    class Kept(Watched):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            made.append(self)
-
-    def parameter_groups(model, weight_decay):
-        made.append(dict(model.encoder.named_parameters()))
-        return plain(model, weight_decay)
-
-    monkeypatch.setattr(surgery, "parameter_groups", parameter_groups)
-    monkeypatch.setattr(host_optimizer, "AdamW", Kept)
-    settings = {"max_steps": 5, "eval_every": 5, "weight_decay": 0.3} | (train_fields or {})
-    job = make_job("cb", name, fields, settings, **keys)
-    record = train(job)
-    weights, optimizer = made
-    return job, record, optimizer, weights
+RUN = {"max_steps": 5, "eval_every": 5, "weight_decay": 0.3}
 
 
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
         ("stochastic_tuning", {"gradient_accumulation": 2, "precision": "bf16", "batch_size": 3}),
-        ("stochastic_tuning", {}),
-        ("top_tuning", {}),
         ("random_per_step", {}),
     ],
 )
-def test_a_run_moves_what_its_record_says(name, settings, make_job, monkeypatch):
-    fields = {"density": 0.02}
-    job, record, watched, weights = through_the_host(make_job, monkeypatch, name, fields, settings)
-    k = int(0.02 * record.params.eligible)
-    assert watched.numbers == [k] * 5
-    assert record.params.moved_per_step == k
-    assert record.params.selected == sum(int(mask.sum()) for mask in watched.named.values())
-    assert 0 < record.params.changed <= record.params.selected < 5 * k
-    assert record.params.trainable == record.params.eligible + record.params.head
-    before = load_file(job.source.path / "model.safetensors")
-    change = delta.load(job.directory / "delta.safetensors")
-    after = delta.apply(change, {n: before[n] for n in change.base})
-    assert set(before) == set(weights)
-    for n, weight in weights.items():
-        assert not ((bits(after[n]) != bits(before[n])) & ~watched.named[weight]).any(), n
+def test_a_run_moves_what_its_record_says(name, settings, make_job):
+    job = make_job("cb", name, {"density": 0.02}, RUN | settings)
+    params = train(job).params
+    k = int(0.02 * params.eligible)
+    assert params.moved_per_step == k
+    assert 0 < params.changed <= params.selected < 5 * k
+    assert params.trainable == params.eligible + params.head
+    assert params.changed == delta.changed(delta.load(job.directory / "delta.safetensors"))
 
 
-def test_dense_is_recorded_as_all_that_trains(make_job, monkeypatch):
+def test_dense_is_recorded_as_all_that_trains(make_job):
     fields = {"density": 0.02, "momentum": "dense"}
-    _, record, watched, _ = through_the_host(make_job, monkeypatch, "stochastic_tuning", fields)
-    assert record.params.moved_per_step is None
-    assert record.params.selected == record.params.eligible
-    assert record.params.changed > 10 * int(0.02 * record.params.eligible)
-    assert watched.numbers == [0] * 5
-
-
-def test_a_run_in_two_parts_draws_moves_and_counts_the_same(make_job):
-    """COPA, two passes for each batch, accumulated."""
-
-    class Halt(Control):
-        def tell(self, phase, step=0, steps=None, score=None):
-            super().tell(phase, step, steps, score)
-            if (phase, step) == ("training", 3):
-                self.stop("stopped")
-
-    fields = {"density": 0.03, "padding": True}
-    settings = {"max_steps": 5, "eval_every": 5, "gradient_accumulation": 2}
-    whole, parts = (
-        make_job("copa", "stochastic_tuning", fields, settings, output=output)
-        for output in ("whole", "parts")
-    )
-    expected = train(whole).params
-    with pytest.raises(Stopped):
-        train(parts, Halt())
-    assert train(parts).params == expected
-    one, two = (job.directory / "delta.safetensors" for job in (whole, parts))
-    assert one.read_bytes() == two.read_bytes()
-    losses = [
-        [json.loads(line).get("loss") for line in (job.directory / "log.jsonl").open()]
-        for job in (whole, parts)
-    ]
-    assert losses[0] == losses[1]
+    params = train(make_job("cb", "stochastic_tuning", fields, RUN)).params
+    assert params.moved_per_step is None
+    assert params.selected == params.eligible
+    assert params.changed > 10 * int(0.02 * params.eligible)
 
 
 # --- a device
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", ["stochastic_tuning", "top_tuning", "random_per_step"])
+@every_one
 def test_on_a_device_the_drawn_alone_move_too(name):
     trainer, method, encoder = attached(name, density=0.01)
     encoder.cuda(), trainer.head.cuda()

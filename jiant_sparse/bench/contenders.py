@@ -201,17 +201,15 @@ def _drawn_mask(name: str, weight: Tensor, density: float) -> Tensor:
     return drawn.to(weight.device, weight.dtype)
 
 
-def _attach(method: str, fields: dict[str, Any], model: Classifier) -> Method:
-    kind = base.find(method)
-    if hasattr(kind, "density"):
-        fields = {"density": model.setting.density} | fields
-    made = kind(**fields)
-    made.attach(model.encoder, probe_of(model), rng)
-    return made
-
-
 def _ours(method: str, **fields: Any) -> Callable[[Classifier], Trainer]:
-    return partial(Trainer, attach=partial(_attach, method, fields))
+    def attach(model: Classifier) -> Method:
+        kind = base.find(method)
+        density = {"density": model.setting.density} if hasattr(kind, "density") else {}
+        made = kind(**(density | fields))
+        made.attach(model.encoder, probe_of(model), rng)
+        return made
+
+    return partial(Trainer, attach=attach)
 
 
 _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {

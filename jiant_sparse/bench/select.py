@@ -33,7 +33,7 @@ def run(setting: Setting, *, repeats: int, notify: Notify = silent) -> Iterator[
     notify("select: burn_in")
     model = models.build(setting)
     yield from _burn_in(model, repeats)
-    scores = _scores(model)
+    scores = {name: total.abs_() for name, total in _sum(model, 1, "signed_sum").items()}
     del model
     for part, calls in _choices(scores, setting.density).items():
         notify(f"select: {part}")
@@ -61,32 +61,23 @@ def _row(part: str, name: str, setting: Setting) -> dict[str, Any]:
 
 
 def _burn_in(model: Classifier, repeats: int) -> Iterator[dict[str, Any]]:
-    weights = surgery.eligible(model.encoder)
     probe = contenders.probe_of(model)
     calls: dict[str, Callable[[], object]] = {
         _PLAIN: lambda: [*probe(BATCHES)],
         "full": lambda: [*probe(BATCHES, dropout=True)],
     }
-    for score, add in selection.SUMS.items():
-        calls[f"ours/{score}"] = partial(_accumulate, weights, probe, add)
+    for score in selection.SUMS:
+        calls[f"ours/{score}"] = partial(_sum, model, BATCHES, score)
     whole = measure.alternate(calls, repeats, model.setting.place)
     times = {name: [time / BATCHES for time in each] for name, each in whole.items()}
     for name, numbers in measure.numbers(times, _PLAIN, "full").items():
         yield _row("burn_in", name, model.setting) | {"per": "batch"} | numbers
 
 
-def _accumulate(
-    weights: Mapping[str, Tensor], probe: Callable[[int], Iterator[float]], add: Callable
-) -> dict[str, Tensor]:
-    return selection.accumulate(weights, probe(BATCHES), add)
-
-
-def _scores(model: Classifier) -> dict[str, Tensor]:
-    """SAM's scores, of one batch."""
-    probe = contenders.probe_of(model)
-    weights = surgery.eligible(model.encoder)
-    totals = selection.accumulate(weights, probe(1), selection.SUMS["signed_sum"])
-    return {name: total.abs_() for name, total in totals.items()}
+def _sum(model: Classifier, batches: int, score: str) -> dict[str, Tensor]:
+    """Sum of a score over batches, as SAM accumulates it."""
+    weights, probe = surgery.eligible(model.encoder), contenders.probe_of(model)
+    return selection.accumulate(weights, probe(batches), selection.SUMS[score])
 
 
 def _choices(scores: Mapping[str, Tensor], density: float) -> Choices:

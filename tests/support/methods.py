@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jiant_sparse.methods
+from jiant_sparse.config import load as config
 from jiant_sparse.methods import base
 
 
@@ -20,3 +21,9 @@ def method_file(folder: Path, name: str, text: str) -> Iterator[type[base.Method
     finally:
         path.remove(str(folder))
         base.names.cache_clear()
+
+
+def configure(name: str, fields: dict) -> config.Benchmark:
+    """A configuration `f.yaml` of this method alone."""
+    raw = {"benchmark": "b", "model": "m", "data_dir": "d", "seeds": [0], "tasks": {"cb": {}}}
+    return config.parse(raw | {"methods": {name: fields}}, "f.yaml")

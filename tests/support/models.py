@@ -133,7 +133,7 @@ def quick_fields(name: str) -> dict[str, int]:
     return {
         field.name: quick[field.name]
         for field in dataclasses.fields(methods.find(name))
-        if field.name in quick and field.default is not None and field.default > quick[field.name]
+        if field.name in quick and (field.default is None or field.default > quick[field.name])
     }
 
 
@@ -159,6 +159,22 @@ def effective(encoder: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
 def state(module: nn.Module) -> dict[str, Tensor]:
     """A copy of every named parameter."""
     return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def stored(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of every tensor that trains, by the tensors' first names."""
+    return {
+        name.replace("parametrizations.", "").removesuffix(".original"): value
+        for name, value in state(module).items()
+    }
+
+
+def outputs(encoder: nn.Module) -> list[Tensor]:
+    """What an encoder in its present mode makes of three texts."""
+    ids = torch.randint(4, 50, (3, 6), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = encoder(input_ids=ids)
+    return [found.last_hidden_state, found.pooler_output]
 
 
 def trained_masks(encoder: nn.Module, names: list[str]) -> dict[str, Tensor]:
@@ -205,6 +221,16 @@ def end_to_end(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([part.ravel() for part in parts])
 
 
+def largest_mask(scores: np.ndarray, sizes: Iterable[int], density: float) -> np.ndarray:
+    """The largest scores of each stretch of these sizes, as a mask; among equals the earlier."""
+    mask, first = np.zeros(scores.size, bool), 0
+    for size in sizes:
+        order = np.argsort(-scores[first : first + size], kind="stable")
+        mask[first + order[: int(size * density)]] = True
+        first += size
+    return mask
+
+
 @contextmanager
 def file_sizes_up_to(size: int) -> Iterator[None]:
     """What a full disk does to a write, as a limit of this process."""
@@ -242,6 +268,13 @@ def write_roberta(path: Path, texts: list[str]) -> Path:
     config = RobertaConfig(vocab_size=size, type_vocab_size=1, pad_token_id=1, **SIZES)
     RobertaForMaskedLM(config).save_pretrained(path)
     return path
+
+
+def write_shape(path: Path, kind: str = "bert") -> str:
+    """A directory with the tiny models' configuration alone, as measurements take it."""
+    sizes = {"model_type": kind, "vocab_size": 50, "type_vocab_size": 2 - (kind == "roberta")}
+    (path / "config.json").write_text(json.dumps(sizes | SIZES))
+    return str(path)
 
 
 def _split(text: str) -> list[str]:

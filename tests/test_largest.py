@@ -1,9 +1,9 @@
-"""TopTuning against a sort of all importances; `selection.largest` against a sort of anything."""
+"""`selection.largest`, with which TopTuning chooses, against a stable sort."""
 
 import numpy as np
 import pytest
 import torch
-from support.importances import after_backward, bert, roberta
+from support.models import end_to_end
 
 from jiant_sparse.errors import NotFinite
 from jiant_sparse.sparse import selection
@@ -13,7 +13,7 @@ from jiant_sparse.sparse.selection import largest
 
 def sort(weights: dict[str, np.ndarray], k: int) -> dict[str, list[int]]:
     """The first k of the positive ones by a stable sort, largest first."""
-    flat = np.concatenate([values.ravel() for values in weights.values()])
+    flat = end_to_end(weights.values())
     order = np.argsort(-flat, kind="stable")[:k]
     chosen = np.sort(order[flat[order] > 0])
     starts = np.cumsum([0, *(values.size for values in weights.values())])
@@ -28,24 +28,7 @@ def lists(chosen: dict[str, torch.Tensor]) -> dict[str, list[int]]:
     return {name: index.tolist() for name, index in chosen.items()}
 
 
-@pytest.mark.parametrize("make", [bert, roberta])
-@pytest.mark.parametrize("fields", [{}, {"mean": "absolute", "padding": True}])
-def test_the_largest_importances_of_the_unfolded_network_are_taken(make, fields):
-    method, importance, _ = after_backward("top_tuning", make, density=0.07, **fields)
-    chosen = method.draw(1)
-    masks = {n: np.zeros(values.size, bool) for n, values in importance.items()}
-    for name, index in chosen.items():
-        masks[name][index.numpy()] = True
-    flat = np.concatenate([values.ravel() for values in importance.values()])
-    taken = np.concatenate([*masks.values()])
-    assert taken.sum() == method.k == int(0.07 * len(flat))
-    # But for what rounding makes of nearly equal ones.
-    bar = np.sort(flat)[-method.k]
-    assert flat[taken].min() > 0.999 * bar and flat[~taken].max() < 1.001 * bar
-    assert (taken != (flat >= bar)).sum() <= 4
-
-
-@pytest.mark.parametrize("k", [0, 1, 2, 5, 6, 7, 40, 300, 700, 901, 5_000])
+@pytest.mark.parametrize("k", [0, 1, 6, 7, 300, 901, 5_000])
 @pytest.mark.parametrize("ties", [False, True])
 def test_largest_is_a_stable_sort(k, ties):
     generator = torch.Generator().manual_seed(k)
