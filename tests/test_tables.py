@@ -118,8 +118,9 @@ def test_marks_and_values(strange: dict[str, Table], tmp_path: Path) -> None:
 def test_one_seed_and_no_score(tmp_path: Path) -> None:
     table = results(frame(tmp_path, record(), failure("rte", "lora", 0, "x")))
     assert "mean over 1 seed" in table.caption and cells(table, "sam")["RTE"].spread == ""
-    none = results(frame(tmp_path / "none", failure("rte", "sam", 0, "x")))
-    assert none.caption == "No cell has a test value yet."
+    failed = frame(tmp_path / "none", failure("rte", "sam", 0, "x"))
+    none, *_, weights = make(failed, "sam", judge(failed))
+    assert none.caption == "No cell has a test value yet." and weights.notes == ()
 
 
 def test_an_average_over_fewer_cells_says_so(tmp_path: Path) -> None:

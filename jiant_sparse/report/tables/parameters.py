@@ -50,9 +50,10 @@ def parameters(frame: Frame) -> Table:
         published_percent=pd.Series(percents, dtype="float64", index=data.index),
     )
     said = []
-    seen = frame.averages[frame.averages["method"].isin(frame.ok["method"])]
-    beside = seen[[published.percent_tuned(key) is not None for key in seen["key"]]]["method"]
-    if len(beside):
+    seen = {*frame.ok["method"]}
+    methods = zip(frame.methods["method"], frame.methods["key"], strict=True)
+    beside = [m for m, key in methods if m in seen and published.percent_tuned(key) is not None]
+    if beside:
         named = ", ".join(label for label in beside if label in apart)
         others = f"; another model, density or q: {named}" if named else ""
         said.append(f"The paper's shares are of RoBERTa-base, density 0.5 %{others}.")
