@@ -1,6 +1,6 @@
 """Whether one method differs from each other one, task by task: Tables 5 and 6, and Welch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,9 @@ PUBLISHED_REFERENCE = "sam"
 FIELDS = ["benchmark", "task", "reference", "method", "n_reference", "n"]
 FIELDS += ["t", "df", "p", "holm_p", "hedges_g"]
 PUBLISHED_FIELDS = ["published_t", "published_p"]
+TwoSampleTest = Callable[[Sample | None, Sample | None], Test | None]
+# (task, method) -> its sample: the exact variances of many runs take long.
+Samples = Mapping[tuple[str, str], Sample | None]
 
 
 def significance(frame: Frame, reference: str) -> list[Table]:
@@ -37,9 +40,11 @@ def significance(frame: Frame, reference: str) -> list[Table]:
     """
     if len(frame.methods) < 2:
         return []
+    samples = {(row.task, row.method): Sample.of(row.values) for row in frame.results.itertuples()}
     pooled_table = _table(
         frame,
         reference,
+        samples,
         name="significance_pooled",
         title="t-test, pooled variance",
         about="Student's two-sample t-test as the paper has it: the two variances are taken for "
@@ -50,6 +55,7 @@ def significance(frame: Frame, reference: str) -> list[Table]:
     welch_table = _table(
         frame,
         reference,
+        samples,
         name="significance_welch",
         title="t-test, Welch",
         about="Welch's two-sample t-test: the two variances may differ, as they do between these "
@@ -63,15 +69,16 @@ def significance(frame: Frame, reference: str) -> list[Table]:
 def _table(
     frame: Frame,
     reference: str,
+    samples: Samples,
     *,
     name: str,
     title: str,
     about: str,
-    test: Callable[[Sample | None, Sample | None], Test | None],
+    test: TwoSampleTest,
     with_paper: bool,
 ) -> Table:
     """A table of one test; with_paper: beside the paper's tests."""
-    found = _compared(frame, reference, test, with_paper)
+    found = _compared(frame, reference, samples, test, with_paper)
     found["why"] = [_why(row) for row in found.itertuples()]
     # Why none of all comparisons has a test, if all have one reason: a note then says it once.
     alike = found["why"].iloc[0] if found["why"].nunique() == 1 else ""
@@ -89,17 +96,14 @@ def _table(
 
 
 def _compared(
-    frame: Frame,
-    reference: str,
-    test: Callable[[Sample | None, Sample | None], Test | None],
-    with_paper: bool,
+    frame: Frame, reference: str, samples: Samples, test: TwoSampleTest, with_paper: bool
 ) -> pd.DataFrame:
     """A row for each other method on each task, as FIELDS; method by method."""
     rows = []
     for label in frame.methods.loc[frame.methods["method"] != reference, "method"]:
         both = zip(frame.of(reference).itertuples(), frame.of(label).itertuples(), strict=True)
         for ours, theirs in both:
-            a, b = Sample.of(ours.values), Sample.of(theirs.values)
+            a, b = samples[ours.task, reference], samples[theirs.task, label]
             where = {"benchmark": frame.benchmark, "task": theirs.task, "reference": reference}
             where |= {"method": label, "n_reference": ours.n, "n": theirs.n}
             found = test(a, b)
