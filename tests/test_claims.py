@@ -18,10 +18,8 @@ from jiant_sparse.report.claims.findings import (
 )
 from jiant_sparse.report.claims.papers import CLAIMS, figure5, table
 from jiant_sparse.report.published import METHODS
-from jiant_sparse.report.tables.verdicts import verdicts as verdicts_table
 
 WIDE = (-0.02, 0.0, 0.02)
-TEN = tuple(0.02 * x for x in (-1.5, -1, -0.8, -0.3, -0.1, 0.1, 0.3, 0.8, 1, 1.5))
 OPEN, YES, NO = "not enough data", "supported", "not supported"
 
 
@@ -175,14 +173,11 @@ def test_what_each_claim_consists_of():
 @pytest.mark.parametrize(
     ("beating", "of", "state"),
     [
-        (9, 9, YES),
         (5, 9, YES),
         (4, 9, NO),
         (5, 6, YES),
         (4, 8, OPEN),
-        (3, 8, NO),
         (1, 6, NO),
-        (2, 6, OPEN),
     ],
 )
 def test_most_are_five_of_nine(beating, of, state):
@@ -202,16 +197,6 @@ def test_a_method_short_of_runs_counts_for_neither_side():
     assert "left out" not in found.reason, "nor do its failures"
 
 
-def test_fewer_than_five_others_can_not_be_most():
-    found = verdicts(*nine(4, methods=OTHERS[:4]))["1"]
-    assert (found.state, found.estimate, found.interval) == (OPEN, 4, None)
-    assert found.reason == (
-        "6 methods of Fu et al. 2023 are needed, the benchmark has 5. With 3 runs each: 4 of 4 "
-        "methods have a higher AVG than FullTuning (Random, MixOut, Bitfit, MagPruning); 5 of the "
-        "paper's 9 count for neither side."
-    )
-
-
 def test_a_tie_is_not_better_and_not_steadier():
     found = verdicts(*levels(dict.fromkeys(METHODS, 0.6), FLAT))
     assert found["1"].estimate == found["2"].estimate == 0
@@ -226,24 +211,13 @@ def test_steadier_is_a_smaller_deviation():
     assert found.state == YES and found.share == pytest.approx(1 - 1 / 729, abs=1e-3)
 
 
-def test_few_runs_say_what_they_say_and_decide_nothing():
-    one = verdicts(*nine(6, spread=(0.0,)))
+def test_one_run_decides_nothing_and_has_no_deviation():
+    one = verdicts(*nine(6, spread=(0.0,)), record("rte", "sam", 1, 0.6))
     assert one["1"].state == OPEN and one["1"].share is one["1"].interval is None
-    assert (one["1"].estimate, one["1"].runs) == (6, 30)
-    assert one["1"].reason == (
-        "3 runs on every task are needed, FullTuning has 1 on RTE (29 more results are short of "
-        "runs). With 1 run each: 6 of 9 methods have a higher AVG than FullTuning (Random, MixOut, "
-        "Bitfit, MagPruning, Adapter, LoRA)."
-    )
-    assert one["2"].estimate is None and "With" not in one["2"].reason, "one run has no deviation"
+    assert (one["1"].estimate, one["1"].runs) == (6, 31)
+    assert "With 1 to 2 runs each: 6 of 9 methods" in one["1"].reason
+    assert one["2"].estimate is None and "With" not in one["2"].reason
     assert "With 2 runs each: 0 of 9" in verdicts(*nine(6, spread=(0.0, 0.01)))["2"].reason
-    mixed = verdicts(*nine(6, spread=(0.0,)), record("rte", "sam", 1, 0.6))
-    assert "With 1 to 2 runs each: " in mixed["1"].reason
-
-
-def test_without_full_tuning_there_is_nothing_to_beat():
-    found = verdicts(*levels(dict.fromkeys(OTHERS, 0.6)))["1"]
-    assert (found.state, found.reason) == (OPEN, "No row stands for FullTuning.")
 
 
 # (3)
@@ -325,8 +299,6 @@ def test_methods_with_equal_scores_are_not_the_best_three():
 
 # (5)
 
-FEW = "3 methods of Fu et al. 2023 are needed, the benchmark has 2."
-
 
 @pytest.mark.parametrize(("step", "state", "rho"), [(-0.03, YES, 1), (0.03, NO, -1)])
 def test_stability_and_performance_correlate_or_do_not(step, state, rho):
@@ -351,14 +323,14 @@ def test_no_correlation_without_spread():
 @pytest.mark.parametrize(
     "others",
     [
-        runs("sam", 0.6),
         # Settings of one method, and methods of other papers, do not count.
         [*grid({0.001: 0.5, 0.01: 0.6, 0.1: 0.7}), *runs("random", 0.5)],
         levels({"sam": 0.6, "fish": 0.5, "frozen": 0.4}),
     ],
 )
 def test_a_correlation_takes_three_methods_of_the_paper(others):
-    assert verdicts(*runs("lora", 0.6), *others)["5"].reason == FEW
+    few = "3 methods of Fu et al. 2023 are needed, the benchmark has 2."
+    assert verdicts(*runs("lora", 0.6), *others)["5"].reason == few
 
 
 # (6)
@@ -401,7 +373,6 @@ def test_a_curve_needs_four_densities_of_sam():
     assert four.interval is not None
     lone = verdicts(*grid(PEAK, (0.0,)))["6b"]
     assert lone.reason.startswith("3 runs on every task are needed, density 0.001 has 1 on RTE (14")
-    assert "With 1 run each: a parabola" in lone.reason
 
 
 @pytest.mark.parametrize("of", ["std", "mean"])
@@ -447,70 +418,27 @@ LEVELS = {
 SIX = ("cola", "sst", "mrpc", "stsb", "qnli", "rte")
 
 
-def test_the_second_papers_benchmark_decides_its_own_claims_alone():
-    found = verdicts(*levels(LEVELS, tasks=SIX))
-    assert (found["7"].state, found["7"].estimate) == (YES, pytest.approx(1))
-    assert (found["8"].state, found["8"].estimate) == (YES, pytest.approx(4))
-    assert found["7"].runs == 54 and "not among" not in found["7"].reason
-    assert found["7"].reason.startswith(
-        "Stochastic Tuning is 1.00 points above Top Tuning on AVG (73.00 against 72.00); Top "
-        "Tuning is 2.00 points above FullTuning"
-    )
-    assert found["7"].published == found["8"].published == "its table is not available"
-    assert {v.state for number, v in found.items() if number not in "78"} == {OPEN}
-    assert found["1"].reason.startswith(
-        "6 methods of Fu et al. 2023 are needed, the benchmark has 2; SST-2, QNLI are not among "
-        "the tasks of Fu et al. 2023. With 3 runs each: 0 of 1 methods have a higher AVG than "
-        "FullTuning"
-    )
-    # Random per step is not the paper's Random.
-    assert found["3"].reason == "No row stands for Random."
-    assert found["4"].reason == "No row stands for SAM."
-    assert found["6a"].reason == "4 densities of SAM are needed, the benchmark has 0."
-
-
 @pytest.mark.parametrize(
     ("changes", "seven", "eight"),
     [
+        ({}, YES, YES),
         ({"stochastic_tuning": 0.71}, NO, OPEN),
         ({"top_tuning": 0.69}, NO, YES),
         ({"bitfit": 0.72}, YES, NO),
     ],
 )
-def test_claims_of_the_second_paper_may_fail(changes, seven, eight):
+def test_the_second_papers_benchmark_decides_its_own_claims(changes, seven, eight):
     found = verdicts(*levels({**LEVELS, **changes}, tasks=SIX))
     assert (found["7"].state, found["8"].state) == (seven, eight)
-
-
-def test_a_method_of_the_second_paper_without_runs_is_named():
-    found = verdicts(*levels({m: level for m, level in LEVELS.items() if m != "bitfit"}, tasks=SIX))
-    assert found["8"].reason == "No row stands for Bitfit." and found["7"].state == YES
+    assert found["7"].runs == 54 and "not among" not in found["7"].reason
+    # Random per step is not the paper's Random.
+    assert found["3"].reason == "No row stands for Random."
 
 
 # The tasks of the papers.
 
 LIKE = {"task": {"name": "my_rte", "like": "rte", "metric": "acc"}}
 OWN = levels(LEVELS, tasks=("my_rte",), setting=LIKE)
-
-
-@pytest.mark.parametrize(
-    ("number", "records", "said"),
-    [
-        ("7", levels(LEVELS), "CB, COPA are not among the tasks of Akbar-Tajari and Pilehvar 2024"),
-        (
-            "3",
-            levels({m: 0.7 if m == "random" else 0.6 for m in METHODS}, tasks=("rte", "sst")),
-            "SST-2 is not among the tasks of Fu et al. 2023",
-        ),
-        (
-            "7",
-            [*OWN, *levels(LEVELS, tasks=("rte",))],
-            "my_rte is not among the tasks of Akbar-Tajari and Pilehvar 2024",
-        ),
-    ],
-)
-def test_a_verdict_on_other_tasks_than_the_papers_says_so(number, records, said):
-    assert verdicts(*records)[number].reason.endswith(f"; {said}.")
 
 
 def test_claims_of_a_paper_without_any_of_its_tasks_are_left_out():
@@ -553,21 +481,3 @@ def test_the_published_tables_on_the_claims():
 
 
 # The table.
-
-
-def test_the_table_of_verdicts():
-    found = verdicts(*levels({"full_tuning": 0.6, "random": 0.61}))
-    made = verdicts_table([*found.values()])
-    assert made.name == "verdicts" and len(made.rows) == 9
-    row, line = made.rows[2], made.data.iloc[2]
-    low, high = found["3"].interval
-    assert row[0].text == "(3) Even Random outperforms FullTuning"
-    assert row[0].note == "Fu et al. 2023, section 5.2, conclusion (3)"
-    assert (row[1].text, row[1].tone) == ("supported", "good")
-    assert row[3].text == f"1.00 [{low:.2f}, {high:.2f}]" and row[3].value == found["3"].estimate
-    assert (row[4].text, row[4].value, row[5].text) == ("100 %", 100.0, "18")
-    assert (line["claim"], line["verdict"], line["runs"]) == ("3", "supported", 18)
-    assert (line["low"], line["high"], line["share_percent"]) == (low, high, 100.0)
-    assert made.rows[0][1].tone == "quiet" and made.rows[0][3].text == "1"
-    assert [made.rows[6][place].text for place in (3, 4, 5)] == ["–", "–", "0"]
-    assert made.data.iloc[6][["estimate", "low", "high", "share_percent"]].isna().all()

@@ -1,8 +1,5 @@
 """Result sets side by side: what is compared with what, what is said of it, and bad input."""
 
-import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,9 +26,14 @@ FILES = {"model": "a" * 64, "test": "b" * 64}
 SEVEN = ("cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc")
 
 
-def cells(task: str, method: str, values: tuple, **changes: object) -> list[Record]:
+def cells(tasks: str, method: str, values: tuple, **changes: object) -> list[Record]:
+    """A method with these values by seed on each of `tasks`."""
     changes = {"inputs": FILES, **changes}
-    return [record(task, method, seed, value, **changes) for seed, value in enumerate(values)]
+    return [
+        record(task, method, seed, value, **changes)
+        for task in tasks.split()
+        for seed, value in enumerate(values)
+    ]
 
 
 def write(directory: Path, *records: Record, benchmark: str = "bench") -> Path:
@@ -57,17 +59,17 @@ def table_of(*directories: Path, published: bool = False) -> Table:
 def two(tmp_path: Path) -> tuple[Path, Path]:
     """Two commits; `sam` has gained on RTE."""
     now = {"provenance": provenance(commit="f" * 40), "cost": Cost(step_milliseconds_median=151.0)}
-    old = [*cells("rte", "sam", LOW), *cells("cb", "sam", LOW), *cells("rte", "random", LOW)]
+    old = [*cells("rte cb", "sam", LOW), *cells("rte", "random", LOW)]
     new = [*cells("rte", "sam", HIGH, **now), *cells("cb", "sam", LOW, **now)]
     new += cells("rte", "random", LOW[:2], **now)
     return write(tmp_path / "a", *old), write(tmp_path / "b", *new)
 
 
+# What is compared.
+
+
 def test_each_place_is_tested_and_corrected_over_all(two: tuple[Path, Path]) -> None:
-    made = compare(two)
-    assert made.page == two[0] / "report/compare/index.html"
-    with open(made.page.parent / "tables/comparison.csv", encoding="utf-8") as stream:
-        found = {(row["task"], row["method"]): row for row in csv.DictReader(stream)}
+    found = compared(*two)
     assert {place: row["word"] for place, row in found.items()} == {
         ("RTE", "random"): "too few runs",
         ("AVG", "random"): "no result",
@@ -77,23 +79,20 @@ def test_each_place_is_tested_and_corrected_over_all(two: tuple[Path, Path]) -> 
     }
     row = found["RTE", "sam"]
     test = stats.ttest_ind([100 * v for v in HIGH], [100 * v for v in LOW], equal_var=False)
-    assert float(row["t"]) == pytest.approx(test.statistic, abs=1e-5)
-    assert float(row["p"]) == pytest.approx(test.pvalue, abs=1e-6)
-    assert float(row["difference"]) == pytest.approx(4.075)
-    assert float(row["step_time_ratio"]) == pytest.approx(2) and float(row["hedges_g"]) > 0
-    tested = [row for row in found.values() if row["p"]]
-    expected = multipletests([float(row["p"]) for row in tested], method="holm")[1]
-    assert [float(row["holm_p"]) for row in tested] == pytest.approx([*expected], abs=2e-6)
-    assert (found["RTE", "random"]["n"], found["RTE", "random"]["n_baseline"]) == ("2", "4")
-    assert "2 and 4; a test needs 3" in made.text
+    assert (row["t"], row["p"]) == pytest.approx((test.statistic, test.pvalue))
+    assert row["difference"] == pytest.approx(4.075) and row["hedges_g"] > 0
+    assert row["step_time_ratio"] == 2
+    tested = [row for row in found.values() if row["p"] is not None]
+    expected = multipletests([row["p"] for row in tested], method="holm")[1]
+    assert [row["holm_p"] for row in tested] == pytest.approx([*expected])
+    assert (found["RTE", "random"]["n"], found["RTE", "random"]["n_baseline"]) == (2, 4)
 
 
 def test_what_is_said_is_after_the_correction(tmp_path: Path) -> None:
     near = tuple(value + 0.012 for value in LOW)
-    tasks = ("rte", "cb", "wsc", "copa")
-    a = write(tmp_path / "a", *(item for task in tasks for item in cells(task, "sam", LOW)))
-    same = (item for task in tasks[1:] for item in cells(task, "sam", LOW))
-    row = compared(a, write(tmp_path / "b", *cells("rte", "sam", near), *same))["RTE", "sam"]
+    a = write(tmp_path / "a", *cells("rte cb wsc copa", "sam", LOW))
+    b = write(tmp_path / "b", *cells("rte", "sam", near), *cells("cb wsc copa", "sam", LOW))
+    row = compared(a, b)["RTE", "sam"]
     assert row["p"] < 0.05 < row["holm_p"] and row["word"] == "no difference seen"
 
 
@@ -121,23 +120,20 @@ NOTHING = dict.fromkeys(("difference", "p", "holm_p", "hedges_g", "step_time_rat
 @pytest.mark.parametrize(
     ("ours", "theirs", "reason"),
     [
-        (SEVEN, ("cb",), "AVG is over other tasks"),
-        (("cb",), SEVEN, "AVG is over other tasks"),
-        (("cb", "rte"), ("cb", "rte", "wsc"), "AVG is over other tasks"),
+        (" ".join(SEVEN), "cb", "AVG is over other tasks"),
+        ("cb rte", "cb rte wsc", "AVG is over other tasks"),
         # It would be the task's own test once more.
-        (("cb",), ("cb",), "AVG is over one task"),
+        ("cb", "cb", "AVG is over one task"),
     ],
 )
 def test_averages_over_other_tasks_are_not_compared(tmp_path: Path, ours, theirs, reason) -> None:
-    a, b = (
-        write(tmp_path / name, *(item for task in tasks for item in cells(task, "sam", values)))
-        for name, tasks, values in (("a", theirs, LOW), ("b", ours, HIGH))
-    )
+    a = write(tmp_path / "a", *cells(theirs, "sam", LOW))
+    b = write(tmp_path / "b", *cells(ours, "sam", HIGH))
     # That AVG is a place at all takes a second task, of any set.
-    c = write(tmp_path / "c", *cells("cb", "other", LOW), *cells("mrpc", "other", LOW))
+    c = write(tmp_path / "c", *cells("cb mrpc", "other", LOW))
     sets = label([*map(load, (a, b, c))])
-    (row,) = (place[0] for place in pairs(sets[0], sets[1:]) if place[0]["task"] == "AVG"
-              and place[0]["method"] == "sam")  # fmt: skip
+    found = {(place[0]["task"], place[0]["method"]): place[0] for place in pairs(sets[0], sets[1:])}
+    row = found["AVG", "sam"]
     assert (row["word"], row["reasons"]) == ("not comparable", (reason,))
     assert {name: row[name] for name in NOTHING} == NOTHING
     # The side that is shown is the side that is recorded.
@@ -163,16 +159,15 @@ def test_averages_over_other_tasks_are_not_compared(tmp_path: Path, ours, theirs
 def test_results_of_different_things_are_not_compared(
     tmp_path: Path, changes: dict, reason: str
 ) -> None:
-    a = write(tmp_path / "a", *cells("rte", "sam", LOW))
-    b = write(tmp_path / "b", *cells("rte", "sam", HIGH, **changes))
-    (row,) = compared(a, b).values()
+    a = write(tmp_path / "a", *cells("rte cb", "sam", LOW))
+    changed = cells("rte", "sam", HIGH, **changes)
+    found = compared(a, write(tmp_path / "b", *changed, *cells("cb", "sam", LOW)))
+    # Of another task, RTE is a variant, which has no title.
+    (row,) = (row for (title, _), row in found.items() if title.upper() == "RTE")
     assert (row["word"], row["difference"], row["p"]) == ("not comparable", None, None)
     assert row["reasons"] == (reason,) and row["mean"] is not None
     # On AVG the reason has its task.
-    write(tmp_path / "a", *cells("cb", "sam", LOW))
-    write(tmp_path / "b", *cells("cb", "sam", LOW))
-    row = compared(a, b)["AVG", "sam"]
-    assert [one.partition(": ")[2] for one in row["reasons"]] == [reason]
+    assert [one.partition(": ")[2] for one in found["AVG", "sam"]["reasons"]] == [reason]
 
 
 def test_many_reasons_are_told_in_the_csv_alone(tmp_path: Path) -> None:
@@ -185,8 +180,8 @@ def test_many_reasons_are_told_in_the_csv_alone(tmp_path: Path) -> None:
 
 def test_a_missing_side_or_spread_is_said(tmp_path: Path) -> None:
     a = write(tmp_path / "a", *cells("rte", "sam", (0.5,) * 3), failure("rte", "lora", 0, "no"))
-    b = write(tmp_path / "b", *cells("rte", "sam", (0.6,) * 3), *cells("rte", "lora", LOW))
-    write(tmp_path / "b", *cells("rte", "bitfit", LOW))
+    more = [*cells("rte", "lora", LOW), *cells("rte", "bitfit", LOW)]
+    b = write(tmp_path / "b", *cells("rte", "sam", (0.6,) * 3), *more)
     found = compared(a, b)
     assert found["RTE", "sam"]["word"] == "no spread"
     assert found["RTE", "sam"]["difference"] == pytest.approx(10)
@@ -200,7 +195,7 @@ def test_a_missing_side_or_spread_is_said(tmp_path: Path) -> None:
 
 
 def test_without_a_result_nothing_is_said_to_differ(tmp_path: Path) -> None:
-    a = write(tmp_path / "a", *cells("rte", "sam", LOW), *cells("cb", "sam", LOW))
+    a = write(tmp_path / "a", *cells("rte cb", "sam", LOW))
     failed = [failure(task, "sam", seed, "x") for task in ("rte", "cb") for seed in range(3)]
     b = write(tmp_path / "b", *failed, *cells("wsc", "sam", LOW))
     for found in (compared(a, b), compared(b, a)):
@@ -211,17 +206,12 @@ def test_without_a_result_nothing_is_said_to_differ(tmp_path: Path) -> None:
 
 
 def test_step_times_are_the_means_that_the_report_shows(tmp_path: Path) -> None:
-    a, b = (
-        write(
-            tmp_path / name,
-            *(
-                record("rte", "sam", seed, LOW[seed], cost=Cost(step_milliseconds_median=time))
-                for seed, time in enumerate(times)
-            ),
-        )
-        for name, times in (("a", (10.0, 10.0, 40.0)), ("b", (30.0, 30.0, 60.0)))
-    )
-    assert compared(a, b)["RTE", "sam"]["step_time_ratio"] == pytest.approx(2)
+    def timed(name: str, *times: float) -> Path:
+        costs = [Cost(step_milliseconds_median=time) for time in times]
+        return write(tmp_path / name, *(record(seed=k, cost=cost) for k, cost in enumerate(costs)))
+
+    found = compared(timed("a", 10.0, 10.0, 40.0), timed("b", 30.0, 30.0, 60.0))
+    assert found["RTE", "sam"]["step_time_ratio"] == pytest.approx(2)
 
 
 # The published tables.
@@ -254,13 +244,10 @@ def test_against_the_published_tables(tmp_path: Path) -> None:
     assert found["CB", "random"]["reasons"] == ("model is tiny",)
     # The paper's AVG is over its seven tasks.
     assert found["AVG", "sam"]["mean_baseline"] is None
-    made, said = compare([a], baseline="published"), "partly not comparable: model is tiny (1 of 3"
-    assert f"bench against published: {said}" in made.text and said in made.page.read_text("utf-8")
 
 
 def test_the_published_average_stands_beside_its_seven_tasks(tmp_path: Path) -> None:
-    values = (0.1, 0.11, 0.12)
-    a = write(tmp_path / "a", *(item for task in SEVEN for item in cells(task, "sam", values)))
+    a = write(tmp_path / "a", *cells(" ".join(SEVEN), "sam", (0.1, 0.11, 0.12)))
     b = write(tmp_path / "b", *cells("cb", "sam", HIGH))
     row = compared(a, published=True)["AVG", "sam"]
     expected = published.value("sam", "AVG").mean
@@ -277,7 +264,6 @@ def test_sets_beside_two_published_tables_show_both_values(tmp_path: Path) -> No
     shown = table_of(a, b, published=True).rows[0][1]
     assert shown.value == one.mean
     assert shown.note == f"for T2: {other.mean:.2f} ± {other.std:.2f}"
-    assert table_of(a, published=True).rows[0][1].note == ""
 
 
 # What differs.
@@ -315,10 +301,6 @@ def test_what_differs_is_told_and_nothing_else(tmp_path: Path) -> None:
     page = made.page.read_text("utf-8")
     places = [page.index(text) for text in ("What differs between", "roberta-base", "caption-comp")]
     assert places == sorted(places)
-    said = (
-        "The sets differ in: cells, model, train.learning_rate, reading of sam, method sam.density"
-    )
-    assert said in " ".join(made.text.split())
 
 
 def test_a_task_or_method_that_only_one_set_has_is_no_difference(tmp_path: Path) -> None:
@@ -332,18 +314,6 @@ def test_a_task_or_method_that_only_one_set_has_is_no_difference(tmp_path: Path)
     assert found["method random.density"] == (DASH, "0.005", "not recorded")
 
 
-def test_readings_of_one_method_may_differ(tmp_path: Path) -> None:
-    paper = {"name": "random", "density": 0.005, "draw": "exact", "scope": "global"}
-    program = {**paper, "draw": "bernoulli", "scope": "per_tensor"}
-    train = record().settings["train"] | {"decay_unselected": False, "freeze_head": False}
-    a, b = (
-        write(tmp_path / n, *cells("rte", "random", LOW, setting={"method": m, "train": train}))
-        for n, m in (("a", paper), ("b", program))
-    )
-    found = told(a, b)
-    assert found["method random.draw"] == ("exact", "bernoulli") and "reading of random" in found
-
-
 def test_mixed_values_are_counted(tmp_path: Path) -> None:
     a = write(tmp_path / "a", *cells("rte", "sam", LOW))
     kinds = [provenance(threads=number) for number in (1, 1, 2, 3, 4, 5)]
@@ -354,45 +324,31 @@ def test_mixed_values_are_counted(tmp_path: Path) -> None:
     )
 
 
-def test_sets_of_equal_records_do_not_differ(tmp_path: Path) -> None:
-    a, b = (write(tmp_path / name, *cells("rte", "sam", LOW)) for name in "ab")
-    made = compare([a, b])
-    assert "Nothing that is recorded of the runs differs." in made.text
-    assert "Nothing that is recorded of the runs." in made.page.read_text("utf-8")
-    # One seed or one method draws no ranks.
-    assert not (made.page.parent / "figures").exists()
-    assert "Figures" not in made.page.read_text("utf-8")
-
-
 def labels(*directories: Path) -> list[str]:
     return [item.label for item in label([*map(load, directories)])]
 
 
 def test_a_set_is_called_by_what_tells_it_apart(tmp_path: Path, monkeypatch) -> None:
-    x, y = tmp_path / "x", tmp_path / "x/old"
-    a, b = (write(place, *cells("rte", "sam", LOW)) for place in (x, y))
+    def named(name: str, benchmark: str = "bench", **origin: object) -> Path:
+        origin = {"provenance": provenance(**origin)}
+        return write(tmp_path / name, *cells("rte", "sam", LOW, **origin), benchmark=benchmark)
+
+    a, b = named("x"), named("x/old")
     monkeypatch.chdir(tmp_path)
     # One path is a part of the other: both are told as they were given.
-    assert labels(Path("x/bench"), Path("x/old/bench")) == [
-        "bench (x/bench)",
-        "bench (x/old/bench)",
-    ]
-    device = write(tmp_path / "z", *cells("rte", "sam", LOW, provenance=provenance(device="GPU")))
+    given = Path("x/bench"), Path("x/old/bench")
+    assert labels(*given) == ["bench (x/bench)", "bench (x/old/bench)"]
+    device = named("z", device="GPU")
     assert labels(a, device) == ["bench (cpu)", "bench (GPU)"]
-    other = write(tmp_path / "z", *cells("rte", "sam", LOW), benchmark="other")
-    assert labels(b, other) == ["bench", "other"]
-    unknown = write(tmp_path / "u", *cells("rte", "sam", LOW, provenance=provenance(commit=None)))
-    assert labels(b, unknown) == ["bench (x/old)", "bench (u)"]
-    odd = write(tmp_path / "odd", *cells("rte", "sam", LOW), benchmark="bench (x)")
-    assert len({*labels(a, device, odd)}) == 3
-    one, two = (
-        write(tmp_path / n, *cells("rte", "sam", LOW), benchmark=f"{'n' * 60}{n}") for n in "ab"
-    )
+    assert labels(b, named("other", "other")) == ["bench", "other"]
+    assert labels(b, named("u", commit=None)) == ["bench (x/old)", "bench (u)"]
+    assert len({*labels(a, device, named("odd", "bench (x)"))}) == 3
+    one, two = named("a", "n" * 60 + "a"), named("b", "n" * 60 + "b")
     assert labels(one, a)[0] == "n" * 45 + "..."
     assert len({*labels(one, two)}) == 2, "numbered if nothing else tells them apart"
 
 
-# The page and its files.
+# The table, the page and the text.
 
 
 def test_three_sets_each_against_the_first(two: tuple[Path, Path], tmp_path: Path) -> None:
@@ -419,26 +375,21 @@ def test_names_are_escaped_on_the_page(tmp_path: Path) -> None:
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 
-def test_the_same_records_give_the_same_bytes(two: tuple[Path, Path], tmp_path: Path) -> None:
-    made = [compare(two, output_dir=tmp_path / name) for name in ("one", "two")]
-    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
-    assert [str(name) for name in names] == [
-        "figures/ranks.png", "figures/ranks.svg", "index.html",
-        "tables/comparison.csv", "tables/comparison.md", "tables/comparison.tex",
-    ]  # fmt: skip
-    for name in names:
-        one, other = ((tmp_path / place / name).read_bytes() for place in ("one", "two"))
-        assert one == other, name
-    assert made[0].text == made[1].text
-    assert not (two[0] / "report").exists()
+def test_sets_of_equal_records_do_not_differ(tmp_path: Path) -> None:
+    a, b = (write(tmp_path / name, *cells("rte", "sam", LOW)) for name in "ab")
+    made = compare([a, b])
+    assert "Nothing that is recorded of the runs differs." in made.text
+    page = made.page.read_text("utf-8")
+    assert "Nothing that is recorded of the runs." in page
+    # One seed or one method draws no ranks.
+    assert not (made.page.parent / "figures").exists() and "Figures" not in page
 
 
 @pytest.mark.parametrize(
     ("records", "alone"),
     [
-        ([*cells("wsc", "sam", HIGH), *cells("rte", "lora", HIGH)], True),
         # Two averages that are over other tasks share nothing either.
-        ([*cells("wsc", "sam", HIGH), *cells("copa", "sam", HIGH)], True),
+        ([*cells("wsc copa", "sam", HIGH), *cells("rte", "lora", HIGH)], True),
         (cells("rte", "sam", HIGH), False),
     ],
 )
@@ -464,12 +415,22 @@ def test_the_command_prints_the_comparison(cli) -> None:
     result = cli("a/bench", "b/bench", "--compare", "--baseline", "./b/bench")
     assert result.exit_code == 0, result.output
     assert "bench (012345678) against bench (fffffffff)" in result.stdout
-    assert Path("a/bench/report/compare/index.html").exists()
     assert result.stderr == "page: a/bench/report/compare/index.html\n"
     alone = cli("a/bench", "--compare", "--baseline", "published", "--output-dir", "out")
     assert alone.exit_code == 0, alone.output
-    assert "bench against published" in alone.stdout
+    assert "bench against published: partly not comparable: " not in alone.stdout
+    assert "bench against published: comparable: same model" in alone.stdout
     assert Path("out/tables/comparison.tex").exists()
+
+
+def test_a_report_is_done_whatever_it_says_of_the_cells(tmp_path: Path) -> None:
+    directory = write(tmp_path, failure("rte", "sam", 0, "x"), failure("rte", "sam", 1, "x"))
+    (directory / "rte/sam/seed-1/record.json").write_text("{")
+    result = CliRunner().invoke(app, ["report", str(directory), "--output-dir", f"{tmp_path}/out"])
+    assert result.exit_code == 0, result.output
+    assert "1 failed" in result.stdout and "1 unusable" in result.stdout
+    assert result.stderr.splitlines()[-1] == f"page: {tmp_path}/out/index.html"
+    assert "page: " not in result.stdout
 
 
 SEVERAL = "expected one directory, got 2: a/bench, b/bench; use --compare for several"
@@ -482,21 +443,15 @@ ONE = (
 @pytest.mark.parametrize(
     ("arguments", "problems"),
     [
-        ("a/bench b/bench", [SEVERAL]),
         (
-            "a/bench --baseline published",
-            ["--baseline published: belongs to a comparison; add --compare"],
+            "a/bench b/bench --baseline a/bench",
+            [SEVERAL, "--baseline a/bench: belongs to a comparison; add --compare"],
         ),
         (
             "a/bench b/bench --compare --reference sam",
             ["--reference sam: belongs to a report of one set, not --compare"],
         ),
-        (
-            "a/bench b/bench --baseline a/bench",
-            [SEVERAL, "--baseline a/bench: belongs to a comparison; add --compare"],
-        ),
         ("a/bench --compare", [ONE]),
-        ("a/bench --compare --baseline a/bench", [ONE]),
         (
             "a/bench b/bench --compare --baseline a",
             [
@@ -525,33 +480,6 @@ def test_bad_input_is_a_line_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_report_is_done_whatever_it_says_of_the_cells(cli, tmp_path: Path) -> None:
-    write(tmp_path / "a", failure("rte", "sam", 9, "diverged"))
-    (tmp_path / "a/bench/cb/sam/seed-0/record.json").write_text("{")
-    result = cli("a/bench", "--output-dir", "out")
-    assert result.exit_code == 0, result.output
-    assert "1 failed" in result.stdout and "1 unusable" in result.stdout
-    assert result.stderr.splitlines()[-1] == "page: out/index.html"
-    assert "page: " not in result.stdout
-
-
-def test_a_report_and_a_comparison_do_not_replace_each_other(cli, tmp_path: Path) -> None:
-    assert cli("a/bench").exit_code == 0
-    assert cli("a/bench", "b/bench", "--compare").exit_code == 0
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for arguments, where in (
-        (["a/bench", "b/bench", "--compare", "--output-dir", "a/bench/report"], "a report"),
-        (["a/bench", "--output-dir", "a/bench/report/compare"], "a comparison"),
-    ):
-        result = cli(*arguments)
-        assert result.exit_code == 2, result.output
-        assert result.stderr == (
-            f"error: {arguments[-1]}/index.html: is of {where} and would be replaced; "
-            "give another --output-dir\n"
-        )
-    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
-
-
 def test_nothing_to_compare_is_bad_input() -> None:
     for baseline in ("published", None):
         with pytest.raises(InputError, match="there is nothing to compare; give a directory"):
@@ -564,19 +492,3 @@ def test_help_says_what_each_option_is_for(cli, monkeypatch: pytest.MonkeyPatch)
     options = ("--output-dir", "--reference", "--compare", "--baseline", "published tables")
     for words in (*options, "Exit code 0: the report is written, even if it lists failed"):
         assert words in shown
-
-
-def test_a_comparison_needs_neither_torch_nor_jiant(two: tuple[Path, Path]) -> None:
-    code = (
-        "import sys\n"
-        "class Refuse:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('torch', 'jiant', 'transformers'):\n"
-        "            raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Refuse())\n"
-        "from jiant_sparse.cli import main\n"
-        f"sys.argv = ['x', 'report', {str(two[0])!r}, {str(two[1])!r}, '--compare']\n"
-        "main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -1,22 +1,13 @@
-"""Sentences of the report: comparability, warnings, gaps, and all of it in a terminal."""
+"""Sentences of the report that no golden file holds: comparability, caveats, and the terminal."""
 
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.records import (
-    PUBLISHED_TRAINING,
-    cells,
-    failure,
-    lines,
-    plan,
-    provenance,
-    record,
-    write,
-)
+from support.records import PUBLISHED_TRAINING, cells, failure, record, write
 
-from jiant_sparse.report import build, notes, published
+from jiant_sparse.report import build, notes
 from jiant_sparse.report.claims import State, Verdict
 from jiant_sparse.report.claims.papers import CLAIMS, UNAVAILABLE
 from jiant_sparse.report.frame import Frame, load
@@ -31,10 +22,6 @@ SEVEN = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"]
 
 def frame(directory: Path, *records: Record) -> Frame:
     return load(write(directory, *records))
-
-
-def terminal(found: Frame) -> str:
-    return as_text(found, make(found, None, []))
 
 
 # --- Comparability
@@ -91,8 +78,6 @@ def test_some_results_may_be_comparable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({}, ""),
-        ({"model": "tiny"}, "model is tiny"),
         ({"split": "files", "drop_train": 0.3}, "split is files and drop_train is 0.3"),
         (
             {"pooling": "mean", "split": "files", "model": "tiny"},
@@ -107,7 +92,6 @@ def test_a_brief_list_names_two_settings(tmp_path: Path, setting: Any, said: str
 
 # --- Caveats
 
-AS_TEST = {"split": "dev_as_test"}
 ALL = (
     "The scores are of the set that also chose each run's best step, and its learning rate where "
     "that was selected (split dev_as_test, as in Akbar-Tajari and Pilehvar 2024): they are "
@@ -117,7 +101,7 @@ ALL = (
 
 
 def chosen(task: str = "rte", method: str = "sam", seed: int = 0, test: Any = 0.7) -> Record:
-    return record(task, method, seed, test, setting=AS_TEST)
+    return record(task, method, seed, test, setting={"split": "dev_as_test"})
 
 
 def test_scores_of_the_set_that_chose(tmp_path: Path) -> None:
@@ -137,7 +121,6 @@ def test_scores_of_the_set_that_chose(tmp_path: Path) -> None:
 def test_of_mixed_splits_it_is_said_which(tmp_path: Path) -> None:
     records = [
         *(chosen(task, "lora", k) for task in ("rte", "cb") for k in (0, 1)),
-        *(chosen("cb", "sam", k) for k in (0, 1)),
         # Even the seeds may be mixed.
         *(record("rte", "sam", 0), chosen("rte", "bitfit", 0), record("rte", "bitfit", 1)),
         *(record("rte", "random", 0), record("cb", "bitfit", 0)),
@@ -145,89 +128,11 @@ def test_of_mixed_splits_it_is_said_which(tmp_path: Path) -> None:
         failure("rte", "mixout", 0, "no"),
     ]
     found = notes.chosen_on_test(frame(tmp_path, *records))
-    assert found.startswith("7 of the 11 scores are of the set that also chose each run's best")
-    assert found.endswith(
-        ": bitfit (RTE), lora, sam (CB). They are optimistic, and not comparable with the others "
-        "here, nor with Fu et al. 2023."
-    )
+    assert found.startswith("5 of the 9 scores are of the set that also chose each run's best")
+    assert ": bitfit (RTE), lora. They are optimistic, and not comparable with the others" in found
     many = [chosen(method=f"m{k}") for k in range(8)]
     found = notes.chosen_on_test(frame(tmp_path / "b", record(), *many))
     assert ": m0, m1, m2, m3, m4, m5 and 2 more. They" in found
-
-
-def short(task: str, seed: int, left_out: dict[str, int], **changes: Any) -> Record:
-    return record(task, "sam", seed, provenance=provenance(dropped_examples=left_out), **changes)
-
-
-def test_rows_that_were_left_out(tmp_path: Path) -> None:
-    records = [short("wsc", seed, {"test": 15, "dev": 4, "train": 30}) for seed in range(3)]
-    records += [short("rte", 0, {}), short("rte", 1, {"train": 5})]
-    records += [short("cb", 0, {}), short("cb", 1, {"test": 1}, data=None)]
-    found = frame(tmp_path, *records)
-    said = [
-        "CB: 1 test rows do not fit max_seq_length and were not scored (1 of 2 cells).",
-        "WSC: 4 of 10 dev and 15 of 20 test rows do not fit max_seq_length and were not scored.",
-    ]
-    assert notes.left_out(found) == said and {*said} <= {*results(found).notes}
-
-
-def moving(task: str = "rte", seed: int = 0, *, moved: float | None = 10, **changes: Any) -> Record:
-    counts = {"eligible": 1000, "selected": 400, "added": 0, "head": 20, "trainable": 1020}
-    params = Params(**{**counts, "changed": 390, "moved_per_step": moved, **changes})
-    return record(task, "stochastic_tuning", seed, params=params)
-
-
-def test_shares_of_one_step(tmp_path: Path) -> None:
-    said = (
-        "Per step: the weights differ from step to step, and tuned is the share of one step; in "
-        "percent, chosen at least once in a run: stochastic_tuning 41.00."
-    )
-    records = [moving(), moving(seed=1, moved=13, selected=420, added=30), record("rte", "sam")]
-    found = frame(tmp_path, *records)
-    shares, weights = results(found), parameters(found)
-    assert said in shares.notes and said in weights.notes
-    tuned = [cells(shares, method)["tuned %"] for method in ("stochastic_tuning", "sam")]
-    assert [(cell.text, cell.note) for cell in tuned] == [("2.65", "per step"), ("0.50", "")]
-    by_method = {line["method"]: line for line in lines(shares)}
-    drawn = [by_method[method]["drawn_percent"] for method in ("stochastic_tuning", "sam")]
-    assert drawn == [41, None]
-    its = cells(weights, "stochastic_tuning")
-    assert (its["tuned"].text, its["tuned"].note) == ("2.65", "12 per step")
-    assert (its["selected"].text, its["selected"].note) == ("400–420", "in any step: 41.00 %")
-    fixed = frame(tmp_path / "b", moving(moved=None))
-    assert notes.per_step(fixed) == ""
-    assert cells(parameters(fixed), "stochastic_tuning")["tuned"].text == "40.00"
-
-
-# --- Warnings and gaps
-
-
-@pytest.mark.parametrize(
-    ("records", "warning"),
-    [
-        (
-            [record("rte", "sam", 0), record("rte", "sam", 1, None)],
-            "rte / sam: no test value in seed 1; not counted.",
-        ),
-        (
-            [record("rte", "sam", 0), record("rte", "sam", 1, setting={"device": "cuda"})],
-            "rte / sam: the seeds were run with 2 different settings.",
-        ),
-        (
-            [moving(moved=None, changed=500)],
-            "stochastic_tuning: 50.00 % of the weights changed, but 40.00 % were selected (rte).",
-        ),
-        (
-            [moving(changed=500), moving("cb", changed=500)],
-            "stochastic_tuning: 50.00 % of the weights changed, but 40.00 % were ever selected "
-            "(rte, cb).",
-        ),
-    ],
-)
-def test_warnings(tmp_path: Path, records: list[Record], warning: str) -> None:
-    unknown, *found = notes.warnings(frame(tmp_path, *records))
-    assert unknown == "There is no benchmark.json: which cells are missing is unknown."
-    assert found == [warning]
 
 
 @pytest.mark.parametrize(
@@ -255,49 +160,26 @@ def test_a_metric_that_was_asked_for_is_no_mistake(
 
 
 def test_metrics_are_one_note(tmp_path: Path) -> None:
-    metrics, wsc = notes.footnotes(frame(tmp_path, *(record(task) for task in SEVEN)))
+    metrics, _ = notes.footnotes(frame(tmp_path, *(record(task) for task in SEVEN)))
     assert metrics == (
         "CoLA: Matthews correlation. STS-B: mean of Pearson and Spearman correlation. "
         "MRPC: mean of accuracy and F1. CB: accuracy, as in the paper."
     )
-    assert wsc.startswith("WSC: the majority class alone scores 63.46 on the real test set")
     assert notes.footnotes(frame(tmp_path / "b", record())) == []
 
 
-def test_gaps_are_listed_and_counted(tmp_path: Path) -> None:
-    records = [failure("rte", "sam", k, f"boom {k}\nat line 7") for k in range(25)]
-    directory = write(tmp_path, *records)
-    plan(["rte"], ["sam"], 28).write(directory)
-    told = notes.remarks(load(directory))
-    assert told[:2] == ["failed: rte / sam seed 0: boom 0", "failed: rte / sam seed 1: boom 1"]
-    assert told[20:] == [
-        "... and 5 more; index.html has all.",
-        "missing: rte / sam seeds 25-27",
-    ]
-    page = build(directory).page.read_text("utf-8")
-    assert all(f"boom {k}" in page for k in range(25))
-    twenty = frame(tmp_path / "b", *records[:20])
-    assert not any("more; index" in line for line in notes.remarks(twenty))
+def test_a_method_with_fixed_weights_has_no_share_of_one_step(tmp_path: Path) -> None:
+    counts = {"eligible": 1000, "selected": 400, "added": 0, "head": 20, "trainable": 1020}
+    params = Params(**counts, changed=500)
+    found = frame(tmp_path, record("rte", "stochastic_tuning", params=params))
+    assert notes.per_step(found) == ""
+    assert cells(parameters(found), "stochastic_tuning")["tuned"].text == "40.00"
+    assert notes.warnings(found)[-1] == (
+        "stochastic_tuning: 50.00 % of the weights changed, but 40.00 % were selected (rte)."
+    )
 
 
 # --- The terminal
-
-
-def test_text_keeps_to_100_columns(tmp_path: Path) -> None:
-    methods = list(published.METHODS)
-    records = [record(t, m, k, 0.6 + k / 10) for t in SEVEN for m in methods for k in (0, 1)]
-    error = "RuntimeError: " + "very " * 80
-    directory = write(tmp_path, *records, failure("rte", "frozen", 0, error))
-    plan(SEVEN, [*methods, "frozen"], 2).write(directory)
-    text = terminal(load(directory))
-    assert max(map(len, text.splitlines())) <= 100
-    # Three runs of columns for the results, two for the differences from the published values.
-    assert text.count("\nsam ") == 5
-    assert "How far this benchmark's means lie above those of Fu et al. 2023, Table 1" in text
-    assert "77.12" not in text and re.search(r"\nsam .* −12.\d\d too few runs", text)
-    # An error's first line is cut, and says so.
-    (cut,) = re.findall(r"failed: rte / frozen seed 0: (.*?…)", " ".join(text.split()))
-    assert len(cut) == 201
 
 
 def test_the_terminal_shows_differences_alone_if_all_would_fold(tmp_path: Path) -> None:
@@ -314,15 +196,17 @@ def test_the_terminal_shows_differences_alone_if_all_would_fold(tmp_path: Path) 
 
 def test_foreign_strings_command_no_terminal(tmp_path: Path) -> None:
     label = "\x1b[2J | <b>bold<"
-    text = terminal(
-        frame(
-            tmp_path,
-            record("rte", label, 0, setting={"method": {"name": label}}),
-            failure("rte", "sam", 1, "\x1b[2J | <b>bold</b>\u202e"),
-        )
-    )
+    named = record("rte", label, 0, setting={"method": {"name": label}})
+    failed = [failure("rte", "sam", 1, "\x1b[2J | <b>bold</b>\u202e"), failure("rte", "sam", 2, "")]
+    long = failure("rte", "sam", 3, "RuntimeError: " + "very " * 80)
+    found = frame(tmp_path, named, *failed, long)
+    text = as_text(found, make(found, None, []))
     assert "\x1b" not in text and "\u202e" not in text
     assert "failed: rte / sam seed 1: \ufffd[2J | <b>bold</b>\ufffd" in text
+    assert "failed: rte / sam seed 2: no message recorded" in text
+    # An error's first line is cut, and says so.
+    (cut,) = re.findall(r"seed 3: (.*?…)", " ".join(text.split()))
+    assert len(cut) == 201
 
 
 def verdict(number: str, state: State, estimate: float | None = None, **changes: Any) -> Verdict:
@@ -333,9 +217,8 @@ def verdict(number: str, state: State, estimate: float | None = None, **changes:
 
 
 def test_verdicts_are_a_list_on_the_terminal(tmp_path: Path) -> None:
-    long = "A reason that is longer than a line of a terminal, because it says all of it. " * 2
     found = [
-        verdict("1", "not enough data", reason=long, published="Table 1: " + "method, " * 12),
+        verdict("1", "not enough data"),
         verdict("2", "not supported"),
         verdict("3", "supported"),
         verdict("4", "not enough data", published=UNAVAILABLE),
@@ -346,10 +229,8 @@ def test_verdicts_are_a_list_on_the_terminal(tmp_path: Path) -> None:
     heads = re.findall(r"^\((\d)\) ([a-z ]+): ", told, re.MULTILINE)
     states = {item.claim.number: item.state for item in found}
     assert heads == [(number, states[number]) for number in "35214"]
-    assert f"\n    {long[:94]}\n    {long[95:].strip()}\n" in told
-    assert "\n    published: Table 1:" + 9 * " method," + "\n    method, method, method,\n" in told
+    assert "\n    Reason 3.\n    published: Table 1: 3\n" in told
     assert told.count("published: ") == 4
-    assert max(map(len, told.splitlines())) <= 100
 
 
 def test_counts_among_the_estimates_have_no_decimals() -> None:
@@ -360,4 +241,4 @@ def test_counts_among_the_estimates_have_no_decimals() -> None:
     whole, measured = "2 [1, 3]", "2.00 [1.00, 3.00]"
     shown = [whole, whole, measured, whole, measured, measured, "2"]
     assert [row[3].text for row in table.rows] == shown
-    assert table.columns[0].title == "claim" and "may not contain the estimate" in table.notes[2]
+    assert table.rows[0][1].tone == "good" and table.rows[0][3].value == 2.0

@@ -103,38 +103,46 @@ def test_every_field_of_the_training_decides_or_is_compared_with_the_paper(name:
     assert not compared & {*published.TRAINING}
 
 
-@pytest.mark.parametrize(
-    ("name", "field", "value"),
-    [
-        ("random", "draw", "bernoulli"),
-        ("mixout", "mix", "none"),
-        ("mag_pruning", "scope", "per_tensor"),
-        ("mag_pruning", "burn_in", 7),
-        ("adapter", "init", "bert"),
-        ("lora", "init_b", "kaiming"),
-        ("lora", "alpha", 1),
-        ("diff_pruning", "scope", "per_tensor"),
-        ("diff_pruning", "gated_schedule", "training"),
-        ("diff_pruning", "score", "logit"),
-        ("diff_pruning", "stretch_low", -3),
-        ("diff_pruning", "stretch_high", 3),
-        ("diff_pruning", "structured", False),
-        ("diff_pruning", "random_gates", True),
-        ("diff_pruning", "gate_learning_rate", None),
-        ("child_pruning", "scope", "per_tensor"),
-        ("child_pruning", "interval", 1),
-        ("child_pruning", "burn_in", None),
-        ("child_pruning", "momentum", 0.7),
-        ("child_pruning", "reset", True),
-        ("sam", "scope", "per_tensor"),
-        ("sam", "dropout", True),
-        ("sam", "clip", 1.0),
-        ("sam", "train.reshuffle", False),
-        ("sam", "train.eval_offset", 1),
-        ("sam", "train.dev_examples", 500),
-        ("sam", "train.decay_unselected", True),
-    ],
-)
+# Method -> fields that its authors' program has, each alone.
+PROGRAM = {
+    "random": {"draw": "bernoulli"},
+    "mixout": {"mix": "none"},
+    "mag_pruning": {"scope": "per_tensor", "burn_in": 7},
+    "adapter": {"init": "bert"},
+    "lora": {"init_b": "kaiming", "alpha": 1},
+    "diff_pruning": {
+        "scope": "per_tensor", "gated_schedule": "training", "score": "logit",
+        "stretch_low": -3, "stretch_high": 3, "structured": False, "random_gates": True,
+        "gate_learning_rate": None,
+    },
+    "child_pruning": {
+        "scope": "per_tensor", "interval": 1, "burn_in": None, "momentum": 0.7, "reset": True,
+    },
+    "sam": {
+        "scope": "per_tensor", "dropout": True, "clip": 1.0, "train.reshuffle": False,
+        "train.eval_offset": 1, "train.dev_examples": 500, "train.decay_unselected": True,
+    },
+}  # fmt: skip
+# Fields that neither reading has.
+NEITHER = {
+    "sam": {
+        "score": "fisher", "clip": 0.5, "head_steps": 5, "train.freeze_head": True,
+        "train.eval_offset": 7, "train.dev_examples": 100,
+    },
+    "mixout": {"mix": "elements", "reset": False},
+    "adapter": {"init": "houlsby", "config": "double_seq_bn"},
+    "lora": {
+        "modules": ["query"], "alpha": 8.0, "dropout": 0.1, "train.decay_unselected": True,
+    },
+    "diff_pruning": {"stretch_high": 2.0, "l0_weight": 0.5},
+}  # fmt: skip
+
+
+def single(fields: dict[str, dict[str, Any]]) -> list[tuple[str, str, Any]]:
+    return [(name, field, value) for name, its in fields.items() for field, value in its.items()]
+
+
+@pytest.mark.parametrize(("name", "field", "value"), single(PROGRAM))
 def test_a_single_field_of_the_program_makes_it_mixed(name: str, field: str, value: Any) -> None:
     part = field.removeprefix("train.")
     changes = {"train": {part: value}} if part != field else {field: value}
@@ -178,28 +186,7 @@ def test_what_has_no_effect_in_the_program_does_not_decide(leak: bool) -> None:
     assert word("bitfit", train=train) == ("released program" if leak else "mixed")
 
 
-@pytest.mark.parametrize(
-    ("name", "field", "value"),
-    [
-        ("sam", "score", "fisher"),
-        ("sam", "clip", 0.5),
-        ("sam", "head_steps", 5),
-        ("mixout", "mix", "elements"),
-        ("mixout", "reset", False),
-        ("adapter", "init", "houlsby"),
-        ("adapter", "config", "double_seq_bn"),
-        ("lora", "modules", ["query"]),
-        ("lora", "alpha", 8.0),
-        ("lora", "dropout", 0.1),
-        ("diff_pruning", "stretch_high", 2.0),
-        ("diff_pruning", "l0_weight", 0.5),
-        ("diff_pruning", "l0_weight", 0.0),
-        ("sam", "train.freeze_head", True),
-        ("sam", "train.eval_offset", 7),
-        ("sam", "train.dev_examples", 100),
-        ("lora", "train.decay_unselected", True),
-    ],
-)
+@pytest.mark.parametrize(("name", "field", "value"), single(NEITHER))
 def test_what_neither_reading_has(name: str, field: str, value: Any) -> None:
     part = field.removeprefix("train.")
     changes = {"train": {part: value}} if part != field else {field: value}

@@ -1,7 +1,7 @@
 """The report's statistics, against independent implementations and the published tables."""
 
 import math
-from itertools import permutations, product
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -69,6 +69,8 @@ def test_minimum_runs_and_some_spread(test):
     for sides in ((two, a), (a, two), (None, a), (a, None), (constant, Sample(3, 2.0, 0.0))):
         assert test(*sides) is None
     assert test(constant, a) is not None, "one side that varies is enough"
+    assert welch_contrast([]) is None
+    assert welch_contrast([(1.0, a), (-1.0, a), (1.0, two)]) is None
 
 
 def test_contrast_is_satterthwaites():
@@ -81,14 +83,6 @@ def test_contrast_is_satterthwaites():
     df = errors.sum() ** 2 / (errors**2 / (sizes - 1)).sum()
     assert (found.t, found.df) == pytest.approx((gap / math.sqrt(errors.sum()), df))
     assert found.p == pytest.approx(2 * stats.t.sf(abs(found.t), df))
-
-
-def test_contrast_is_refused_as_a_test_is():
-    a, constant = Sample.of(A), Sample.of([1.0, 1.0, 1.0])
-    assert welch_contrast([]) is None
-    assert welch_contrast([(1.0, a), (-1.0, Sample.of([1.0, 2.0]))]) is None
-    assert welch_contrast([(1.0, a), (-1.0, None)]) is None
-    assert welch_contrast([(0.0, a), (1.0, constant)]) is None
 
 
 def test_p_is_never_above_1_nor_lost():
@@ -108,10 +102,7 @@ def test_hedges_g():
 @pytest.mark.parametrize(
     ("p_values", "corrected"),
     [
-        ([], []),
         ([None], [None]),
-        ([0.2], [0.2]),
-        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
         ([0.01, None, 0.04, 0.03, None, 0.005], [0.03, None, 0.06, 0.06, None, 0.02]),
         ([0.5, 0.5, 0.9], [1.0, 1.0, 1.0]),
         ([0.0, 1.0, 1e-12, 0.02, 0.02, 0.3], [0.0, 1.0, 5e-12, 0.08, 0.08, 0.6]),
@@ -189,74 +180,6 @@ def test_lines_are_correlated_each_for_itself():
     ]
     assert rho == pytest.approx(expected, nan_ok=True, abs=1e-12)
     assert np.isnan(rho[3])
-
-
-# Cells whose printed mean is no average of 10 runs (METHODS.md 5.3) and, where it leaves several
-# numbers open, the one that gives the printed t.
-FEWER = {
-    (1, "RTE", "mag_pruning"): 9,
-    (1, "CB", "mixout"): 9,
-    (2, "CB", "bitfit"): 8,
-    (2, "CB", "lora"): 6,
-}
-# The columns that were tested on the printed numbers: (table of tests, table of scores, task).
-REPRODUCED = [(5, 1, task) for task in ("CoLA", "RTE", "CB")] + [(6, 2, "CB"), (6, 2, "MRPC")]
-
-
-def published_t(key, task, number, *moved):
-    """The test of SAM against a method; `moved` is added to both means and deviations."""
-    ours, theirs = published.value("sam", task, number), published.value(key, task, number)
-    a, b, c, d = moved or (0, 0, 0, 0)
-    n = FEWER.get((number, task, key), 10)
-    return pooled(
-        Sample.published(ours.mean + a, ours.std + b),
-        Sample.published(theirs.mean + c, theirs.std + d, n),
-    )
-
-
-@pytest.mark.parametrize(("test", "number", "task"), REPRODUCED)
-def test_published_t_tests(test, number, task):
-    # Everything is printed to two decimals: what is behind it lies within half of the last one.
-    half = 0.005
-    for key in published.METHODS.keys() - {"sam"}:
-        t, p = published.t_test(key, task, test)
-        moves = product((-half, half), repeat=4)
-        corners = [published_t(key, task, number, *moved) for moved in moves]
-        assert min(c.t for c in corners) - half <= t <= max(c.t for c in corners) + half, key
-        assert min(c.p for c in corners) - half <= p <= max(c.p for c in corners) + half, key
-        found = published_t(key, task, number)
-        assert found.t == pytest.approx(t, abs=0.025) and found.p == pytest.approx(p, abs=0.011)
-
-
-def test_columns_that_were_tested_on_other_runs():
-    """METHODS.md 6.1: they were made from other runs of SAM than the tables print."""
-    assert abs(published_t("full_tuning", "COPA", 1).t - 3.36) > 0.3
-    assert abs(published_t("full_tuning", "MRPC", 1).t + 1.69) > 0.3
-
-
-# METHODS.md 6.3 gives the first of each pair where ties share the smaller rank, as in the figure,
-# and the second (of all other cuts) where they share the mean one.
-@pytest.mark.parametrize(
-    ("numbers", "average", "n", "smaller", "shared"),
-    [
-        ((1, 2), True, 160, 0.4181, 0.4103),
-        ((1,), True, 80, 0.4861, 0.470),
-        ((1,), False, 70, 0.5051, 0.485),
-        ((2,), True, 80, 0.3514, 0.348),
-        ((1, 2), False, 140, 0.4092, 0.399),
-    ],
-)
-def test_figure_4s_correlations(numbers, average, n, smaller, shared):
-    columns = slice(None) if average else slice(None, -1)
-    tables = [table(number) for number in numbers]
-    parts = [(one.std[0][:, columns], -one.mean[0][:, columns]) for one in tables]
-    for ties, rho in (("min", smaller), ("average", shared)):
-        x, y = (
-            np.concatenate([stats.rankdata(part[i], ties, axis=0).ravel() for part in parts])
-            for i in (0, 1)
-        )
-        found = spearman(x, y)
-        assert found.n == n and found.rho == pytest.approx(rho, abs=5e-4)
 
 
 def test_figure_4s_points():

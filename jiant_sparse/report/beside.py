@@ -4,7 +4,7 @@ The test is two-sided at LEVEL; its p is not corrected for the number of results
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jiant_sparse.data.tasks import TASKS
@@ -32,28 +32,42 @@ def departures(
 ) -> dict[str, tuple[str, ...]] | None:
     """What keeps results from the published ones, each setting with all its values as text."""
     results = [record for record in records if test_percent(record) is not None]
-    found: dict[str, dict[str, None]] = {}
+    if not results:
+        return None
+    expected = TASKS[task["like"]].metric if task["like"] else None
+    found = []
     for record in results:
         apart = published.departures(record.settings, key) | published.other_data(record.data)
-        expected = TASKS[task["like"]].metric if task["like"] else None
         if expected and record.primary and record.primary.name != expected:
             apart["metric"] = record.primary.name
-        for name, value in apart.items():
-            found.setdefault(name, {})[published.shown(value)] = None
+        found.append({name: (published.shown(value),) for name, value in apart.items()})
+    every = together(found)
     if len({published.table_of(record.settings) for record in results}) > 1:
         drops = {published.shown(record.settings.get("drop_train")) for record in results}
-        found.pop("drop_train", None)
-        found["drop_train"] = {" and ".join(sorted(drops)): None}
-    return {name: tuple(values) for name, values in found.items()} if results else None
+        every.pop("drop_train", None)
+        every["drop_train"] = (" and ".join(sorted(drops)),)
+    return every
+
+
+def together(
+    departures: Iterable[Mapping[str, tuple[str, ...]] | None],
+) -> dict[str, tuple[str, ...]]:
+    """All settings that depart in any of these, each value once."""
+    found: dict[str, dict[str, None]] = {}
+    for one in departures:
+        for name, values in (one or {}).items():
+            found.setdefault(name, {}).update(dict.fromkeys(values))
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def value(row: Mapping[str, Any], value: Value | None) -> dict[str, Any]:
-    known = value is not None and row["mean"] is not None
+    if value is None:
+        return dict.fromkeys(("published_mean", "published_std", "published_table", "difference"))
     return {
-        "published_mean": value.mean if value else None,
-        "published_std": value.std if value else None,
-        "published_table": value.table if value else None,
-        "difference": row["mean"] - value.mean if value and known else None,
+        "published_mean": value.mean,
+        "published_std": value.std,
+        "published_table": value.table,
+        "difference": None if row["mean"] is None else row["mean"] - value.mean,
     }
 
 

@@ -15,13 +15,8 @@ COUNTS = tuple(Params.model_fields)
 COSTS = tuple(Cost.model_fields)
 SHARES = ("tuned", "drawn", "selected", "changed")
 # The numbers of a cell whose means stand in the results.
-MEANS = (
-    *COUNTS,
-    *(f"{share}_percent" for share in SHARES),
-    *COSTS,
-    "stop_seconds",
-    "best_seconds",
-)
+MEANS = COUNTS + tuple(f"{share}_percent" for share in SHARES) + COSTS
+MEANS += ("stop_seconds", "best_seconds")
 # The methods of the papers, in their order: key -> title.
 KNOWN = published.METHODS | published.STOCHASTIC_METHODS
 
@@ -47,21 +42,14 @@ def tasks(collection: Collection) -> pd.DataFrame:
         known = TASKS.get(like)
         # A variant is not the paper's task, whatever its rows.
         published_title = known.title if known and label == like else None
-        its = primaries.get(label, [])
-        metrics = Counter(primary.name for primary in its)
-        majorities = {primary.majority for primary in its} - {None}
+        metrics = Counter(primary.name for primary in primaries.get(label, []))
+        majorities = {primary.majority for primary in primaries.get(label, [])} - {None}
         usual = metrics.most_common(1)[0][0] if metrics else known.metric if known else None
-        rows.append(
-            {
-                "task": label,
-                "like": like if known else None,
-                "title": published_title or label,
-                "published_title": published_title,
-                "metric": usual,
-                # Records that disagree tell nothing.
-                "majority": in_percent(majorities.pop() if len(majorities) == 1 else None),
-            }
-        )
+        # Records that disagree tell nothing.
+        majority = majorities.pop() if len(majorities) == 1 else None
+        titles = {"title": published_title or label, "published_title": published_title}
+        row = {"task": label, "like": like if known else None, **titles}
+        rows.append({**row, "metric": usual, "majority": in_percent(majority)})
     return table(rows, ["majority"])
 
 

@@ -151,13 +151,13 @@ def arrange(collection: Collection) -> Frame:
     for record in measured["record"]:
         by_pair.setdefault((record.cell.task, record.cell.method), []).append(record)
     usual = beside.usual_table(collection.records)
-    rows: dict[str, list[dict[str, Any]]] = {label: [] for label in methods["method"]}
+    rows = []
     for task in tasks.to_dict("records"):
-        for label, key in zip(methods["method"], methods["key"], strict=True):
-            pair = (task["task"], label)
+        for method in methods.to_dict("records"):
+            pair = (task["task"], method["method"])
             missing = None if absent is None else tuple(absent.get(pair, ()))
-            rows[label].append(_result(task, label, key, by_pair.get(pair, []), missing, usual))
-    by_task = [row for column in zip(*rows.values(), strict=True) for row in column]
+            rows.append(_result(task, method, by_pair.get(pair, []), missing, usual))
+    averages = [_average(rows[i :: len(methods)]) for i in range(len(methods))]
     ok = measured[measured["status"] == "ok"]
     return Frame(
         benchmark=collection.benchmark,
@@ -165,8 +165,8 @@ def arrange(collection: Collection) -> Frame:
         tasks=tasks,
         methods=methods,
         cells=measured,
-        results=_finished(by_task, ok, ["task", "method"]),
-        averages=_finished([*map(_average, rows.values())], ok, ["method"]),
+        results=_finished(rows, ok, ["task", "method"]),
+        averages=_finished(averages, ok, ["method"]),
         skipped=collection.skipped,
         missing=None if absent is None else sum(map(len, absent.values())),
         unplanned=unplanned,
@@ -190,8 +190,7 @@ def _against_plan(
 
 def _result(
     task: Mapping[str, Any],
-    label: str,
-    key: str | None,
+    method: Mapping[str, Any],
     records: Sequence[Record],
     missing: tuple[int, ...] | None,
     usual: int,
@@ -200,12 +199,11 @@ def _result(
     scored = {r.cell.seed: v for r in records if (v := test_percent(r)) is not None}
     ok = [record for record in records if record.status == "ok"]
     n, mean, std = spread([*scored.values()])
-    telling = beside.telling(records)
+    key, telling = method["key"], beside.telling(records)
     table = published.table_of(telling[0].settings) if telling else usual
-    value = published.value(key, task["published_title"], table)
     row: dict[str, Any] = {
         **{name: task[name] for name in ("task", "title", "published_title", "majority")},
-        "method": label,
+        "method": method["method"],
         "key": key,
         "records": tuple(records),
         "n": n,
@@ -219,7 +217,7 @@ def _result(
         "undefined": len(ok) - n,
         "departures": beside.departures(task, key, records),
     }
-    row |= beside.value(row, value)
+    row |= beside.value(row, published.value(key, task["published_title"], table))
     return {**row, **beside.compatibility(row, [row])}
 
 
@@ -236,26 +234,19 @@ def spread(values: Sequence[float]) -> tuple[int, float | None, float | None]:
 def _average(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The AVG of a method, from its results on all tasks."""
     first = parts[0]
-    sums = {}
-    for name in ("missing", "failed", "undefined"):
-        sums[name] = None if first[name] is None else sum(part[name] for part in parts)
-    means = {}
+    row: dict[str, Any] = {"task": AVERAGE, "title": AVERAGE}
+    row |= {"method": first["method"], "key": first["key"]}
     for name in ("mean", "std", "majority"):
         values = [part[name] for part in parts]
-        means[name] = None if any(map(pd.isna, values)) else statistics.fmean(values)
-    apart: dict[str, dict[str, None]] = {}
-    for part in parts:
-        for name, values in (part["departures"] or {}).items():
-            apart.setdefault(name, {}).update(dict.fromkeys(values))
+        row[name] = None if any(map(pd.isna, values)) else statistics.fmean(values)
+    for name in ("missing", "failed", "undefined"):
+        row[name] = None if first[name] is None else sum(part[name] for part in parts)
+    row |= {"with_value": sum(part["mean"] is not None for part in parts), "tasks": len(parts)}
+    row["departures"] = beside.together(part["departures"] for part in parts)
     tables = {part["published_table"] for part in parts} - {None}
     whole = published.are_all_tasks(part["published_title"] for part in parts)
-    title = AVERAGE if whole else None
+    row["published_title"] = title = AVERAGE if whole else None
     value = published.value(first["key"], title, tables.pop()) if len(tables) == 1 else None
-    row: dict[str, Any] = {"task": AVERAGE, "title": AVERAGE, "published_title": title}
-    row |= {"method": first["method"], "key": first["key"]}
-    row |= {**means, **sums, "with_value": sum(part["mean"] is not None for part in parts)}
-    row["tasks"] = len(parts)
-    row["departures"] = {name: tuple(values) for name, values in apart.items()}
     row |= beside.value(row, value)
     return {**row, **beside.compatibility(row, parts)}
 

@@ -42,11 +42,11 @@ class Sample(NamedTuple):
 
 
 class Test(NamedTuple):
-    """A t statistic, its two-sided p in [0, 1] and its degrees of freedom."""
+    """A t statistic, its degrees of freedom and its two-sided p in [0, 1]."""
 
     t: float
-    p: float
     df: float
+    p: float
 
 
 class Correlation(NamedTuple):
@@ -66,7 +66,7 @@ def pooled(a: Sample | None, b: Sample | None) -> Test | None:
         return None
     std_a, std_b = math.sqrt(a.variance), math.sqrt(b.variance)
     found = stats.ttest_ind_from_stats(a.mean, std_a, a.n, b.mean, std_b, b.n)
-    return Test(float(found.statistic), float(found.pvalue), a.n + b.n - 2)
+    return Test(float(found.statistic), a.n + b.n - 2, float(found.pvalue))
 
 
 def welch(a: Sample | None, b: Sample | None) -> Test | None:
@@ -82,7 +82,7 @@ def welch_contrast(parts: Sequence[tuple[float, Sample | None]]) -> Test | None:
 
     >>> one, other = Sample(4, 71.0, 2.0), Sample(4, 69.0, 2.0)
     >>> welch_contrast([(1.0, one), (-1.0, other)])
-    Test(t=2.0, p=0.09242631153167512, df=6.0)
+    Test(t=2.0, df=6.0, p=0.09242631153167512)
     """
     known = [(coefficient, sample) for coefficient, sample in parts if sample is not None]
     if len(known) < len(parts) or not _testable(*(sample for _, sample in known)):
@@ -96,7 +96,7 @@ def welch_contrast(parts: Sequence[tuple[float, Sample | None]]) -> Test | None:
     freedom = [share**2 / (sample.n - 1) for share, (_, sample) in zip(shares, known, strict=True)]
     df = 1 / math.fsum(freedom)
     t = math.fsum(coefficient * sample.mean for coefficient, sample in known) / math.sqrt(error)
-    return Test(t, 2 * float(stats.t.sf(abs(t), df)), df)
+    return Test(t, df, 2 * float(stats.t.sf(abs(t), df)))
 
 
 def hedges_g(a: Sample | None, b: Sample | None) -> float | None:

@@ -175,8 +175,7 @@ def _missing(claim: PaperClaim, labels: Labels, frame: Frame) -> list[str]:
 def _each(results: pd.DataFrame) -> str:
     """How many runs there are of a method on a task, in words."""
     low, high = results["n"].min(), results["n"].max()
-    numbers = f"{low}" if low == high else f"{low} to {high}"
-    return f"{numbers} run{'' if high == 1 else 's'} each"
+    return f"{'' if low == high else f'{low} to '}{counted(high, 'run')} each"
 
 
 def _sentence(*parts: str) -> str:

@@ -66,9 +66,8 @@ def _checked(directories: Sequence[Path], baseline: Path | str | None) -> int | 
     """The place of the baseline among the directories; None for the published tables."""
     places = [os.path.realpath(directory) for directory in directories]
     for i, place in enumerate(places):
-        if place in places[:i]:
-            first = directories[places.index(place)]
-            raise InputError(f"{directories[i]}: is given twice, as {first} before")
+        if (first := places.index(place)) < i:
+            raise InputError(f"{directories[i]}: is given twice, as {directories[first]} before")
     if not directories:
         raise InputError("there is nothing to compare; give a directory")
     if baseline == PUBLISHED:
@@ -105,15 +104,13 @@ def _text(
     sets: Sequence[ResultSet], against: ResultSet | None, apart: Sequence[Difference], table: str
 ) -> str:
     said = [f"{name}: {frame.directory}: {notes.status(frame)}" for name, frame in sets]
-    if against is None:
-        said += [
-            f"{name} against {PUBLISHED}: {notes.comparability(frame)[1]}" for name, frame in sets
-        ]
+    for name, frame in sets if against is None else ():
+        said.append(f"{name} against {PUBLISHED}: {notes.comparability(frame)[1]}")
     if apart:
         said += ["", "What differs:"]
+    elif len(sets) > 1:
+        said += ["", "Nothing that is recorded of the runs differs."]
     for item in apart:
         values = (f"{one.label}: {value}" for one, value in zip(sets, item.values, strict=True))
         said.append(f"{item.name}: {'; '.join(values)}")
-    if len(sets) > 1 and not apart:
-        said += ["", "Nothing that is recorded of the runs differs."]
     return "\n".join([*(line for one in said for line in wrapped(one) or [""]), "", table])

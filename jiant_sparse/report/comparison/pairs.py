@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jiant_sparse.report import published
+from jiant_sparse.report import notes, published
+from jiant_sparse.report.cells import setting
 from jiant_sparse.report.comparison.sets import ResultSet
 from jiant_sparse.report.frame import Frame, spread
 from jiant_sparse.report.published import AVERAGE, STOCHASTIC_SPLIT
@@ -13,6 +14,7 @@ from jiant_sparse.report.statistics import (
     LEVEL,
     MINIMUM_RUNS,
     Sample,
+    Test,
     hedges_g,
     holm,
     welch_contrast,
@@ -104,7 +106,8 @@ def _compared(rows: Sequence[Result], base_rows: Sequence[Result] | None, averag
     """The numbers of two sides, and Welch's test unless there is a reason against it."""
     ours, ratio = _measured(rows), None
     if base_rows is None:
-        base, reasons = _published(rows, average), _departures(rows, average)
+        base = _published(rows, average)
+        reasons = _each(rows, lambda row: notes.settings_apart(row["departures"]), average)
     else:
         base, (reasons, ratio) = _measured(base_rows), _apart(base_rows, rows, average)
     test = effect = difference = None
@@ -124,9 +127,7 @@ def _compared(rows: Sequence[Result], base_rows: Sequence[Result] | None, averag
         "mean_baseline": base.mean,
         "std_baseline": base.std,
         "difference": difference,
-        "t": test and test.t,
-        "df": test and test.df,
-        "p": test and test.p,
+        **(test._asdict() if test else dict.fromkeys(Test._fields)),
         "holm_p": None,
         "hedges_g": effect,
         "step_time_ratio": ratio,
@@ -158,13 +159,14 @@ def _side(parts: Sequence[tuple[int, float | None, float | None, Sample | None]]
     return Side(min(n), mean, None if None in stds else statistics.fmean(stds), samples)
 
 
-def _departures(rows: Sequence[Result], average: bool) -> list[str]:
-    """In which settings results are not the published experiment."""
+def _each(
+    rows: Sequence[Result], reasons: Callable[[Result], Sequence[str]], average: bool
+) -> list[str]:
+    """The reasons of each result; of AVG, with the titles of the tasks."""
     return [
-        f"{row['title']}: {name} is {value}" if average else f"{name} is {value}"
+        f"{row['title']}: {reason}" if average else reason
         for row in rows
-        for name, values in (row["departures"] or {}).items()
-        for value in values
+        for reason in reasons(row)
     ]
 
 
@@ -174,26 +176,23 @@ def _apart(
     """Why results are of different things, and the ratio of step times: the geometric mean over
     the tasks."""
     others = {row["task"]: row for row in base}
-    both = [(row, others[row["task"]]) for row in ours if row["task"] in others]
-    reasons = [
-        f"{row['title']}: {reason}" if average else reason
-        for row, other in both
-        for reason in _differ(_ok(row), _ok(other))
-    ]
+    both = [row for row in ours if row["task"] in others]
+    reasons = _each(both, lambda row: _differ(_ok(row), _ok(others[row["task"]])), average)
     if average and not len(both) == len(base) == len(ours):
         return ["AVG is over other tasks", *reasons], None
     if average and len(both) == 1:
         # It would be the task's own test once more.
         return ["AVG is over one task", *reasons], None
-    times = [[row["step_milliseconds_median"] for row in pair] for pair in both]
+    name = "step_milliseconds_median"
+    times = [(row[name], others[row["task"]][name]) for row in both]
     logs = [math.log(one / other) for one, other in times if one > 0 and other > 0]
     return reasons, math.exp(statistics.fmean(logs)) if logs and len(logs) == len(ours) else None
 
 
 # What two sides must have in common, and what is said if they do not.
 _ALIKE: tuple[tuple[str, Callable[[Record], Any]], ...] = (
-    ("task is {}, not {}", lambda record: _named(record, "task", "like")),
-    ("method is {}, not {}", lambda record: _named(record, "method", "name")),
+    ("task is {}, not {}", lambda record: setting(record, "task", "like")),
+    ("method is {}, not {}", lambda record: setting(record, "method", "name")),
     ("metric is {}, not {}", lambda record: record.primary and record.primary.name),
     (
         "on one side the test set also chose the best step",
@@ -207,19 +206,17 @@ _ALIKE: tuple[tuple[str, Callable[[Record], Any]], ...] = (
 )
 
 
-def _differ(ours: Sequence[Record], base: Sequence[Record]) -> Iterator[str]:
+def _differ(ours: Sequence[Record], base: Sequence[Record]) -> list[str]:
+    found = []
     for words, of in _ALIKE:
         one, two = ({of(record) for record in records} for records in (ours, base))
         if words == "test data differ" and None in one | two:
-            yield "test data are not recorded"
+            found.append("test data are not recorded")
         elif one != two:
-            yield words.format(*(" and ".join(sorted(map(str, side))) for side in (one, two)))
+            told = (" and ".join(sorted(map(str, side))) for side in (one, two))
+            found.append(words.format(*told))
+    return found
 
 
 def _ok(row: Result) -> list[Record]:
     return [record for record in row["records"] if record.status == "ok"]
-
-
-def _named(record: Record, part: str, field: str) -> object:
-    settings = record.settings.get(part)
-    return settings.get(field) if isinstance(settings, Mapping) else None

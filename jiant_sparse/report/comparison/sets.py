@@ -11,6 +11,7 @@ from jiant_sparse.report.numbers import DASH, printable
 from jiant_sparse.report.page import views
 from jiant_sparse.report.readings import reading_of
 from jiant_sparse.schema.record import Record, flatten
+from jiant_sparse.units import counted
 
 # Characters of a label, and of a value.
 LONGEST_LABEL, LONGEST = 48, 120
@@ -107,26 +108,27 @@ def _told(frame: Frame) -> dict[_Key, Counter[str]]:
 def _facts(record: Record) -> Iterator[tuple[_Key, str]]:
     settings, origin = record.settings, record.provenance
     task, method = f"task {record.cell.task}", f"method {record.cell.method}"
-    reading = {f"reading of {record.cell.method}": reading_of(record).word}
     ran = {
         "commit": views.commit(origin.commit, origin.dirty),
         "ran on": "unknown" if origin.device is None else origin.device,
         "threads used": "unknown" if origin.threads is None else origin.threads,
         "pooler": origin.pooler or "never loaded",
+        **{f"version of {name}": version for name, version in sorted(origin.versions.items())},
     }
+    reading = {f"reading of {record.cell.method}": reading_of(record).word}
     for subject, facts in (
         ("", {name: value for name, value in settings.items() if name not in _LABELS}),
         (method, {**reading, method: settings.get("method")}),
         (task, {task: settings.get("task")}),
         ("", ran),
-        ("", {f"version of {name}": version for name, version in sorted(origin.versions.items())}),
     ):
         for name, value in flatten(facts).items():
             yield (subject, name), _shown(value)
     for name, digest in sorted(record.inputs.items()):
-        of_model = name.startswith("model")
-        where = "" if of_model else f" of {record.cell.task}"
-        yield ("" if of_model else task, f"file {name}{where}"), digest[:12]
+        if name.startswith("model"):
+            yield ("", f"file {name}"), digest[:12]
+        else:
+            yield (task, f"file {name} of {record.cell.task}"), digest[:12]
 
 
 def _listed(values: Counter[str] | None) -> str:
@@ -141,10 +143,7 @@ def _listed(values: Counter[str] | None) -> str:
     order = sorted(values.items(), key=lambda item: (-item[1], item[0]))
     if len(order) == 1:
         return _short(order[0][0], LONGEST)
-    shown = [
-        f"{_short(value, LONGEST)} ({number} {'cell' if number == 1 else 'cells'})"
-        for value, number in order[:MOST]
-    ]
+    shown = [f"{_short(value, LONGEST)} ({counted(n, 'cell')})" for value, n in order[:MOST]]
     more = [f"and {len(order) - MOST} more"] if len(order) > MOST else []
     return ", ".join([*shown, *more])
 

@@ -1,6 +1,5 @@
 """The table of a comparison: each set beside one of them, or beside the published tables."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from jiant_sparse.report.numbers import fixed, probability, signed
 from jiant_sparse.report.published import AVERAGE
 from jiant_sparse.report.statistics import LEVEL, MINIMUM_RUNS
 from jiant_sparse.report.table import Cell, Column, Table, Tone
+from jiant_sparse.units import counted
 
 # Names of things that differ in the caption; reasons in a cell (the CSV has all).
 MOST_NAMED, MOST_REASONS = 12, 2
@@ -31,6 +31,7 @@ def comparison(
     others = [item for item in sets if item is not baseline]
     base = baseline.label if baseline else PUBLISHED
     *first, last = labels = [item.label for item in others]
+    named = f"{', '.join(first)} and {last}" if first else last
     places = pairs(baseline, others)
     every = [pair for place in places for pair in place]
     usual = _usual_n(places, measured=bool(baseline))
@@ -38,41 +39,36 @@ def comparison(
     for label in labels:
         columns += [Column(f"{label} minus {base}", "points, Welch"), Column("seen")]
         columns += [Column("step time", f"{label} / {base}")] if baseline else []
+    data = [{**pair, "reasons": "; ".join(pair["reasons"])} for pair in every]
     return Table(
         name="comparison",
-        title=f"{', '.join(first)} and {last} against {base}"
-        if first
-        else f"{last} against {base}",
+        title=f"{named} against {base}",
         caption=_caption(base, apart, usual) + _alone(every),
         columns=tuple(columns),
         rows=tuple(_row(place, usual, measured=bool(baseline)) for place in places),
         notes=(*_chosen_on_test(sets), *_notes(every)),
-        data=pd.DataFrame(
-            [{**pair, "reasons": "; ".join(pair["reasons"])} for pair in every], dtype=object
-        ),
+        data=pd.DataFrame(data, dtype=object),
     )
 
 
 def _usual_n(places: Sequence[Sequence[Pair]], *, measured: bool) -> int | None:
     """The number of seeds that most scores have; of several numbers, the largest."""
-    found: Counter[int] = Counter()
-    for place in places:
-        sides = [(pair[f"n{side}"], pair[f"mean{side}"]) for pair in place for side in SIDES]
-        # A measured baseline is a column of its own.
-        sides += [(place[0]["n_baseline"], place[0]["mean_baseline"])] if measured else []
-        found.update(n for n, mean in sides if mean is not None)
-    return max(found, key=lambda n: (found[n], n), default=None)
+    scores = [(pair, side) for place in places for pair in place for side in SIDES]
+    # A measured baseline is a column of its own.
+    scores += [(place[0], "_baseline") for place in places if measured]
+    return notes.most_frequent(
+        pair[f"n{side}"] for pair, side in scores if pair[f"mean{side}"] is not None
+    )
 
 
 def _caption(base: str, apart: Sequence[Difference], usual: int | None) -> str:
     if usual is None:
         return "No cell has a test value yet."
-    seeds = "1 seed" if usual == 1 else f"{usual} seeds"
     said = (
-        f"Test metric in percent: mean ± population standard deviation over {seeds}, unless n says "
-        f"otherwise. Differences are against {base}, in percentage points; p is of Welch's "
-        "two-sided t-test over the seeds; higher and lower are said only of a p that stays below "
-        f"{LEVEL} after Holm's correction."
+        "Test metric in percent: mean ± population standard deviation over "
+        f"{counted(usual, 'seed')}, unless n says otherwise. Differences are against {base}, in "
+        "percentage points; p is of Welch's two-sided t-test over the seeds; higher and lower are "
+        f"said only of a p that stays below {LEVEL} after Holm's correction."
     )
     named = [item.name for item in apart[:MOST_NAMED]]
     named += [f"{len(apart) - MOST_NAMED} more"] if len(apart) > MOST_NAMED else []

@@ -14,16 +14,12 @@ def make(frame: Frame, reference: str | None, judged: Sequence[Verdict]) -> list
 
     reference: label of the method that is tested against each other one; None makes no tests.
     """
-    compared = beside.published(frame)
-    first = results.results(frame)
-    return [
-        replace(first, notes=(*first.notes, *_untested(frame, reference))),
-        *([compared] if compared else []),
-        *([verdicts.verdicts(judged)] if judged else []),
-        *(significance.significance(frame, reference) if reference else []),
-        *times.times(frame),
-        parameters.parameters(frame),
-    ]
+    first, compared = results.results(frame), beside.published(frame)
+    made = [replace(first, notes=(*first.notes, *_untested(frame, reference)))]
+    made += [compared] if compared else []
+    made += [verdicts.verdicts(judged)] if judged else []
+    made += significance.significance(frame, reference) if reference else []
+    return [*made, *times.times(frame), parameters.parameters(frame)]
 
 
 def _untested(frame: Frame, reference: str | None) -> list[str]:

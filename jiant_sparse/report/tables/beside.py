@@ -12,24 +12,8 @@ from jiant_sparse.report.published import AVERAGE, RUNS
 from jiant_sparse.report.statistics import LEVEL
 from jiant_sparse.report.table import Cell, Column, Table, Tone, crossed
 
-FIELDS = [
-    "benchmark",
-    "task",
-    "method",
-    "published_mean",
-    "published_std",
-    "published_runs",
-    "table",
-    "mean",
-    "std",
-    "n",
-    "difference",
-    "t",
-    "df",
-    "p",
-    "word",
-    "reasons",
-]
+FIELDS = ["benchmark", "task", "method", "published_mean", "published_std", "published_runs"]
+FIELDS += ["table", "mean", "std", "n", "difference", "t", "df", "p", "word", "reasons"]
 TONES: dict[str | None, Tone] = {"compatible": "", "higher": "alarm", "lower": "alarm"}
 # What a title adds if nothing is comparable; the cells then need not say it.
 ALL_APART = ": not comparable"
@@ -42,12 +26,19 @@ def published(frame: Frame) -> Table | None:
     beside = scores[scores["published_mean"].notna()]
     if beside.empty:
         return None
-    apart = _apart(beside)
+    known = beside["word"].dropna() == "not comparable"
+    apart = "" if not known.any() else ALL_APART if known.all() else ": partly not comparable"
+    tested = (
+        ", and what Welch's test says: compatible, or higher or lower than published (two-sided, "
+        f"p < {LEVEL:g})"
+    )
     cells = crossed(scores, lambda row: _cell(row, worded=apart != ALL_APART))
     return Table(
         name="published",
         title=f"Published beside measured{apart}",
-        caption=_caption(frame, apart == ALL_APART),
+        caption=f"{notes.SOURCE}, {notes.tables(frame.results)}: {notes.SETTING}; mean ± "
+        "population standard deviation. Below each, how far this benchmark's mean lies above it, "
+        f"in percentage points{'' if apart == ALL_APART else tested}.",
         columns=(Column("method"), *map(Column, frame.tasks["title"]), Column(AVERAGE)),
         rows=tuple((Cell(label), *cells[label]) for label in beside["method"].unique()),
         data=beside.assign(
@@ -80,33 +71,12 @@ def _sentence(said: str) -> str:
     return f"{said[0].upper()}{said[1:]}."
 
 
-def _apart(beside: pd.DataFrame) -> str:
-    """For the title: whether some or all results are of another experiment."""
-    known = beside["word"].dropna() == "not comparable"
-    if not known.any():
-        return ""
-    return ALL_APART if known.all() else ": partly not comparable"
-
-
-def _caption(frame: Frame, apart: bool) -> str:
-    tested = (
-        ", and what Welch's test says: compatible, or higher or lower than published (two-sided, "
-        f"p < {LEVEL:g})"
-    )
-    return (
-        f"{notes.SOURCE}, {notes.tables(frame.results)}: {notes.SETTING}; mean ± population "
-        "standard deviation. Below each, how far this benchmark's mean lies above it, in "
-        f"percentage points{'' if apart else tested}."
-    )
-
-
 def _cell(row: Any, *, worded: bool) -> Cell:
     if pd.isna(row.published_mean):
         return Cell(tone="quiet")
     said = "no result"
     if row.word is not None:
-        word = f" {row.word}" if worded else ""
-        said = f"{signed(row.difference, 2)}{word}"
+        said = signed(row.difference, 2) + (f" {row.word}" if worded else "")
     return Cell(
         fixed(row.published_mean, 2),
         value=row.published_mean,

@@ -11,16 +11,8 @@ from jiant_sparse.report.frame import Frame
 from jiant_sparse.report.numbers import DASH, count, percent
 from jiant_sparse.report.table import Cell, Column, Table, known
 
-FIELDS = [
-    "benchmark",
-    "task",
-    "method",
-    "n",
-    *COUNTS,
-    "tuned_percent",
-    "changed_percent",
-    "published_percent",
-]
+FIELDS = ["benchmark", "task", "method", "n", *COUNTS]
+FIELDS += ["tuned_percent", "changed_percent", "published_percent"]
 COLUMNS = (
     Column("method"),
     Column("tuned", "% of the encoder"),
@@ -43,8 +35,9 @@ def parameters(frame: Frame) -> Table:
     """One row a method; counts over its cells that ended well, as a range where they differ."""
     counts = frame.ok[["method", *COUNTS]].dropna(subset="eligible")
     of_method = dict([*counts.groupby("method")])
+    apart = _apart(frame)
     rows = [
-        _row(row, of_method.get(row.method, counts[:0]), _is_published(frame, row))
+        _row(row, of_method.get(row.method, counts[:0]), row.method in apart)
         for row in frame.averages.itertuples()
     ]
     counted = frame.ok.groupby(["task", "method"])["eligible"].count().rename("counted")
@@ -56,6 +49,17 @@ def parameters(frame: Frame) -> Table:
         n=data["counted"].fillna(0).astype(int),
         published_percent=pd.Series(percents, dtype="float64", index=data.index),
     )
+    said = []
+    seen = {*frame.ok["method"]}
+    methods = zip(frame.methods["method"], frame.methods["key"], strict=True)
+    beside = [m for m, key in methods if m in seen and published.percent_tuned(key) is not None]
+    if beside:
+        named = ", ".join(label for label in beside if label in apart)
+        others = f"; another model, density or q: {named}" if named else ""
+        said.append(f"The paper's shares are of RoBERTa-base, density 0.5 %{others}.")
+    shown = ["selected", "added", "head"]
+    if any((its[shown].nunique() > 1).any() for its in of_method.values()):
+        said.append(RANGES)
     return Table(
         name="parameters",
         title="Tuned weights",
@@ -63,11 +67,17 @@ def parameters(frame: Frame) -> Table:
         columns=COLUMNS,
         rows=tuple(rows),
         data=data[FIELDS],
-        notes=tuple(_notes(frame, of_method)),
+        notes=(*said, *filter(None, [notes.per_step(frame)])),
     )
 
 
-def _row(row: Any, counts: pd.DataFrame, is_published: bool) -> tuple[Cell, ...]:
+def _apart(frame: Frame) -> set[str]:
+    """The methods with a cell that does not tune the share of the weights that Table 4 counts."""
+    cells = zip(frame.ok["method"], frame.ok["key"], frame.ok["record"], strict=True)
+    return {m for m, key, its in cells if not published.is_published_size(its.settings, key)}
+
+
+def _row(row: Any, counts: pd.DataFrame, is_apart: bool) -> tuple[Cell, ...]:
     """A method: its shares from the row of its AVG, and its counts."""
     paper = published.percent_tuned(row.key)
     each_step = f"{count(row.moved_per_step)} per step" if row.per_step else ""
@@ -80,7 +90,7 @@ def _row(row: Any, counts: pd.DataFrame, is_published: bool) -> tuple[Cell, ...]
     return (
         Cell(row.method),
         Cell(percent(row.tuned_percent), known(row.tuned_percent), note=each_step),
-        Cell(percent(paper), paper, tone="" if is_published else "quiet"),
+        Cell(percent(paper), paper, tone="quiet" if is_apart else ""),
         changed,
         selected,
         _range(counts["added"]),
@@ -94,24 +104,3 @@ def _range(counts: pd.Series) -> Cell:
     low, high = counts.min(), counts.max()
     text = count(low) if low == high else f"{count(low)}{DASH}{count(high)}"
     return Cell(text, counts.mean())
-
-
-def _is_published(frame: Frame, row: Any) -> bool:
-    """Whether every cell of a method tunes the share of the weights that Table 4 counts."""
-    records = frame.ok.loc[frame.ok["method"] == row.method, "record"]
-    return all(published.is_published_size(record.settings, row.key) for record in records)
-
-
-def _notes(frame: Frame, of_method: dict[str, pd.DataFrame]) -> list[str]:
-    said = []
-    seen = {*frame.ok["method"]}
-    rows = [row for row in frame.averages.itertuples() if row.method in seen]
-    beside = [row for row in rows if published.percent_tuned(row.key) is not None]
-    if beside:
-        apart = [row.method for row in beside if not _is_published(frame, row)]
-        others = f"; another model, density or q: {', '.join(apart)}" if apart else ""
-        said.append(f"The paper's shares are of RoBERTa-base, density 0.5 %{others}.")
-    shown = ["selected", "added", "head"]
-    if any((counts[shown].nunique() > 1).any() for counts in of_method.values()):
-        said.append(RANGES)
-    return [*said, *filter(None, [notes.per_step(frame)])]

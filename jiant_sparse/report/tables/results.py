@@ -1,6 +1,5 @@
 """The main table: every method on every task, as the paper's Tables 1 and 2."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -11,24 +10,9 @@ from jiant_sparse.report.numbers import fixed, percent
 from jiant_sparse.report.published import AVERAGE
 from jiant_sparse.report.table import Cell, Column, Table, crossed, known
 
-FIELDS = [
-    "benchmark",
-    "task",
-    "method",
-    "n",
-    "seeds",
-    "mean",
-    "std",
-    "rank",
-    "std_rank",
-    "majority",
-    "tuned_percent",
-    "drawn_percent",
-    "changed_percent",
-    "missing",
-    "failed",
-    "undefined",
-]
+FIELDS = ["benchmark", "task", "method", "n", "seeds", "mean", "std", "rank", "std_rank"]
+FIELDS += ["majority", "tuned_percent", "drawn_percent", "changed_percent"]
+FIELDS += ["missing", "failed", "undefined"]
 
 
 def results(frame: Frame) -> Table:
@@ -36,26 +20,36 @@ def results(frame: Frame) -> Table:
     of tuned and changed weights, and what always giving the most frequent answer scores."""
     usual, scores = notes.usual_n(frame), frame.scores
     cells = crossed(scores, lambda row: _cell(row, usual))
-    columns = [
-        Column("method"),
-        *(Column(task.title, notes.metric(task.metric)) for task in frame.tasks.itertuples()),
-        Column(AVERAGE, "all tasks"),
-        Column("tuned %"),
-        Column("changed %"),
-    ]
-    rows = [
-        (_head(average), *cells[average.method], *_shares(average))
-        for average in frame.averages.itertuples()
-    ]
+    rows = []
+    for row in frame.averages.itertuples():
+        key = row.key if row.key and row.key != row.method else ""
+        each = "per step" if row.per_step else ""
+        tuned = Cell(percent(row.tuned_percent), value=known(row.tuned_percent), note=each)
+        changed = Cell(percent(row.changed_percent), value=known(row.changed_percent))
+        rows.append((Cell(row.method, note=key), *cells[row.method], tuned, changed))
     seeds = scores["seeds"].map(lambda its: " ".join(map(str, its)), na_action="ignore")
+    said = [
+        notes.chosen_on_test(frame),
+        *notes.left_out(frame),
+        *notes.footnotes(frame),
+        *notes.below_majority(frame),
+        notes.per_step(frame),
+        notes.not_counted(frame),
+    ]
     return Table(
         name="results",
         title="Results",
         caption=_caption(usual),
-        columns=tuple(columns),
+        columns=(
+            Column("method"),
+            *(Column(task.title, notes.metric(task.metric)) for task in frame.tasks.itertuples()),
+            Column(AVERAGE, "all tasks"),
+            Column("tuned %"),
+            Column("changed %"),
+        ),
         rows=(*rows, *_baseline(frame)),
         data=scores.assign(benchmark=frame.benchmark, seeds=seeds)[FIELDS],
-        notes=tuple(filter(None, _notes(frame))),
+        notes=tuple(filter(None, said)),
     )
 
 
@@ -72,21 +66,6 @@ def _caption(usual: int | None) -> str:
         f"AVG is the mean of the task means{deviations}. "
         "Tuned, changed: shares of the encoder's weights."
     )
-
-
-def _notes(frame: Frame) -> list[str]:
-    return [
-        notes.chosen_on_test(frame),
-        *notes.left_out(frame),
-        *notes.footnotes(frame),
-        *notes.below_majority(frame),
-        notes.per_step(frame),
-        notes.not_counted(frame),
-    ]
-
-
-def _head(row: Any) -> Cell:
-    return Cell(row.method, note=row.key if row.key and row.key != row.method else "")
 
 
 def _cell(row: Any, usual: int | None) -> Cell:
@@ -112,13 +91,6 @@ def _cell(row: Any, usual: int | None) -> Cell:
     )
 
 
-def _shares(row: Any) -> Iterator[Cell]:
-    """Tuned and changed weights of a method in percent."""
-    note = "per step" if row.per_step else ""
-    yield Cell(percent(row.tuned_percent), value=known(row.tuned_percent), note=note)
-    yield Cell(percent(row.changed_percent), value=known(row.changed_percent))
-
-
 def _baseline(frame: Frame) -> list[tuple[Cell, ...]]:
     """The row of the most frequent answer: no method, so it has no rank; none if nothing is
     known. Its AVG, too, is over all tasks or not at all."""
@@ -126,5 +98,5 @@ def _baseline(frame: Frame) -> list[tuple[Cell, ...]]:
     if all(map(pd.isna, scores)):
         return []
     cells = [Cell(fixed(score, 2), value=known(score), tone="quiet") for score in scores]
-    head = Cell("most frequent answer", tone="quiet")
-    return [(head, *cells, Cell(tone="quiet"), Cell(tone="quiet"))]
+    head, nothing = Cell("most frequent answer", tone="quiet"), Cell(tone="quiet")
+    return [(head, *cells, nothing, nothing)]

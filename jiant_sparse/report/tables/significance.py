@@ -1,7 +1,6 @@
 """Whether one method differs from each other one, task by task: Tables 5 and 6, and Welch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,51 +24,12 @@ from jiant_sparse.units import counted
 
 # The method whose tests the paper prints.
 PUBLISHED_REFERENCE = "sam"
-FIELDS = [
-    "benchmark",
-    "task",
-    "reference",
-    "method",
-    "n_reference",
-    "n",
-    "t",
-    "df",
-    "p",
-    "holm_p",
-    "hedges_g",
-]
+FIELDS = ["benchmark", "task", "reference", "method", "n_reference", "n"]
+FIELDS += ["t", "df", "p", "holm_p", "hedges_g"]
 PUBLISHED_FIELDS = ["published_t", "published_p"]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """A test, and what to say of it; `with_paper` if the paper's tables are of it."""
-
-    name: str
-    title: str
-    about: str
-    test: Callable[[Sample | None, Sample | None], Test | None]
-    with_paper: bool
-
-
-KINDS = (
-    _Kind(
-        name="significance_pooled",
-        title="t-test, pooled variance",
-        about="Student's two-sample t-test as the paper has it: the two variances are taken for "
-        "equal.",
-        test=pooled,
-        with_paper=True,
-    ),
-    _Kind(
-        name="significance_welch",
-        title="t-test, Welch",
-        about="Welch's two-sample t-test: the two variances may differ, as they do between these "
-        "methods.",
-        test=welch,
-        with_paper=False,
-    ),
-)
+TwoSampleTest = Callable[[Sample | None, Sample | None], Test | None]
+# (task, method) -> its sample: the exact variances of many runs take long.
+Samples = Mapping[tuple[str, str], Sample | None]
 
 
 def significance(frame: Frame, reference: str) -> list[Table]:
@@ -80,71 +40,89 @@ def significance(frame: Frame, reference: str) -> list[Table]:
     """
     if len(frame.methods) < 2:
         return []
-    return [_table(frame, reference, kind) for kind in KINDS]
+    samples = {(row.task, row.method): Sample.of(row.values) for row in frame.results.itertuples()}
+    pooled_table = _table(
+        frame,
+        reference,
+        samples,
+        name="significance_pooled",
+        title="t-test, pooled variance",
+        about="Student's two-sample t-test as the paper has it: the two variances are taken for "
+        "equal.",
+        test=pooled,
+        with_paper=frame.of(reference)["key"].iloc[0] == PUBLISHED_REFERENCE,
+    )
+    welch_table = _table(
+        frame,
+        reference,
+        samples,
+        name="significance_welch",
+        title="t-test, Welch",
+        about="Welch's two-sample t-test: the two variances may differ, as they do between these "
+        "methods.",
+        test=welch,
+        with_paper=False,
+    )
+    return [pooled_table, welch_table]
 
 
-def _table(frame: Frame, reference: str, kind: _Kind) -> Table:
-    ours = frame.of(reference)
-    beside = kind.with_paper and ours["key"].iloc[0] == PUBLISHED_REFERENCE
-    found = _compared(frame, ours, kind, beside)
+def _table(
+    frame: Frame,
+    reference: str,
+    samples: Samples,
+    *,
+    name: str,
+    title: str,
+    about: str,
+    test: TwoSampleTest,
+    with_paper: bool,
+) -> Table:
+    """A table of one test; with_paper: beside the paper's tests."""
+    found = _compared(frame, reference, samples, test, with_paper)
     found["why"] = [_why(row) for row in found.itertuples()]
     # Why none of all comparisons has a test, if all have one reason: a note then says it once.
     alike = found["why"].iloc[0] if found["why"].nunique() == 1 else ""
     cells = crossed(found, lambda row: _cell(row, alike))
-    caption = (
-        f"{kind.about} {reference} minus each other method, on the test scores of the seeds; "
-        f"positive t: {reference} is better. p is two-sided."
-    )
     return Table(
-        name=kind.name,
-        title=f"{reference} against each method: {kind.title}",
-        caption=caption,
+        name=name,
+        title=f"{reference} against each method: {title}",
+        caption=f"{about} {reference} minus each other method, on the test scores of the seeds; "
+        f"positive t: {reference} is better. p is two-sided.",
         columns=(Column("method"), *(Column(title, "t") for title in frame.tasks["title"])),
         rows=tuple((Cell(method), *its) for method, its in cells.items()),
-        data=found[FIELDS + (PUBLISHED_FIELDS if beside else [])],
+        data=found[FIELDS + (PUBLISHED_FIELDS if with_paper else [])],
         notes=tuple(_notes(frame, found, alike)),
     )
 
 
-def _compared(frame: Frame, ours: pd.DataFrame, kind: _Kind, beside: bool) -> pd.DataFrame:
+def _compared(
+    frame: Frame, reference: str, samples: Samples, test: TwoSampleTest, with_paper: bool
+) -> pd.DataFrame:
     """A row for each other method on each task, as FIELDS; method by method."""
-    by_task = {row.task: row for row in ours.itertuples()}
-    reference = ours["method"].iloc[0]
     rows = []
     for label in frame.methods.loc[frame.methods["method"] != reference, "method"]:
-        for theirs in frame.of(label).itertuples():
-            mine = by_task[theirs.task]
-            a, b = Sample.of(mine.values), Sample.of(theirs.values)
-            test = kind.test(a, b)
-            t_test = _published(mine, theirs) if beside else None
-            rows.append(
-                {
-                    "benchmark": frame.benchmark,
-                    "task": theirs.task,
-                    "reference": reference,
-                    "method": label,
-                    "n_reference": mine.n,
-                    "n": theirs.n,
-                    "t": test.t if test else None,
-                    "df": test.df if test else None,
-                    "p": test.p if test else None,
-                    "hedges_g": hedges_g(a, b),
-                    "published_t": t_test[0] if t_test else None,
-                    "published_p": t_test[1] if t_test else None,
-                }
-            )
+        both = zip(frame.of(reference).itertuples(), frame.of(label).itertuples(), strict=True)
+        for ours, theirs in both:
+            a, b = samples[ours.task, reference], samples[theirs.task, label]
+            where = {"benchmark": frame.benchmark, "task": theirs.task, "reference": reference}
+            where |= {"method": label, "n_reference": ours.n, "n": theirs.n}
+            found = test(a, b)
+            tested = found._asdict() if found else dict.fromkeys(Test._fields)
+            paper = _published(ours, theirs) if with_paper else (None, None)
+            beside = dict(zip(PUBLISHED_FIELDS, paper, strict=True))
+            rows.append({**where, **tested, "hedges_g": hedges_g(a, b), **beside})
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["holm_p"] = p
     return table(rows, ["t", "p", "holm_p", "hedges_g", *PUBLISHED_FIELDS])
 
 
-def _published(ours: Any, theirs: Any) -> tuple[float, float] | None:
+def _published(ours: Any, theirs: Any) -> tuple[float | None, float | None]:
     """t and p of Table 5 or 6, if both results stand beside the same table of scores."""
     tables = {ours.published_table, theirs.published_table}
     if len(tables) > 1 or pd.isna(table := tables.pop()):
-        return None
+        return None, None
     number = published.TESTS_OF[table]
-    return published.t_test(theirs.key, theirs.published_title, number)
+    return published.t_test(theirs.key, theirs.published_title, number) or (None, None)
 
 
 def _cell(row: Any, alike: str) -> Cell:

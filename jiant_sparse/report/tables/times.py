@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,85 +18,86 @@ DIGITS = 2
 HOURS = "The paper's hours are of a TITAN RTX, and only times of one compare with them"
 # Units of time from the largest, each with its length in seconds.
 UNITS = {"h": 3600, "min": 60, "s": 1, "ms": 0.001}
+# The units in which times are stored, in the names of the CSV's columns.
+STORED = {"s": "seconds", "ms": "milliseconds"}
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """A table of times.
-
-    column: of the cells, in the unit `stored`. units: in which the table can stand, from the
-    largest; the last is that of the CSV. with_hours: whether the paper prints such times.
-    """
-
-    name: str
-    title: str
-    caption: str
-    column: str
-    stored: str = "s"
-    units: tuple[str, ...] = ("h", "min", "s")
-    with_hours: bool = False
-
-
-KINDS = (
-    _Kind(
+def times(frame: Frame) -> list[Table]:
+    """The three tables of times."""
+    to_stop = _table(
+        frame,
+        "stop_seconds",
         name="time_to_stop",
         title="Time to stop",
         caption="From the choice of the weights to the last training step, without evaluations. "
         "Fu et al. 2023 (Table 3) do not say what their hours hold; they are of a TITAN RTX with "
         "24 GB.",
-        column="stop_seconds",
         with_hours=True,
-    ),
-    _Kind(
+    )
+    per_step = _table(
+        frame,
+        "step_milliseconds_median",
         name="step_time",
         title="Time per step",
         caption="The median of a run's training steps: loading of the batch, forward and backward "
         "pass, update. Choosing weights before the first step is not in it.",
-        column="step_milliseconds_median",
-        stored="ms",
         units=("s", "ms"),
-    ),
-    _Kind(
+    )
+    to_best = _table(
+        frame,
+        "best_seconds",
         name="time_to_best",
         title="Time to best score",
         caption="Until the step whose weights were tested: the time of the choice and, of that of "
         "the steps, the share best step / last step. An estimate: it takes all steps for equally "
         "long.",
-        column="best_seconds",
-    ),
-)
+    )
+    return [to_stop, per_step, to_best]
 
 
-def times(frame: Frame) -> list[Table]:
-    """The tables of KINDS."""
-    return [_table(frame, kind) for kind in KINDS]
+def _table(
+    frame: Frame,
+    column: str,
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    units: Sequence[str] = ("h", "min", "s"),
+    with_hours: bool = False,
+) -> Table:
+    """A table of a column of the cells.
 
-
-def _table(frame: Frame, kind: _Kind) -> Table:
-    found = _times(frame, kind)
-    unit = _unit(found.loc[~found["is_average"], "mean"].dropna().tolist(), kind)
+    units: those in which the table can stand, from the largest; the last is that of the column and
+    of the CSV. with_hours: whether the paper prints such times.
+    """
+    stored = UNITS[units[-1]]
+    found = _times(frame, column, stored, with_hours)
+    measured = found.loc[~found["is_average"], "mean"].dropna()
+    # One unit for the whole table: the largest in which at least half of the times reach 1.
+    middle = statistics.median(measured) if len(measured) else 0
+    unit = next((unit for unit in units if middle >= UNITS[unit]), units[-1])
     cells = crossed(found, lambda row: _cell(row, UNITS[unit]))
-    titles = [*frame.tasks["title"], AVERAGE]
-    smallest = kind.units[-1]
-    name = {"s": "seconds", "ms": "milliseconds"}[smallest]
-    found[f"mean_{name}"] = found["mean"] / UNITS[smallest]
-    found[f"std_{name}"] = found["std"] / UNITS[smallest]
-    fields = ["benchmark", "task", "method", "n", f"mean_{name}", f"std_{name}"]
+    moments = [f"{part}_{STORED[units[-1]]}" for part in ("mean", "std")]
+    found[moments] = found[["mean", "std"]] / stored
+    fields = ["benchmark", "task", "method", "n", *moments]
     return Table(
-        name=kind.name,
-        title=f"{kind.title} ({unit})",
-        caption=kind.caption,
-        columns=(Column("method"), *(Column(title, unit) for title in titles)),
+        name=name,
+        title=f"{title} ({unit})",
+        caption=caption,
+        columns=(
+            Column("method"),
+            *(Column(title, unit) for title in (*frame.tasks["title"], AVERAGE)),
+        ),
         rows=tuple((Cell(method), *its) for method, its in cells.items()),
-        data=found[[*fields, "published_hours"] if kind.with_hours else fields],
+        data=found[[*fields, "published_hours"] if with_hours else fields],
         notes=tuple(_notes(frame, found)),
     )
 
 
-def _times(frame: Frame, kind: _Kind) -> pd.DataFrame:
+def _times(frame: Frame, column: str, stored: float, with_hours: bool) -> pd.DataFrame:
     """n, mean and std in seconds of each method on each task, then of its AVG, which has no n."""
-    ok = frame.ok.dropna(subset=kind.column)
-    seconds = ok[kind.column] * UNITS[kind.stored]
+    ok = frame.ok.dropna(subset=column)
+    seconds = ok[column] * stored
     groups = {pair: spread([*its]) for pair, its in seconds.groupby([ok["task"], ok["method"]])}
     pairs = zip(frame.results["task"], frame.results["method"], strict=True)
     spreads = [groups.get(pair, (0, None, None)) for pair in pairs]
@@ -107,7 +107,7 @@ def _times(frame: Frame, kind: _Kind) -> pd.DataFrame:
     averages = by_method.agg(lambda its: statistics.fmean(its)).reindex(frame.averages["method"])
     stacked = pd.concat([found, averages], ignore_index=True)
     where = frame.scores[["task", "method", "key", "published_title", "is_average"]]
-    hours = [_hours(frame, row) if kind.with_hours else None for row in where.itertuples()]
+    hours = [_hours(frame, row) if with_hours else None for row in where.itertuples()]
     hours = pd.Series(hours, dtype="float64")
     found = pd.concat([where, stacked], axis=1).assign(
         benchmark=frame.benchmark, published_hours=hours
@@ -120,12 +120,6 @@ def _hours(frame: Frame, row: Any) -> float | None:
     if frame.keyed(row.key or "") != row.method:
         return None
     return published.hours(row.key, row.published_title)
-
-
-def _unit(times: Sequence[float], kind: _Kind) -> str:
-    """One for the whole table: the largest in which at least half of the times reach 1."""
-    middle = statistics.median(times) if times else 0
-    return next((unit for unit in kind.units if middle >= UNITS[unit]), kind.units[-1])
 
 
 def _cell(row: Any, length: float) -> Cell:
@@ -159,6 +153,5 @@ def _notes(frame: Frame, found: pd.DataFrame) -> list[str]:
 
 def _machine(part: Machine) -> str:
     device = printable(part.device) if part.device else "an unknown device"
-    if part.threads is None:
-        return device
-    return f"{device}, {counted(part.threads, 'thread')}"
+    threads = "" if part.threads is None else f", {counted(part.threads, 'thread')}"
+    return f"{device}{threads}"

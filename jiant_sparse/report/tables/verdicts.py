@@ -76,18 +76,10 @@ def digits_of(verdict: Verdict) -> int:
 
 
 def _line(verdict: Verdict) -> dict[str, Any]:
+    claim = verdict.claim
     low, high = verdict.interval or (None, None)
-    return {
-        "claim": verdict.claim.number,
-        "text": verdict.claim.text,
-        "source": verdict.claim.source,
-        "verdict": verdict.state,
-        "reason": verdict.reason,
-        "statistic": verdict.statistic,
-        "estimate": verdict.estimate,
-        "low": low,
-        "high": high,
-        "share_percent": in_percent(verdict.share),
-        "runs": verdict.runs,
-        "published": verdict.published,
-    }
+    where = {"claim": claim.number, "text": claim.text, "source": claim.source}
+    said = {"verdict": verdict.state, "reason": verdict.reason, "statistic": verdict.statistic}
+    numbers = {"estimate": verdict.estimate, "low": low, "high": high}
+    numbers["share_percent"] = in_percent(verdict.share)
+    return {**where, **said, **numbers, "runs": verdict.runs, "published": verdict.published}
