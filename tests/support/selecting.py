@@ -1,5 +1,6 @@
 """Shared by the tests of `select`: two files that refer to each other, and records."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,12 @@ def run(name: str, dev, output: str = "out", given=None, inputs=None, **changes)
             "provenance": PROVENANCE,
         }
         Record(**fields | changes).write(key.directory(Path(output)))
+
+
+def change(place: str, **changes) -> None:
+    """Change fields of the record of `task/method` of the search."""
+    path = Path("out/s") / place / "seed-0/record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def train_at_once(job: Job, control: Control | None = None, *, verbose: bool = False) -> Record:
