@@ -18,8 +18,8 @@ from jiant_sparse.grid import lock_file, worker
 from jiant_sparse.host.job import Job
 from jiant_sparse.schema.record import Record
 
-SHORT = {"max_steps": 30, "eval_every": 15, "batch_size": 4, "max_seq_length": 64, "patience": 0}
-LONG = SHORT | {"max_steps": 200, "eval_every": 100, "checkpoint_every": 20}
+SHORT = {"max_steps": 10, "eval_every": 5, "batch_size": 4, "max_seq_length": 64, "patience": 0}
+LONG = SHORT | {"max_steps": 60, "eval_every": 30, "checkpoint_every": 5}
 
 
 def write_config(path: Path, raw: dict[str, Any]) -> Path:
