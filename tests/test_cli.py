@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors.torch import load_file
-from support.processes import Here, raw_config, write_config
+from support.cells import Here, raw_config
+from support.processes import write_config
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app, progress

@@ -10,8 +10,9 @@ from unittest import mock
 
 import pytest
 from support import processes
+from support.cells import jobs_of, raw_config
+from support.processes import LONG, METHODS, SHORT
 
-from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import grid, lock_file, plan
 from jiant_sparse.grid import worker as work
@@ -21,8 +22,6 @@ from jiant_sparse.grid.executors.local import Local
 from jiant_sparse.grid.executors.process import Worker
 from jiant_sparse.host import checkpoint
 from jiant_sparse.schema import record
-
-FILES = ("delta.safetensors", "log.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -145,13 +144,10 @@ def test_nothing_is_begun_once_the_executor_stops(tmp_path, monkeypatch):
 
 @pytest.fixture
 def planned(bert_dir, data_dir, tmp_path):
-    """planned(train, methods, folder) -> jobs of one benchmark."""
-
-    def make(train, methods, folder="out"):
-        raw = processes.raw_config(bert_dir, data_dir, train, methods)
-        return plan.plan(config.parse(raw, "test"), tmp_path / folder)
-
-    return make
+    """planned(train, methods) -> jobs of one benchmark."""
+    return lambda train, methods: jobs_of(
+        raw_config(bert_dir, data_dir, train, methods), tmp_path / "out"
+    )
 
 
 def run(jobs, act=lambda: None):
@@ -168,21 +164,8 @@ def run(jobs, act=lambda: None):
     return ended
 
 
-METHODS = {"full_tuning": {}, "bitfit": {}}
-
-
-@pytest.fixture(scope="module")
-def whole(bert_dir, data_dir, tmp_path_factory):
-    """The bytes of cells that nothing happened to."""
-    output = tmp_path_factory.mktemp("whole")
-    raw = processes.raw_config(bert_dir, data_dir, processes.LONG, METHODS)
-    for job in plan.plan(config.parse(raw, "test"), output):
-        assert work.work(job).status == "ok"
-    return processes.results(output, *FILES)
-
-
 def test_killed_worker_then_retry_same_bytes(planned, whole, tmp_path):
-    jobs = planned(processes.LONG, METHODS)
+    jobs = planned(LONG, METHODS)
     cell = jobs[1].directory
 
     def kill():
@@ -196,7 +179,7 @@ def test_killed_worker_then_retry_same_bytes(planned, whole, tmp_path):
     assert failed.error == "the worker process died (killed, or out of memory)"
     assert plan.missing(jobs, retry_failed=True) == jobs[1:]
     assert work.work(jobs[1], retry=failed).status == "ok"
-    assert processes.results(tmp_path / "out", *FILES) == whole
+    assert processes.results(tmp_path / "out") == whole
     assert len(whole) == 4
 
 
@@ -218,7 +201,7 @@ def marked(job, *, retry):
 def test_two_grids_on_one_directory_run_each_cell_once(planned, monkeypatch):
     monkeypatch.setattr(local, "work", marked)
     monkeypatch.setattr(grid, "LOOK_SECONDS", 0.1)
-    jobs = planned(processes.SHORT, {f"m{i}": {"method": "bitfit"} for i in range(4)})
+    jobs = planned(SHORT, {f"m{i}": {"method": "bitfit"} for i in range(4)})
     with ThreadPoolExecutor(1) as beside:
         other = beside.submit(run, jobs)
         ended = [run(jobs), other.result()]
@@ -237,7 +220,7 @@ def test_two_grids_on_one_directory_run_each_cell_once(planned, monkeypatch):
 @pytest.fixture
 def started(bert_dir, data_dir, tmp_path):
     """started(script) -> a grid of its own process, each on the same directory."""
-    raw = processes.raw_config(bert_dir, data_dir, processes.LONG, METHODS)
+    raw = raw_config(bert_dir, data_dir, LONG, METHODS)
     path = processes.write_config(tmp_path / "f.yaml", raw)
     return lambda script=None: processes.grid(
         path, tmp_path / "out", "--workers", "1", script=script
@@ -273,9 +256,9 @@ def test_stopped_or_killed_grid_resumes_same_bytes(started, planned, whole, tmp_
     assert lock_file.holder(later) is None
     assert record.read(cell / "record.json").status == "ok"
 
-    for job in planned(processes.LONG, METHODS):
+    for job in planned(LONG, METHODS):
         assert work.work(job).status == "ok"
-    assert processes.results(out, *FILES) == whole
+    assert processes.results(out) == whole
 
 
 def test_ctrl_c_twice_while_a_worker_starts(started, tmp_path):

@@ -9,10 +9,8 @@ import threading
 from concurrent.futures import Future
 
 import pytest
-from support.processes import Here, raw_config
-from support.selecting import train_at_once
+from support.cells import Here, jobs_of, raw_config, train_at_once
 
-from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
 from jiant_sparse.grid import grid, lock, plan
 from jiant_sparse.grid import worker as work
@@ -27,10 +25,6 @@ def raw(data_dir, bert_dir) -> dict:
     train = {"max_steps": 2, "eval_every": 2, "batch_size": 4, "max_seq_length": 64}
     methods = {"full_tuning": {}, "bitfit": {}}
     return raw_config(bert_dir, data_dir, train, methods, benchmark="a/b")
-
-
-def jobs_of(raw, output, only=None):
-    return plan.plan(config.parse(raw, "f"), output, plan.parse_only(only))
 
 
 @pytest.fixture

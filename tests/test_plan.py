@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.processes import raw_config
+from support.cells import jobs_of, raw_config
 from support.selecting import PROVENANCE
 
 from jiant_sparse.config import load as config
@@ -25,10 +25,6 @@ def raw(data_dir, bert_dir) -> dict:
     return raw_config(
         bert_dir, data_dir, train, methods, benchmark="a/b", seeds=[0, 1], tasks=tasks
     )
-
-
-def jobs_of(raw, output, only=None):
-    return plan.plan(config.parse(raw, "f"), output, plan.parse_only(only))
 
 
 def problems(call, *arguments) -> list[str]:

@@ -13,7 +13,7 @@ from support.resuming import outcome
 
 from jiant_sparse.grid import lock_file, plan
 from jiant_sparse.grid.worker import work
-from jiant_sparse.host import checkpoint
+from jiant_sparse.host import checkpoint, runner
 from jiant_sparse.schema import record
 
 TRAIN = {"max_steps": 8, "eval_every": 2, "checkpoint_every": 1}
@@ -49,8 +49,6 @@ def work_and_die_at(job, name: str, count: int) -> None:
 
 
 def work_and_die_in_evaluation(job, batch: int) -> None:
-    from jiant_sparse.host import runner
-
     real, seen = runner.batches, 0
 
     def batches(*arguments):
@@ -149,9 +147,7 @@ def test_killed_while_weights_are_chosen_it_chooses_the_same(twins):
     whole, parts = twins("sam", max_steps=2)
 
     def die_while_choosing() -> None:
-        from jiant_sparse.host.runner import ModelProbe
-
-        ModelProbe._backward = lambda *_: die()
+        runner.ModelProbe._backward = lambda *_: die()
         work(parts)
 
     assert killed(in_child(die_while_choosing))

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from support.selecting import train_at_once
+from support.cells import train_at_once
 
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.grid import lock, lock_file

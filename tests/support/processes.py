@@ -8,40 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from jiant_sparse.grid import lock_file, worker
-from jiant_sparse.host.job import Job
-from jiant_sparse.schema.record import Record
+from jiant_sparse.grid import lock_file
 
 SHORT = {"max_steps": 10, "eval_every": 5, "batch_size": 4, "max_seq_length": 64, "patience": 0}
+METHODS = {"full_tuning": {}, "bitfit": {}}
 LONG = SHORT | {"max_steps": 60, "eval_every": 30, "checkpoint_every": 5}
 
 
 def write_config(path: Path, raw: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return path
-
-
-def raw_config(
-    bert_dir: Path, data_dir: Path, train: dict, methods: dict, **changes: Any
-) -> dict[str, Any]:
-    """A benchmark of cb and one seed, unless `changes` replace its keys."""
-    return {
-        "benchmark": "small",
-        "model": str(bert_dir),
-        "data_dir": str(data_dir),
-        "split": "files",
-        "seeds": [0],
-        "train": train,
-        "tasks": {"cb": {}},
-        "methods": methods,
-        **changes,
-    }
 
 
 @contextlib.contextmanager
@@ -65,37 +46,6 @@ def grid(
     finally:
         process.kill()
         process.communicate()
-
-
-class Here:
-    """An executor that runs cells in this process, one after another.
-
-    said: what it says of the first cells instead: an outcome, None, an error, or a signal that
-    comes before the cell runs.
-    """
-
-    def __init__(self, *said: Any) -> None:
-        self.said = list(said)
-        self.begun: list[str] = []
-        self.stopped = False
-
-    def submit(self, job: Job, retry: Record | None) -> Future:
-        self.begun.append(job.cell.key.method)
-        future: Future = Future()
-        said = self.said.pop(0) if self.said else None
-        if isinstance(said, BaseException):
-            future.set_exception(said)
-            return future
-        if isinstance(said, int):
-            os.kill(os.getpid(), said)
-            said = None
-        future.set_result(said or worker.work(job, retry=retry))
-        return future
-
-    def stop(self) -> None:
-        self.stopped = True
-
-    close = stop
 
 
 def until(what: Callable[[], Any], seconds: float = 300) -> Any:
@@ -148,13 +98,10 @@ def owner_pid(cell: Path) -> int | None:
     return holder.owner.pid if holder and holder.owner else None
 
 
-def results(output: Path, *names: str) -> dict[str, bytes]:
-    """The bytes of the cells' files of these names, by their place below `output`."""
-    return {
-        str(path.relative_to(output)): path.read_bytes()
-        for name in names
-        for path in sorted(output.rglob(name))
-    }
+def results(output: Path) -> dict[str, bytes]:
+    """The bytes of the cells' deltas and logs, by their place below `output`."""
+    paths = [*output.rglob("delta.safetensors"), *output.rglob("log.jsonl")]
+    return {str(path.relative_to(output)): path.read_bytes() for path in paths}
 
 
 @contextlib.contextmanager
