@@ -434,6 +434,7 @@ BAD = [
         "dps_dense with these fields needs 51 steps; the run has 12",
     ),
     ([*RUN, "sam", "--log", "board"], "--log is board; it must be tensorboard"),
+    (["methods", "--model", "roberta-bass-config"], "roberta-bass-config: is no local directory"),
     *(
         ([*command, "--seed=010"], "the seed is ")
         for command in (
