@@ -55,6 +55,20 @@ def roberta_dir(tmp_path_factory, texts) -> Path:
     return models.write_roberta(tmp_path_factory.mktemp("roberta") / "model", texts)
 
 
+@pytest.fixture(scope="session")
+def whole(bert_dir, data_dir, tmp_path_factory) -> dict[str, bytes]:
+    """The results of processes.LONG by processes.METHODS: of cells that nothing happened to."""
+    from support import cells, processes
+
+    from jiant_sparse.grid.worker import work
+
+    output = tmp_path_factory.mktemp("whole")
+    raw = cells.raw_config(bert_dir, data_dir, processes.LONG, processes.METHODS)
+    for job in cells.jobs_of(raw, output):
+        assert work(job).status == "ok"
+    return processes.results(output)
+
+
 @pytest.fixture
 def as_published(monkeypatch):
     """as_published(task, rows of train and val, rows of test): takes them for the authors'."""

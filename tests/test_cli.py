@@ -5,16 +5,16 @@ import importlib.metadata
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 import yaml
 from safetensors.torch import load_file
+from support.cells import Here, raw_config
+from support.processes import write_config
 from typer.testing import CliRunner
 
 from jiant_sparse.cli import app, progress
@@ -43,39 +43,10 @@ def cli(tmp_path, monkeypatch):
 @pytest.fixture
 def config(tmp_path, data_dir, bert_dir):
     """f.yaml in the working directory: cb and rte by bitfit and sam."""
-    raw = {
-        "benchmark": "small",
-        "model": str(bert_dir),
-        "data_dir": str(data_dir),
-        "split": "files",
-        "seeds": [0],
-        "train": {"max_steps": 2, "eval_every": 1, "batch_size": 4, "max_seq_length": 64},
-        "tasks": {"cb": {}, "rte": {}},
-        "methods": {"bitfit": {}, "sam": {"burn_in": 2, "density": 0.01}},
-    }
-    path = tmp_path / "f.yaml"
-    path.write_text(yaml.safe_dump(raw))
-    return path
-
-
-class Here:
-    """Runs cells in this process; an outcome, or a signal that comes meanwhile, can be given."""
-
-    def __init__(self, *said):
-        self.said = list(said)
-
-    def submit(self, job, retry):
-        said = self.said.pop(0) if self.said else None
-        if isinstance(said, int):
-            os.kill(os.getpid(), said)
-        future = Future()
-        future.set_result(said or work.work(job, retry=retry))
-        return future
-
-    def stop(self):
-        pass
-
-    close = stop
+    train = {"max_steps": 2, "eval_every": 1, "batch_size": 4, "max_seq_length": 64}
+    methods = {"bitfit": {}, "sam": {"burn_in": 2, "density": 0.01}}
+    raw = raw_config(bert_dir, data_dir, train, methods, tasks={"cb": {}, "rte": {}})
+    return write_config(tmp_path / "f.yaml", raw)
 
 
 @pytest.fixture
@@ -206,7 +177,7 @@ def test_failed_cells_of_a_stopped_grid(cli, config, here, monkeypatch):
     )
 
 
-def test_selected_values_are_shown(cli, config, here, monkeypatch):
+def test_selected_values_are_shown_and_how_many_cells_a_cluster_runs(cli, config, monkeypatch):
     def chosen(load):
         return lambda *given, **named: dataclasses.replace(
             load(*given, **named), chosen=("methods.sam.burn_in: 2, by search",)
@@ -215,12 +186,11 @@ def test_selected_values_are_shown(cli, config, here, monkeypatch):
     for name in ("load", "single"):
         monkeypatch.setattr(config_module, name, chosen(getattr(config_module, name)))
     line = "methods.sam.burn_in: 2, by search\n"
-    assert line in cli("grid", config, "--only", "task=cb,method=bitfit").stderr
     assert line in cli(*RUN, "bitfit", "--dry-run").stdout
     shown = cli("grid", config, "--dry-run", "--executor", "ray", "--address", "a:1").stdout
     assert line in shown
     assert shown.splitlines()[-1] == (
-        "4 cells, 3 to run, as many at a time as the cluster holds "
+        "4 cells, 4 to run, as many at a time as the cluster holds "
         "(the time above is of one after another)"
     )
 
@@ -228,15 +198,9 @@ def test_selected_values_are_shown(cli, config, here, monkeypatch):
 def test_the_summary_comes_before_cleaning(cli, config, here, monkeypatch):
     arguments = ["grid", config, "--only", "task=cb,method=bitfit"]
     cli(*arguments)
-    tidied = []
-
-    def broken(job):
-        tidied.append(job)
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(work, "tidy", broken)
-    assert "small: 1 cells, 1 ended before, 0 ended now, 0 failed\n" in cli(*arguments).stderr
-    assert len(tidied) == 1
+    monkeypatch.setattr(work, "tidy", lambda job: os.listdir("gone"))
+    told = cli(*arguments).stderr
+    assert "small: 1 cells, 1 ended before, 0 ended now, 0 failed\nerror: [Errno 2] No " in told
 
 
 # One run
@@ -257,28 +221,32 @@ def test_a_run_that_is_stopped_or_anothers(cli, config, monkeypatch):
     )
 
 
-def test_run_prints_the_cell_and_takes_settings(cli, data_dir, bert_dir):
-    arguments = ["run", "--task", "cb", "--method", "random", "--seed", 3, "--model", bert_dir]
-    arguments += ["--data-dir", data_dir, "--set", "split=files", "--set", "train.max_steps=2"]
-    arguments += ["--set", "train.max_seq_length=64", "--set", "methods.random.density=0.1"]
-    done = cli(*arguments)
+@pytest.fixture
+def free(cli, data_dir, bert_dir):
+    """free(method, ...) runs a cell of no file."""
+    arguments = ["run", "--task", "cb", "--model", bert_dir, "--data-dir", data_dir]
+    arguments += ["--set", "split=files", "--set", "train.max_seq_length=64"]
+    return lambda method, *more: cli(*arguments, "--method", method, *more)
+
+
+def test_run_prints_the_cell_and_takes_settings(free):
+    arguments = ["random", "--seed", 3, "--set", "train.max_steps=2"]
+    arguments += ["--set", "methods.random.density=0.1"]
+    done = free(*arguments)
     assert done.exit_code == 0, done.output
     line, directory = done.stdout.splitlines()
     assert line.startswith("cb/random/seed-3: acc test ")
     assert directory == "results/run/cb/random/seed-3"
     method = json.loads(Path(directory, "record.json").read_text())["settings"]["method"]
     assert method == {"name": "random", "density": 0.1, "scope": "global", "draw": "exact"}
-    assert "done before; nothing was run" in cli(*arguments).stderr
+    assert "done before; nothing was run" in free(*arguments).stderr
 
 
-def test_run_says_first_what_it_will_do(cli, data_dir, bert_dir):
+def test_run_says_first_what_it_will_do(free, data_dir, bert_dir):
     """Without a length of training: the protocol's 10,000 epochs."""
-    arguments = ["run", "--task", "cb", "--method", "sam", "--model", bert_dir]
-    arguments += ["--data-dir", data_dir, "--set", "split=files"]
-    arguments += ["--set", "train.max_seq_length=64"]
     weights = sum(t.numel() for t in load_file(bert_dir / "model.safetensors").values())
     tuned = weights * 5 // 1000
-    dry = cli(*arguments, "--dry-run")
+    dry = free("sam", "--dry-run")
     assert (dry.exit_code, dry.stderr) == (0, "")
     lines = dry.stdout.splitlines()
     assert lines[:4] == [
@@ -301,13 +269,10 @@ def test_run_says_first_what_it_will_do(cli, data_dir, bert_dir):
 
 def test_a_dry_run_says_how_the_cell_stands(cli, config, monkeypatch):
     dry = cli(*RUN, "bitfit", "--dry-run")
-    ran = cli(*RUN, "bitfit")
-    assert ran.stderr == dry.stdout
-    done = cli(*RUN, "bitfit", "--dry-run")
-    assert done.exit_code == 0
-    first, *_, last = done.stdout.splitlines()
-    assert first == "cell: results/small/cb/bitfit/seed-0: done before, nothing will run"
-    assert last == "nothing to run"
+    assert cli(*RUN, "bitfit").stderr == dry.stdout
+    done = cli(*RUN, "bitfit", "--dry-run").stdout.splitlines()
+    assert done[0] == "cell: results/small/cb/bitfit/seed-0: done before, nothing will run"
+    assert done[-1] == "nothing to run"
 
     def checkpoint(job):
         folder = job.directory / "checkpoint"
@@ -315,8 +280,8 @@ def test_a_dry_run_says_how_the_cell_stands(cli, config, monkeypatch):
         (folder / "step-000000001.ab.safetensors").touch()
 
     for error, before, state in (
-        (Stopped("stopped"), checkpoint, "goes on from the checkpoint of step 1"),
         (NotFinite("nan"), lambda job: None, "failed before, runs again"),
+        (Stopped("stopped"), checkpoint, "goes on from the checkpoint of step 1"),
     ):
         with monkeypatch.context() as patch:
             training(patch, error, before)
@@ -325,7 +290,6 @@ def test_a_dry_run_says_how_the_cell_stands(cli, config, monkeypatch):
         assert first == f"cell: results/small/cb/sam/seed-0: {state}"
         assert time.startswith("time: about ")
         assert time.endswith(" s (1 cell by records of other tasks and methods)")
-        shutil.rmtree("results/small/cb/sam")
 
 
 def test_progress_changes_no_byte_of_the_results(cli, config, monkeypatch):
@@ -444,19 +408,12 @@ BAD = [
     ([*FREE, "--task", "cbb", "--method", "sam"], "'cbb'"),
     ([*FREE, "--method", "sma"], "mean sam"),
     (["run", "--task", "cb", "--method", "sam", "--data-dir", "d"], "model: is missing"),
-    (["grid", "nowhere.yaml"], "error: nowhere.yaml: cannot be read: No such file"),
     (["check", "nowhere.yaml", "elsewhere.yaml"], "error: elsewhere.yaml: cannot be read"),
-    (["report", "nowhere"], "nowhere"),
     (["data", "verify", "nowhere"], "nowhere: holds no folder of a known task"),
-    (["data", "synthesize", "--tasks", "cbb"], "task 'cbb' is unknown"),
     (["delta", "inspect", "f.yaml"], "f.yaml"),
-    (
-        ["grid", "f.yaml", "--only", "task=nli"],
-        "--only task=nli: there is no such task; known: cb, rte",
-    ),
+    (["grid", "f.yaml", "--only", "task=nli"], "--only task=nli: there is no such task; known: cb"),
     (["grid", "f.yaml", "--executor", "slurm"], "--executor is slurm; allowed are local, ray"),
     (["grid", "f.yaml", "--gpus-per-cell", "0.5"], "torch sees no CUDA device here"),
-    (["grid", "f.yaml", "--set", "split=published"], "cb"),
     (["grid", "f.yaml", "--model", "/no/such"], "there is no such directory"),
     (["grid", "f.yaml", "--set", "device=tpu"], "device: is 'tpu'; it should be 'auto', 'cpu'"),
     (
@@ -466,12 +423,6 @@ BAD = [
     (
         ["grid", "f.yaml", "--data-dir", "nowhere"],
         "nowhere/cb: there is no such folder for task cb",
-    ),
-    (["grid", "f.yaml", "--set", "methods.sam.density=1.5"], "density: is 1.5; it must be a num"),
-    (
-        ["grid", "f.yaml", "--set", "methods.lora.modules=[kwery]"],
-        "methods.lora: modules: no module's name ends in 'kwery'; linear layers end in dense, "
-        "key, query, value",
     ),
     (
         ["grid", "f.yaml", "--set", "methods.diff_pruning.burn_in=90"],
@@ -483,22 +434,16 @@ BAD = [
         "dps_dense with these fields needs 51 steps; the run has 12",
     ),
     ([*RUN, "sam", "--log", "board"], "--log is board; it must be tensorboard"),
-    (
-        ["methods", "--model", "roberta-bass-config"],
-        "model roberta-bass-config: is no local directory and cannot be had from the hub",
+    (["methods", "--model", "roberta-bass-config"], "roberta-bass-config: is no local directory"),
+    *(
+        ([*command, "--seed=010"], "the seed is ")
+        for command in (
+            [*RUN, "sam"],
+            ["data", "synthesize"],
+            ["data", "fetch"],
+            ["data", "split", "a", "b"],
+        )
     ),
-    (["grid", "f.yaml", "--output-dir", "f.yaml"], "error: f.yaml: is not a directory"),
-    ([*RUN, "sam", "--output-dir", "f.yaml"], "error: f.yaml: is not a directory"),
-]
-BAD += [
-    ([*command, f"--seed={seed}"], "the seed is ")
-    for command, seeds in (
-        (["run", "--task", "cb", "--method", "sam"], ["010", "-1", str(2**63), "true", "9" * 5000]),
-        (["data", "synthesize"], ["010"]),
-        (["data", "fetch"], ["010"]),
-        (["data", "split", "a", "b"], ["010"]),
-    )
-    for seed in seeds
 ]
 
 
@@ -523,11 +468,8 @@ def test_bad_input_is_a_line_and_exit_code_2(
 PLACES = {
     "f.yaml": "f.yaml: is not a directory",
     "f.yaml/x": "f.yaml/x: cannot be made: f.yaml is not a directory",
-    "x" * 300: "cannot be made: a name has 300 bytes; at most 255 are possible",
-    "dangling": "dangling: is not a directory",
 }
-NOWHERE = dict.fromkeys(("x" * 300, "f.yaml/x", "dangling", "loop"))
-NO_FOLDER = NOWHERE | {"f.yaml": None}
+NOWHERE = dict.fromkeys(("f.yaml/x", "dangling"))
 USED = {
     "run --task cb --method bitfit --config f.yaml --output-dir": PLACES,
     "grid f.yaml --output-dir": PLACES,
@@ -536,20 +478,14 @@ USED = {
     "data fetch --tasks cb --data-dir": PLACES,
     "data split good": PLACES,
     "report results --output-dir": PLACES,
-    "report results results --compare --output-dir": PLACES,
     "run --task cb --method bitfit --config": NOWHERE,
     "grid": NOWHERE,
-    "check": NOWHERE,
     "methods --model roberta-base-config --config": NOWHERE,
-    "run --task cb --method bitfit --config f.yaml --data-dir": NO_FOLDER,
-    "grid f.yaml --data-dir": NO_FOLDER,
-    "status": NO_FOLDER,
-    "report": NO_FOLDER,
-    "report --compare good": NO_FOLDER,
-    "report --compare good better --baseline": NO_FOLDER,
-    "data verify": NO_FOLDER,
-    "data verify --tasks cb": NO_FOLDER,
-    "data split --tasks cb {} new": NO_FOLDER,
+    "status": NOWHERE,
+    "report": NOWHERE,
+    "report --compare good": NOWHERE,
+    "data verify --tasks cb": NOWHERE,
+    "data split --tasks cb {} new": NOWHERE,
 }
 
 
@@ -557,7 +493,6 @@ USED = {
 def test_places_that_cannot_be_used(cli, config, tmp_path, command):
     """They are a line and exit code 2, and nothing is written. None: the place is named."""
     Path("dangling").symlink_to("nowhere")
-    Path("loop").symlink_to("loop")
     before = sorted(tmp_path.rglob("*"))
     for place, expected in USED[command].items():
         words = command if "{}" in command else command + " {}"
@@ -595,13 +530,10 @@ def test_help_and_version_do_not_load_torch(option):
         "try: main()\nexcept SystemExit: print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "False", done
-
-
-def test_version(cli):
-    shown = cli("--version")
+    *told, loaded = done.stdout.splitlines()
+    assert loaded == "False", done
     version = importlib.metadata.version("jiant-sparse")
-    assert (shown.exit_code, shown.stdout) == (0, f"jiant-sparse {version}\n")
+    assert option == "--help" or told == [f"jiant-sparse {version}"]
 
 
 def test_a_narrow_terminal_shows_options_whole(cli, monkeypatch):

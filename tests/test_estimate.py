@@ -66,7 +66,6 @@ def past(tmp_path):
 
 def test_nothing_is_made_up_without_a_record(sam, past, estimated, tmp_path):
     past(sam(), inputs={"model": "another"})
-    past(sam(), device=ELSEWHERE, inputs=sam().inputs | {"model": "0"})
     past(sam(), status="failed", error="no")
     broken = tmp_path / "out/b/cb/x/seed-0/record.json"
     broken.parent.mkdir(parents=True)
@@ -76,6 +75,9 @@ def test_nothing_is_made_up_without_a_record(sam, past, estimated, tmp_path):
     assert describe(found) == "time: not measured\ndisk: not measured"
     assert Past(tmp_path / "nowhere").estimate([sam()], 2) == found
     assert describe(estimated()) == "nothing to run"
+    past(sam(), device=ELSEWHERE)
+    found = estimated(sam())
+    assert (seconds(found), found.bytes) == (None, 1000), "another device says nothing of time"
 
 
 def test_a_cell_of_the_same_kind_takes_as_long(sam, past, estimated):
@@ -113,12 +115,6 @@ def test_the_nearest_records_count_and_their_median(make_job, sam, past, estimat
         past(sam(), cost={"train_seconds": spent}, end=end)
     # The rest is the least of all five: two were interrupted and resumed much later.
     assert seconds(estimated(sam())) == pytest.approx(40 + 15 + 4)
-
-
-def test_records_of_another_device_say_nothing_of_time(sam, past, estimated):
-    past(sam(), device=ELSEWHERE)
-    found = estimated(sam())
-    assert (seconds(found), found.bytes) == (None, 1000)
 
 
 def test_workers_share_cells_and_not_one_cell(sam, past, estimated):
@@ -206,14 +202,6 @@ def test_steps_of_a_larger_task_are_not_taken_over(sam, past, estimated):
         past(sam("rte", **train), steps=20, stopped_by="patience", cost=cost, end="00:30")
     # Ends of 100, all (30 here), 20 and 20 steps: 25, evaluated twice.
     assert seconds(estimated(sam(**train))) == pytest.approx(25 / 2 + 12 * 3 / 6 + 3 + 5)
-
-
-def test_epochs_are_counted_in_steps(sam, past, estimated):
-    past(sam(weight_decay=0.5))
-    # 24 examples are 6 batches of 4: 30 steps, evaluated after 20 and 30.
-    found = estimated(sam(max_steps=None, max_epochs=5))
-    assert seconds(found) == pytest.approx(50 * 0.3 + 12 * 3 / 6 + 3 + 5)
-    assert found.time.bounded == 0
 
 
 def test_bytes_are_the_heads_and_the_rest_by_density(make_job, sam, past, estimated):

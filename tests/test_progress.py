@@ -4,6 +4,7 @@ import io
 import time
 
 import pytest
+from support.processes import until
 
 from jiant_sparse.cli import progress
 from jiant_sparse.grid import lock, lock_file
@@ -34,10 +35,7 @@ def use(monkeypatch):
 
 
 def wait_for(text: str, stream: io.StringIO) -> None:
-    until = time.monotonic() + 30
-    while text not in stream.getvalue():
-        assert time.monotonic() < until, stream.getvalue()
-        time.sleep(0.01)
+    until(lambda: text in stream.getvalue(), 30)
 
 
 def at(step: int, score: float | None = None) -> Progress:
@@ -101,9 +99,7 @@ def test_a_closed_stderr_ends_the_lines_alone():
         raise BrokenPipeError
 
     with progress.every(0.001, closed):
-        until = time.monotonic() + 30
-        while not calls and time.monotonic() < until:
-            time.sleep(0.01)
+        until(lambda: calls, 30)
         time.sleep(0.05)
     assert calls == [1]
 

@@ -10,17 +10,15 @@ from pathlib import Path
 
 import pytest
 from support import processes
+from support.cells import jobs_of, raw_config
+from support.processes import LONG, METHODS, SHORT
 
-from jiant_sparse.config import load as config
 from jiant_sparse.errors import InputError
-from jiant_sparse.grid import grid, lock_file, plan
-from jiant_sparse.grid import worker as work
+from jiant_sparse.grid import grid, lock_file
 from jiant_sparse.grid.executors import Died
 from jiant_sparse.grid.executors.choose import Choice
 
 ray = pytest.importorskip("ray")
-
-METHODS = {"full_tuning": {}, "bitfit": {}, "random": {}}
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +35,19 @@ def executor():
 
 @pytest.fixture
 def planned(bert_dir, data_dir, tmp_path, monkeypatch):
-    """planned(folder, train) -> jobs; the folder is relative, as a user gives it."""
+    """planned(train, methods) -> jobs; their folder is relative, as a user gives it."""
     monkeypatch.chdir(tmp_path)
-
-    def make(folder, train=processes.LONG, count=2):
-        methods = dict([*METHODS.items()][:count])
-        raw = processes.raw_config(bert_dir, data_dir, train, methods)
-        return plan.plan(config.parse(raw, "test"), Path(folder))
-
-    return make
+    return lambda train=LONG, methods=METHODS: jobs_of(
+        raw_config(bert_dir, data_dir, train, methods), Path("out")
+    )
 
 
-def test_killed_ray_worker_same_bytes_as_local(executor, planned, tmp_path):
-    jobs, whole = planned("out"), planned("whole")
+def test_killed_ray_worker_same_bytes_as_local(executor, planned, whole):
+    jobs = planned()
     killed = []
 
     def kill():
-        processes.until(lambda: processes.steps_logged(jobs[0].directory) > 60)
+        processes.until(lambda: processes.steps_logged(jobs[0].directory) > 15)
         killed.append(processes.owner_pid(jobs[0].directory))
         os.kill(killed[0], signal.SIGKILL)
 
@@ -66,19 +60,15 @@ def test_killed_ray_worker_same_bytes_as_local(executor, planned, tmp_path):
     assert sorted((found.cell.method, found.status) for found in ended) == [
         ("bitfit", "ok"), ("full_tuning", "ok"),
     ]  # fmt: skip
-    for job in whole:
-        work.work(job)
-    names = ("delta.safetensors", "log.jsonl")
-    found = [processes.results(tmp_path / folder, *names) for folder in ("out", "whole")]
-    assert found[0] == found[1]
-    assert len(found[0]) == 4
+    assert processes.results(Path("out")) == whole
+    assert len(whole) == 4
     assert not any(lock_file.files(job.directory) for job in jobs)
 
 
 def test_a_cluster_is_joined_by_its_address_and_stays(
     executor, planned, tmp_path, bert_dir, data_dir
 ):
-    raw = processes.raw_config(bert_dir, data_dir, processes.SHORT, {"bitfit": {}})
+    raw = raw_config(bert_dir, data_dir, SHORT, {"bitfit": {}})
     path = processes.write_config(tmp_path / "f.yaml", raw)
     address = ray.get_runtime_context().gcs_address
     options = ("--executor", "ray", "--address", address)
@@ -92,7 +82,7 @@ def test_a_cluster_is_joined_by_its_address_and_stays(
 
 
 def test_stopped_task_writes_its_checkpoint(executor, planned):
-    jobs = planned("stopped", processes.LONG | {"max_steps": 100_000}, 3)
+    jobs = planned(LONG | {"max_steps": 100_000}, METHODS | {"random": {}})
     futures = [executor.submit(job, None) for job in jobs]
     for job in jobs[:2]:
         processes.until(lambda cell=job.directory: processes.steps_logged(cell) > 5)
@@ -111,7 +101,7 @@ def test_a_cell_whose_workers_all_die_is_a_death(executor, planned, monkeypatch)
     def fail(job, *, retry):
         raise KeyError("unheard of")
 
-    job = planned("dead")[0]
+    job = planned()[0]
     monkeypatch.setattr("jiant_sparse.grid.executors.ray.RETRIES", 0)
     for does, error, told in (
         (die, Died, "its worker died again and again .Ray retries 0 times.: WorkerCrashedError: "),
@@ -146,14 +136,13 @@ def test_a_cell_that_no_node_can_hold_is_refused(executor):
     from jiant_sparse.grid.executors.ray import _gpus
 
     assert _gpus(None, 2) == 0
-    with pytest.raises(InputError) as caught:
-        _gpus(None, 3)
-    assert str(caught.value) == (
-        "a cell takes 3 CPUs and 0 GPUs, which no node of the Ray cluster has; the nodes have: "
-        "2 CPUs, 0 GPUs"
-    )
-    with pytest.raises(InputError, match="a cell takes 1 CPUs and 0.5 GPUs, which no node"):
-        _gpus(0.5, 1)
+    for wanted, threads, what in ((None, 3, "3 CPUs and 0 GPUs"), (0.5, 1, "1 CPUs and 0.5 GPUs")):
+        with pytest.raises(InputError) as caught:
+            _gpus(wanted, threads)
+        assert str(caught.value) == (
+            f"a cell takes {what}, which no node of the Ray cluster has; the nodes have: "
+            "2 CPUs, 0 GPUs"
+        )
 
 
 def test_a_cluster_that_is_not_there_is_bad_input(make_job):

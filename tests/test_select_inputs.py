@@ -1,13 +1,23 @@
 """`select`: references that are wrong, records that do not fit, and parts of a benchmark."""
 
-import json
 import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.selecting import MAIN, MODEL, SEARCH, burn_ins, load, problems, run, table, write
+from support.selecting import (
+    MAIN,
+    MODEL,
+    SEARCH,
+    burn_ins,
+    change,
+    load,
+    problems,
+    run,
+    table,
+    write,
+)
 
 from jiant_sparse.config import evidence, select
 from jiant_sparse.config import load as config
@@ -33,59 +43,50 @@ def test_without_an_output_directory_nothing_is_chosen(folder):
         config.load(Path("main.yaml"))
 
 
-@pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize(
     ("search", "value", "expected"),
     [
+        ({}, "no.yaml", "methods.sam.burn_in: select: no.yaml: cannot be read: No such"),
+        ({}, "pipe", "select: pipe: is not a regular file"),
+        ({}, {"select": "search.yaml", "cb": 3}, "burn_in: `select` stands alone; remove cb"),
+        ({}, 3, "burn_in: select: is 3; it must be the path of one YAML file"),
         (
-            SEARCH,
-            {"select": "no.yaml"},
-            "methods.sam.burn_in: select: no.yaml: cannot be read: No such",
-        ),
-        (SEARCH, {"select": "a\0b"}, "burn_in: select: a\0b: cannot be read: embedded null byte"),
-        (SEARCH, {"select": "loop"}, "select: loop: cannot be read: Too many levels of symbolic"),
-        (SEARCH, {"select": "a" * 300}, "cannot be read: File name too long"),
-        (SEARCH, {"select": "pipe"}, "select: pipe: is not a regular file"),
-        (SEARCH, {"select": "/dev/zero"}, "select: /dev/zero: is not a regular file"),
-        (SEARCH, {"select": "search.yaml", "cb": 3}, "burn_in: `select` stands alone; remove cb"),
-        (SEARCH, {"select": 3}, "burn_in: select: is 3; it must be the path of one YAML file"),
-        (
-            SEARCH | {"methods": {"samm": {"method": "sam", "sweep": {"burn_in": [1]}}}},
-            {"select": "search.yaml"},
+            {"methods": {"samm": {"method": "sam", "sweep": {"burn_in": [1]}}}},
+            "search.yaml",
             "burn_in: search.yaml has no method 'sam'; did you mean samm? known: samm",
         ),
         (
-            SEARCH | {"methods": {"sam": {"sweep": {"density": [0.1]}}}},
-            {"select": "search.yaml"},
+            {"methods": {"sam": {"sweep": {"density": [0.1]}}}},
+            "search.yaml",
             "methods.sam of search.yaml does not sweep burn_in; known: density",
         ),
         (
-            SEARCH | {"methods": {"sam": {}}},
-            {"select": "search.yaml"},
+            {"methods": {"sam": {}}},
+            "search.yaml",
             "methods.sam of search.yaml does not sweep burn_in; it has no sweep",
         ),
         (
-            SEARCH | {"tasks": {"cb": {}}},
-            {"select": "search.yaml"},
+            CB,
+            "search.yaml",
             "main.yaml: methods.sam.burn_in: search.yaml has no task rte; it has cb",
         ),
         (
-            SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [5, 0]}}}},
-            {"select": "search.yaml"},
+            {"methods": {"sam": {"sweep": {"burn_in": [5, 0]}}}},
+            "search.yaml",
             "search.yaml: methods.sam_burn_in_0.burn_in: is 0; it must be an integer of at least 1",
         ),
     ],
 )
-def test_bad_references_are_named_beside_all_else(folder, search, value, expected, check):
+def test_bad_references_are_named_beside_all_else(folder, search, value, expected):
     os.mkfifo("pipe")
-    Path("loop").symlink_to("loop")
-    write("search.yaml", search)
-    methods = {"sam": {"burn_in": value, "density": 5}, "bitfit": {}}
-    write("main.yaml", MAIN | {"methods": methods})
-    found = problems(check=check)
-    assert len([problem for problem in found if expected in problem]) == 1, found
-    assert "main.yaml: methods.sam.density: is 5; it must be a number in (0, 1]" in found
-    assert len(found) == 2, found
+    write("search.yaml", SEARCH | search)
+    reference = value if isinstance(value, dict) else {"select": value}
+    write("main.yaml", MAIN | {"methods": {"sam": {"burn_in": reference, "density": 5}}})
+    for check in (True, False):
+        found = problems(check=check)
+        assert len([problem for problem in found if expected in problem]) == 1, found
+        assert "main.yaml: methods.sam.density: is 5; it must be a number in (0, 1]" in found
+        assert len(found) == 2, found
 
 
 def test_a_selection_that_is_wrong_is_told_once(folder):
@@ -93,6 +94,16 @@ def test_a_selection_that_is_wrong_is_told_once(folder):
     two = {"sam": MAIN["methods"]["sam"], "again": {"method": "sam", **MAIN["methods"]["sam"]}}
     write("main.yaml", MAIN | {"methods": two})
     assert problems() == ["search.yaml: seeds: is [-1]; seeds must be distinct and in [0, 2^63)"]
+    write("main.yaml", MAIN | {"tasks": 3})
+    (problem,) = problems()
+    assert problem.startswith("main.yaml: tasks: is 3")
+
+
+def test_a_value_is_swept_or_chosen_and_not_both(folder):
+    block = MAIN["methods"]["sam"] | {"sweep": {"burn_in": [5]}}
+    write("main.yaml", MAIN | {"methods": {"sam": block}})
+    told = "burn_in is swept and chosen by `select`; give one of the two"
+    assert problems(check=True) == [f"main.yaml: methods.sam.sweep: {told}"]
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -100,21 +111,22 @@ def test_references_in_a_circle_are_an_error(folder, check):
     loop = {"sweep": {"burn_in": [5]}, "density": {"select": "main.yaml"}}
     write("search.yaml", SEARCH | {"methods": {"sam": loop}})
     (problem,) = problems(check=check)
-    assert problem.startswith(
-        "search.yaml: methods.sam.density: select: main.yaml is chosen by itself"
-    )
-    write("main.yaml", MAIN | {"methods": {"sam": {"burn_in": {"select": "main.yaml"}}}})
-    (problem,) = problems(check=check)
-    assert "main.yaml: methods.sam.burn_in: select: main.yaml is chosen by itself" in problem
+    told = "select: main.yaml is chosen by itself, directly or by others it selects"
+    assert problem == f"search.yaml: methods.sam.density: {told}"
+
+
+def chain(count: int, labels=("sam",)) -> None:
+    """Files of which each chooses by the next one what that sweeps."""
+    for number in range(count):
+        swept, chosen = ("density", "burn_in")[:: 1 if number % 2 else -1]
+        block = {"sweep": {swept: [1]}, chosen: {"select": f"{number + 1}.yaml"}}
+        methods = {label: {"method": "sam", **block} for label in labels}
+        write(f"{number}.yaml", {"benchmark": f"s{number}", "methods": methods})
 
 
 @pytest.mark.parametrize("check", [True, False])
 def test_a_chain_of_selections_has_an_end(folder, check):
-    """Each file chooses by the next one what that sweeps."""
-    for number in range(200):
-        swept, chosen = ("density", "burn_in")[:: 1 if number % 2 else -1]
-        block = {"sweep": {swept: [1]}, chosen: {"select": f"{number + 1}.yaml"}}
-        write(f"{number}.yaml", {"benchmark": f"s{number}", "methods": {"sam": block}})
+    chain(21)
     (problem,) = problems("0.yaml", check=check)
     expected = "select: 20.yaml would be the 21st file of a chain; at most 20 are followed"
     assert problem == f"19.yaml: methods.sam.burn_in: {expected}"
@@ -122,11 +134,7 @@ def test_a_chain_of_selections_has_an_end(folder, check):
 
 def test_a_selection_that_is_wrong_is_tried_once(folder):
     """Else as many times as there are ways to it: here 3^12."""
-    for number in range(12):
-        swept, chosen = ("density", "burn_in")[:: 1 if number % 2 else -1]
-        block = {"sweep": {swept: [1]}, chosen: {"select": f"{number + 1}.yaml"}}
-        methods = {label: {"method": "sam", **block} for label in ("one", "two", "three")}
-        write(f"{number}.yaml", {"benchmark": f"s{number}", "methods": methods})
+    chain(12, labels=("one", "two", "three"))
     write("12.yaml", {"benchmark": "last", "methods": {"sma": {}}})
     began = time.monotonic()
     (problem,) = problems("0.yaml", check=True)
@@ -134,36 +142,21 @@ def test_a_selection_that_is_wrong_is_tried_once(folder):
     assert time.monotonic() - began < 10
 
 
-def test_check_binds_every_candidate_where_it_will_stand(folder):
-    search = {"diff_pruning": {"sweep": {"burn_in": [50, 5, 60]}}}
-    write("search.yaml", {"benchmark": "s", "methods": search})
-    block = {"burn_in": {"select": "search.yaml"}, "mask_interval": 7}
+def test_check_reads_a_selection_once_and_binds_every_candidate(folder, monkeypatch):
+    sweep = {"sweep": {"burn_in": [*range(50, 20, -1), 5, 60]}}
+    write("search.yaml", SEARCH | {"methods": {"diff_pruning": sweep}})
+    block = {"burn_in": {"select": "search.yaml"}, "mask_interval": 4}
     write("main.yaml", MAIN | {"methods": {"diff_pruning": block}})
-    (problem,) = problems(check=True)
-    assert "mask_interval is 7; it must be below burn_in (5)" in problem
-
-
-def test_check_reads_a_selection_once(folder, monkeypatch):
-    write("search.yaml", SEARCH | {"methods": {"sam": {"sweep": {"burn_in": [*range(1, 40)]}}}})
     read, seen = select.read_yaml, []
     monkeypatch.setattr(select, "read_yaml", lambda path: [seen.append(path), read(path)][1])
     assert config.check(Path("main.yaml")) == "2 cells"
     assert len(seen) == 1
+    write("main.yaml", MAIN | {"methods": {"diff_pruning": block | {"mask_interval": 7}}})
+    (problem,) = problems(check=True)
+    assert "mask_interval is 7; it must be below burn_in (5)" in problem
 
 
-def test_a_value_is_swept_or_chosen_and_not_both(folder):
-    block = MAIN["methods"]["sam"] | {"sweep": {"burn_in": [5]}}
-    write("main.yaml", MAIN | {"methods": {"sam": block}})
-    found = problems(check=True)
-    assert found == [
-        "main.yaml: methods.sam.sweep: burn_in is swept and chosen by `select`; give one of the two"
-    ]
-
-
-def test_tasks_that_are_wrong_leave_one_problem(folder):
-    write("main.yaml", MAIN | {"tasks": 3})
-    (problem,) = problems()
-    assert problem.startswith("main.yaml: tasks: is 3")
+# Records of other inputs
 
 
 def test_records_of_another_model_stop_the_plan(folder, data_dir, bert_dir):
@@ -218,13 +211,14 @@ def test_candidates_are_ranked_on_one_dev_set(folder):
     write("search.yaml", SEARCH | CB | {"split": "random"})
     write("main.yaml", MAIN | CB | {"split": "files"})
     run("search.yaml", table(cb=[0.5, 1, 0.5]), inputs={"model": MODEL, **DATA})
-    path = Path("out/s/cb/sam_burn_in_5/seed-0/record.json")
-    inputs = {"model": MODEL, **DATA, "val": "0"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": inputs}))
+    change("cb/sam_burn_in_5", inputs={"model": MODEL, **DATA, "val": "0"})
     assert foreign(load()) == [
         "3 records of s, which choose values here, were made with 2 different val sets of cb; run "
         "it again, both into one new --output-dir"
     ]
+
+
+# Parts
 
 
 def test_part_needs_its_own_records_alone(folder):
@@ -256,21 +250,6 @@ def test_part_needs_its_own_records_alone(folder):
         assert len(caught.value.problems) == 1
     one = config.single("cb", "sam", 3, Path("main.yaml"), output_dir=Path("out"))
     assert burn_ins(one) == {"cb": 6}, "and knows that `mine` is a task of the file"
-
-
-def test_part_selects_for_its_tasks_in_selections_too(folder):
-    search = {"sweep": {"density": [0.5, 0.6]}, "burn_in": {"select": "search.yaml"}}
-    write("density.yaml", {"benchmark": "d", "methods": {"sam": search}})
-    write("main.yaml", MAIN | {"methods": {"sam": {"density": {"select": "density.yaml"}}}})
-    run("search.yaml", table(cb=[0.5, 1, 0.5], rte=[1, 1, 1]))
-    run("density.yaml", lambda task, method, seed: float(method[-1] == "6"))
-    for path in Path("out").glob("*/rte/**/record.json"):
-        path.unlink()
-    found = load(only={"task": ["cb"]})
-    assert [(c.key.task, c.method_fields["density"]) for c in found.cells] == [("cb", 0.6)]
-    assert [line.split(" from ")[0] for line in found.chosen] == [
-        "methods.sam.burn_in: cb 6 (dev 100.0)", "methods.sam.density: cb 0.6 (dev 100.0)",
-    ]  # fmt: skip
 
 
 def test_what_is_wrong_beside_a_part_is_told_all_the_same(folder):

@@ -1,5 +1,6 @@
 """`status` by the files that cells leave: whose lock, which record, how far, what is left."""
 
+import dataclasses
 import json
 import os
 import select
@@ -30,10 +31,21 @@ from jiant_sparse.schema.record import (
     DELTA,
     CellKey,
     Cost,
-    Primary,
     Record,
     settings_hash,
 )
+
+
+def finished(key: CellKey, seconds=100.0, steps=1000, cost=None, **fields) -> Record:
+    """A done cell, unless the fields say otherwise."""
+    fields = {
+        "status": "ok",
+        "steps": steps,
+        "cost": cost or Cost(train_seconds=seconds * 0.75, eval_seconds=seconds / 4),
+        **fields,
+    }
+    empty = {"settings": {}, "settings_hash": settings_hash({}), "inputs": {}, "schema_version": 1}
+    return Record(cell=key, **empty, provenance=PROVENANCE, **fields)
 
 
 class Folder:
@@ -49,29 +61,14 @@ class Folder:
         ]
         Manifest(benchmark=name, tasks=[*tasks], methods=[*methods], cells=cells).write(self.path)
 
-    def key(self, place: str) -> CellKey:
+    def done(self, place, *measured, **fields):
         task, method, seed = place.split("/")
-        return CellKey(benchmark=self.name, task=task, method=method, seed=int(seed[5:]))
-
-    def done(self, place, seconds=100.0, steps=1000, cost=None):
-        cost = cost or Cost(train_seconds=seconds * 0.75, eval_seconds=seconds / 4)
-        primary = Primary(name="acc", dev=0.5, test=0.5)
-        self.record(place, status="ok", steps=steps, cost=cost, primary=primary)
+        key = CellKey(benchmark=self.name, task=task, method=method, seed=int(seed[5:]))
+        finished(key, *measured, **fields).write(self.path / place)
+        (self.path / place / DELTA).touch()
 
     def failed(self, place, error: str | None = "NotFinite: at step 3\nTraceback"):
-        self.record(place, status="failed", error=error)
-
-    def record(self, place, **fields):
-        Record(
-            schema_version=1,
-            cell=self.key(place),
-            settings={},
-            settings_hash=settings_hash({}),
-            inputs={},
-            provenance=PROVENANCE,
-            **fields,
-        ).write(self.path / place)
-        (self.path / place / DELTA).touch()
+        self.done(place, status="failed", error=error)
 
     def lock(self, place, *progress, age=0.0, released=False, owner="far:17", generation=0):
         """progress: phase, step, steps, score."""
@@ -153,23 +150,19 @@ def test_a_page_with_everything_on_it(folder):
     )
 
 
-def test_who_holds_a_cell_runs_it_whatever_was_before(folder):
+def test_who_holds_a_cell_runs_it_and_a_free_lock_is_a_waiting_cell(folder):
     folder.failed("cb/sam/seed-0")
     folder.lock("cb/sam/seed-0", "training", 5, 10, None)
     folder.done("cb/sam/seed-1")
     folder.lock("cb/sam/seed-1", "scoring", 10, 10, 0.5)  # its record was written just now
+    folder.lock("cb/lora/seed-0", "training", 5, 10, None, age=lock_file.STALE_SECONDS + 9)
+    folder.lock("cb/lora/seed-1", "training", 5, 10, None, released=True)
+    folder.checkpoint("cb/lora/seed-1", 5)
+    (folder.path / "rte/lora/seed-0" / checkpoint.FOLDER).mkdir(parents=True)
     found = folder.look()
     assert [cell.cell for cell in found.running] == ["cb/sam/seed-0"]
-    assert (found.done, found.failed, found.waiting) == (1, (), 6)
-
-
-def test_free_locks_and_checkpoints_are_waiting_cells(folder):
-    folder.lock("cb/sam/seed-0", "training", 5, 10, None, age=lock_file.STALE_SECONDS + 9)
-    folder.lock("cb/sam/seed-1", "training", 5, 10, None, released=True)
-    folder.checkpoint("cb/sam/seed-1", 5)
-    (folder.path / "cb/lora/seed-0" / checkpoint.FOLDER).mkdir(parents=True)
-    found = folder.look()
-    assert (found.running, found.waiting, found.with_checkpoint) == ((), 8, 1)
+    assert (found.done, found.failed, found.waiting, found.with_checkpoint) == (1, (), 6, 1)
+    (folder.path / "cb/sam/seed-1/record.json").unlink()
     assert "time left: not measured: no cell is done" in shown(folder.path)
 
 
@@ -223,15 +216,12 @@ def test_a_score_that_is_no_number_is_none(folder):
     assert folder.look().running[0].score is None
 
 
-def finished(place: str, seconds=100.0, steps=1000, cost=None) -> Record:
-    """A done cell of `task/method`."""
+# Time left
+
+
+def measured(place: str, *given, **named) -> Record:
     task, method = place.split("/")
-    return Record(
-        cell=CellKey(benchmark="b", task=task, method=method, seed=9),
-        settings={}, settings_hash=settings_hash({}), inputs={}, provenance=PROVENANCE,
-        status="ok", steps=steps,
-        cost=cost or Cost(train_seconds=seconds * 0.75, eval_seconds=seconds / 4),
-    )  # fmt: skip
+    return finished(CellKey(benchmark="b", task=task, method=method, seed=9), *given, **named)
 
 
 def left(done, *cells, at_a_time=1) -> TimeLeft:
@@ -243,8 +233,8 @@ def left(done, *cells, at_a_time=1) -> TimeLeft:
     return time_left(unfinished, done, at_a_time)
 
 
-CB = [finished("cb/sam", seconds) for seconds in (10, 20, 90)]
-WSC = finished("wsc/sam", 50)
+CB = [measured("cb/sam", seconds) for seconds in (10, 20, 90)]
+MORE = [*CB, measured("wsc/sam", 50), measured("cb/lora", 5)]
 
 
 @pytest.mark.parametrize(
@@ -254,21 +244,19 @@ WSC = finished("wsc/sam", 50)
         (CB, "rte/sam", 20, 1),
         (CB, "cb/lora", 20, 2),
         (CB, "rte/lora", 20, 3),
-        ([*CB, WSC, finished("cb/lora", 5)], "cb/sam", 20, 0),
-        ([*CB, WSC, finished("cb/lora", 5)], "rte/sam", 35, 1),
+        (MORE, "cb/sam", 20, 0),
+        (MORE, "rte/sam", 35, 1),
         # The method is nearer than the task.
-        ([*CB, WSC, finished("cb/lora", 5)], "cb/lora", 5, 0),
-        ([*CB, WSC, finished("cb/lora", 5)], "rte/lora", 5, 1),
-        ([*CB, WSC], "wsc/lora", 50, 2),
-        ([*CB, WSC], "rte/lora", 35, 3),
+        (MORE, "rte/lora", 5, 1),
+        (MORE, "wsc/fish", 50, 2),
     ],
 )
 def test_the_nearest_done_cells_say_what_is_left(done, place, seconds, near):
     assert left(done, (place, 0, None)) == TimeLeft(seconds, 1, {NEAR[near]: 1}, 0, 0)
 
 
-SHORT_AND_LONG = [finished("cb/sam", 100, steps=1000), finished("cb/sam", 400, steps=4000)]
-FAST_AND_SLOW = [finished("cb/sam", 100, steps=1000), finished("cb/sam", 600, steps=2000)]
+SHORT_AND_LONG = [measured("cb/sam", 100, 1000), measured("cb/sam", 400, 4000)]
+FAST_AND_SLOW = [measured("cb/sam", 100, 1000), measured("cb/sam", 600, 2000)]
 
 
 @pytest.mark.parametrize(
@@ -282,10 +270,10 @@ FAST_AND_SLOW = [finished("cb/sam", 100, steps=1000), finished("cb/sam", 600, st
         (FAST_AND_SLOW, 3000, 9000, 6000 * 0.2, 1),
         (FAST_AND_SLOW, 2000, None, None, 0),
         # Every part of the cost counts, and what was not measured does not.
-        ([finished("cb/sam", cost=Cost(eval_seconds=5))], 0, 9, None, 0),
-        ([finished("cb/sam", cost=Cost(train_seconds=7))], 0, 9, 7, 0),
+        ([measured("cb/sam", cost=Cost(eval_seconds=5))], 0, 9, None, 0),
+        ([measured("cb/sam", cost=Cost(train_seconds=7))], 0, 9, 7, 0),
         (
-            [finished("cb/sam", cost=Cost(train_seconds=7, eval_seconds=20, select_seconds=300))],
+            [measured("cb/sam", cost=Cost(train_seconds=7, eval_seconds=20, select_seconds=300))],
             0, 9, 327, 0,
         ),
         ([], 0, 9, None, 0),
@@ -299,45 +287,38 @@ def test_time_left_of_a_cell_on_its_way(done, step, last, seconds, bounded):
 
 def test_cells_are_shared_but_none_by_two():
     cells = [("cb/sam", step, 1000) for step in (500, 0, 0)]
-    assert left([finished("cb/sam")], *cells).seconds == 250
+    assert left([measured("cb/sam")], *cells).seconds == 250
     cells[1] = ("cb/sam", 700, 1000)
-    assert left([finished("cb/sam")], *cells, at_a_time=2).seconds == 100, "one needs 100 s alone"
+    assert left([measured("cb/sam")], *cells, at_a_time=2).seconds == 100, "one needs 100 s alone"
 
 
 def test_beyond_all_done_cells_in_words(tmp_path):
     folder = Folder(tmp_path, seeds=4)
-    folder.done("cb/sam/seed-0", 100, steps=1000)
-    folder.done("cb/sam/seed-1", 600, steps=2000)
+    folder.done("cb/sam/seed-0", 100, 1000)
+    folder.done("cb/sam/seed-1", 600, 2000)
     folder.lock("cb/sam/seed-2", "training", 3000, 9000, None)
     folder.failed("cb/sam/seed-3")
-    left = folder.look().time_left
     # 0.1 and 0.3 seconds a step
-    assert (left.seconds, left.bounded, left.unmeasured) == (6000 * 0.2, 1, 0)
     told = "20 min with one at a time (medians of done cells: 1 by the same task and method"
     bound = "1 to the last step, early stopping may end sooner"
     assert f"time left: at most {told}; {bound})" in " ".join(shown(folder.path).split())
-    folder.lock("cb/sam/seed-3", "training", 1, 2, None, released=True)
     (folder.path / "cb/sam/seed-3/record.json").unlink()
     folder.checkpoint("cb/sam/seed-3", 2000)
-    left = folder.look().time_left
-    assert (left.seconds, left.bounded, left.unmeasured) == (6000 * 0.2, 1, 1)
-    assert left.basis == {NEAR[0]: 1}
+    found = folder.look().time_left
+    assert found == TimeLeft(6000 * 0.2, 1, {NEAR[0]: 1}, bounded=1, unmeasured=1)
     text = " ".join(shown(folder.path).split())
     assert f"time left: about {told}; {bound}; 1 more not measured: no done cell" in text
-    folder.failed("cb/sam/seed-2")
     (folder.path / "cb/sam/seed-2/lock-000000.json").unlink()
-    left = folder.look().time_left
-    assert (left.seconds, left.unmeasured) == (None, 1)
+    folder.failed("cb/sam/seed-2")
+    assert folder.look().time_left.unmeasured == 1
     assert "time left: not measured: no done cell went as far" in shown(folder.path)
 
 
-def test_a_checkpoint_counts(folder):
+def test_a_checkpoint_counts(tmp_path):
+    folder = Folder(tmp_path, seeds=2)
     identity = {"settings": {}, "settings_hash": "", "inputs": {}}
     checkpoint.save(folder.path / "cb/sam/seed-0", 500, identity, {"a": 1})
-    for place in ("cb/sam/seed-1", *(f"cb/lora/seed-{s}" for s in "01")):
-        folder.done(place)
-    for place in (f"rte/{m}/seed-{s}" for m in ("sam", "lora") for s in "01"):
-        folder.failed(place)
+    folder.done("cb/sam/seed-1")
     found = folder.look()
     assert (found.with_checkpoint, found.time_left.seconds) == (1, 50)
     assert checkpoint_step(folder.path / "cb/sam/seed-0") == 500
@@ -346,49 +327,41 @@ def test_a_checkpoint_counts(folder):
     )
 
 
-def test_record_in_a_wrong_place_is_broken(folder):
+def test_what_cannot_be_used_is_broken(folder):
     folder.done("cb/sam/seed-0")
-    source = folder.path / "cb/sam/seed-0/record.json"
-    target = folder.path / "rte/sam/seed-0/record.json"
+    target = folder.path / "rte/sam/seed-0"
     target.parent.mkdir(parents=True)
-    source.rename(target)
-    found = folder.look()
-    assert (found.done, found.waiting, found.time_left.seconds) == (0, 7, None)
-    (broken,) = found.broken
-    assert broken.path == "rte/sam/seed-0/record.json"
-    assert broken.problem == "is the record of another cell: b/cb/sam/seed-0"
-
-
-def test_bad_record_is_broken(folder):
-    for seed in range(2):
-        folder.done(f"cb/sam/seed-{seed}")
-    path = folder.path / "cb/sam/seed-0/record.json"
-    text = path.read_text()
+    (folder.path / "cb/sam/seed-0").rename(target)
+    folder.done("cb/sam/seed-1")
     (folder.path / "cb/sam/seed-1" / DELTA).unlink()
-    for old, new, problem in (
-        ('"dev": 0.5', '"dev": true', "primary.dev: Input should be a valid number"),
-        ('"dev": 0.5', '"dev": "0.5"', "primary.dev: Input should be a valid number"),
-        ('"dev": 0.5', '"dev": 50', "primary.dev is 50; it must be a fraction from -1 to 1"),
-        ('"settings": {}', '"settings": {"a": 1}', "settings_hash is not that of the settings"),
-    ):
-        assert old in text
-        path.write_text(text.replace(old, new))
-        found = folder.look()
-        assert found.done == 0
-        places = [(broken.path, broken.problem) for broken in found.broken]
-        assert [place for place, _ in places] == [
-            "cb/sam/seed-0/record.json",
-            f"cb/sam/seed-1/{DELTA}",
-        ]
-        assert places[0][1].startswith(problem)
-        assert places[1][1] == "is missing, but the record is there"
+    folder.done("cb/lora/seed-0")
+    path = folder.path / "cb/lora/seed-0/record.json"
+    path.write_text(path.read_text().replace('"settings": {}', '"settings": {"a": 1}'))
+    (folder.path / "cb/lora/seed-1").touch()
+    (folder.path / "rte/lora/seed-0").mkdir(parents=True)
+    os.mkfifo(folder.path / "rte/lora/seed-0/record.json")
+    found = folder.look()
+    assert (found.done, found.waiting, found.time_left.seconds) == (0, 3, None)
+    problems = {broken.path: broken.problem for broken in found.broken}
+    altered = problems.pop("cb/lora/seed-0/record.json")
+    assert altered.startswith("settings_hash is not that of the settings")
+    assert problems == {
+        f"cb/sam/seed-1/{DELTA}": "is missing, but the record is there",
+        "cb/lora/seed-1": "cannot be read: Not a directory",
+        "rte/sam/seed-0/record.json": "is the record of another cell: b/cb/sam/seed-0",
+        "rte/lora/seed-0/record.json": "is not a regular file",
+    }
 
 
-def test_a_place_that_is_no_directory_is_broken(folder):
-    (folder.path / "cb/sam").mkdir(parents=True)
-    (folder.path / "cb/sam/seed-0").touch()
-    (broken,) = folder.look().broken
-    assert broken == status.Broken("cb/sam/seed-0", "cannot be read: Not a directory")
+def test_a_pipe_in_the_place_of_a_log_says_nothing(folder):
+    place = "cb/sam/seed-0"
+    folder.lock(place, "training", 50, 100, 0.5)
+    os.mkfifo(folder.path / place / log.FILE_NAME)
+    folder.checkpoint(place, 10)
+    (folder.path / place / checkpoint.FOLDER / f"step-{'9' * 150}.0a.safetensors").touch()
+    assert folder.look().running[0].step == 50
+    (folder.path / place / "lock-000000.json").unlink()
+    assert folder.look().with_checkpoint == 1
 
 
 def test_many_failed_cells_and_long_lines(tmp_path):
@@ -414,14 +387,12 @@ def test_many_failed_cells_and_long_lines(tmp_path):
         assert (phase, step, score) == ("training", "123456/500000", ["90.0", "%"])
 
 
-def test_a_benchmark_that_ended_has_no_time_left(folder):
-    for task, method, seed in (
-        (t, m, s) for t in ("cb", "rte") for m in ("sam", "lora") for s in "01"
-    ):
-        folder.done(f"{task}/{method}/seed-{seed}")
+def test_a_benchmark_that_ended_has_no_time_left(tmp_path):
+    folder = Folder(tmp_path, seeds=2)
     folder.failed("cb/sam/seed-0")
+    folder.done("cb/sam/seed-1")
     assert shown(folder.path, "--watch", 60).rstrip().splitlines() == [
-        "b: 8 cells: 7 done, 0 running, 1 failed, 0 waiting",
+        "b: 2 cells: 1 done, 0 running, 1 failed, 0 waiting",
         "failed",
         "  cb/sam/seed-0: NotFinite: at step 3",
     ]
@@ -443,33 +414,15 @@ def test_json_is_one_document(folder):
     folder.lock("cb/lora/seed-0", "training", 500, 1000, 0.8125)
     (found,) = json.loads(shown(folder.path, "--json"))["benchmarks"]
     assert found["running"][0].pop("heartbeat_seconds") >= 0
-    assert found == {
-        "benchmark": "b",
-        "directory": str(folder.path),
-        "cells": 8,
-        "done": 0,
-        "waiting": 6,
-        "with_checkpoint": 0,
-        "running": [
-            {
-                "cell": "cb/lora/seed-0",
-                "owner": "far:17",
-                "phase": "training",
-                "step": 500,
-                "steps": 1000,
-                "score": 0.8125,
-            }
-        ],
-        "failed": [{"cell": "cb/sam/seed-0", "error": "NotFinite: at step 3"}],
-        "broken": [],
-        "time_left": {
-            "seconds": None,
-            "at_a_time": 1,
-            "basis": {},
-            "bounded": 0,
-            "unmeasured": 7,
-        },
-    }
+    status = dataclasses.asdict(folder.look())
+    status["running"][0].pop("heartbeat_seconds")
+    assert found == json.loads(json.dumps(status))
+    assert " ".join(found) == (
+        "benchmark directory cells done waiting with_checkpoint running failed broken time_left"
+    )
+    assert " ".join(found["running"][0]) == "cell owner phase step steps score"
+    assert found["failed"] == [{"cell": "cb/sam/seed-0", "error": "NotFinite: at step 3"}]
+    assert " ".join(found["time_left"]) == "seconds at_a_time basis bounded unmeasured"
 
 
 def test_bad_input_is_a_line_and_exit_code_2(tmp_path):
@@ -545,14 +498,8 @@ def test_nothing_heavy_is_imported(folder):
         f"app(['status', {str(folder.path)!r}], standalone_mode=False)\n"
         "print({'torch', 'numpy', 'transformers', 'jiant'} & {*sys.modules})"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert told.stdout.splitlines()[-1] == "set()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()", done
 
 
 def test_watching_ends_with_the_last_cell(tmp_path):
@@ -608,16 +555,3 @@ def test_a_real_cell_while_it_runs_and_when_it_was_killed(make_job, tmp_path):
     assert 5 < running.step <= running.steps == 4000 and 0 <= running.score <= 1
     (found,) = status.look(tmp_path / "out")
     assert (found.running, found.waiting, found.with_checkpoint) == ((), 1, 1)
-
-
-def test_what_is_no_regular_file_says_nothing(folder):
-    place = "cb/sam/seed-0"
-    folder.lock(place, "training", 50, 100, 0.5)
-    os.mkfifo(folder.path / place / log.FILE_NAME)
-    folder.checkpoint(place, 10)
-    (folder.path / place / checkpoint.FOLDER / f"step-{'9' * 150}.0a.safetensors").touch()
-    assert folder.look().running[0].step == 50
-    (folder.path / place / "lock-000000.json").unlink()
-    assert folder.look().with_checkpoint == 1
-    os.mkfifo(folder.path / place / "record.json")
-    assert folder.look().broken == (status.Broken(f"{place}/record.json", "is not a regular file"),)

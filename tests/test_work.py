@@ -2,13 +2,12 @@
 
 import json
 import os
-import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from support.selecting import train_at_once
+from support.cells import train_at_once
 
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.grid import lock, lock_file
@@ -102,14 +101,6 @@ def test_what_cannot_be_expected_comes_with_its_traceback(make_job, monkeypatch)
     failed = work.work(make_job())
     assert failed.error.startswith("KeyError: 'x'\nTraceback")
     assert "in act" in failed.error
-
-
-def test_a_data_file_that_vanished_since_it_was_planned(make_job, tmp_path, data_dir):
-    data = shutil.copytree(data_dir / "cb", tmp_path / "data" / "cb")
-    job = make_job(data_dir=str(data.parent))
-    (data / "val.jsonl").unlink()
-    assert work.work(job).error.startswith("FileNotFoundError: [Errno 2] No such file or directo")
-    assert str(data / "val.jsonl") in on_disk(job).error
 
 
 def test_bad_input_is_raised_to_a_user_who_waits(make_job, monkeypatch):
@@ -216,32 +207,33 @@ def test_who_lost_the_lock_removes_no_checkpoints(make_job, monkeypatch):
     assert checkpoint.exists(job.directory)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_then_resume_same_bytes(make_job, monkeypatch, number):
+def test_signal_then_resume_same_bytes(make_job, monkeypatch):
     whole, job = make_job(output="whole"), make_job()
     work.work(whole)
-    before = signal.getsignal(number)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     really = train.train
 
-    def interrupted(job, control, *, verbose=False):
-        tell = control.tell
+    for number, at in ((signal.SIGTERM, 2), (signal.SIGINT, 3)):
 
-        def at_step_2(phase, step=0, *rest):
-            tell(phase, step, *rest)
-            if step == 2:
-                os.kill(os.getpid(), number)
+        def interrupted(job, control, *, verbose=False, number=number, at=at):
+            tell = control.tell
 
-        control.tell = at_step_2
-        return really(job, control, verbose=verbose)
+            def interrupt(phase, step=0, *rest):
+                tell(phase, step, *rest)
+                if step == at:
+                    os.kill(os.getpid(), number)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "train", interrupted)
+            control.tell = interrupt
+            return really(job, control, verbose=verbose)
+
+        monkeypatch.setattr(train, "train", interrupted)
         outcome = work.work(job)
-    assert isinstance(outcome, work.Halted)
-    assert outcome.reason.startswith(f"stopped by {number.name}; it goes on from step ")
-    assert signal.getsignal(number) == before
-    assert checkpoint.identity(job.directory) is not None
-    assert lock_file.holder(job.directory) is None
+        assert isinstance(outcome, work.Halted)
+        assert outcome.reason.startswith(f"stopped by {number.name}; it goes on from step ")
+        assert checkpoint.identity(job.directory) is not None
+        assert lock_file.holder(job.directory) is None
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    monkeypatch.setattr(train, "train", really)
     assert work.work(job).status == "ok"
     for name in ("delta.safetensors", "log.jsonl"):
         assert (job.directory / name).read_bytes() == (whole.directory / name).read_bytes()

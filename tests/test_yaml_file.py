@@ -21,33 +21,10 @@ def test_include_takes_a_file_and_changes_fields(tmp_path):
     assert read_yaml(path) == {"a": 1, "b": 2, "train": {"x": 1, "y": [3]}}
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("a: 1\nb: 2\na: 3\n", ":3: the key 'a' is given twice"),
-        ("x: {a: 1, a: 2}\n", ":1: the key 'a' is given twice"),
-        ("? [a, b]\n: 1\n", "f"),
-        ("1: 2\n", ":1: the key 1 is int; keys are text"),
-        ("- 1\n", "holds list; it must be a mapping"),
-        ("", "holds NoneType; it must be a mapping"),
-        ("a: [1\n", "not YAML"),
-        ("a: !!python/object/apply:os.getcwd []\n", "not YAML"),
-        ("include: 3\n", "include: is 3; it must be the path of one YAML file"),
-        ("include: top.yaml\n", "the file includes itself"),
-        ("include: nowhere.yaml\n", "nowhere.yaml: cannot be read: No such file"),
-    ],
-)
-def test_bad_files_are_one_clear_error(tmp_path, text, expected):
-    path = write(tmp_path / "top.yaml", text)
-    with pytest.raises(InputError) as caught:
-        read_yaml(path)
-    assert expected in str(caught.value)
-    assert str(tmp_path) in str(caught.value)
-
-
 def test_anchors_and_merge_keys_work(tmp_path):
-    path = write(tmp_path / "top.yaml", "a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}\n")
-    assert read_yaml(path)["d"] == {"b": 1, "c": 3}
+    text = "a: &a [1, 2]\nb: &b {c: *a, d: *a}\ne: {<<: *b, d: [*a, *a]}\n"
+    found = read_yaml(write(tmp_path / "a.yaml", text))
+    assert found["e"] == {"c": [1, 2], "d": [[1, 2], [1, 2]]}
 
 
 def test_merge_leaves_its_arguments_alone():
@@ -69,7 +46,6 @@ def test_set_key_reaches_in_and_makes_room():
     [
         ("a.b", "must look like train.learning_rate=3e-4"),
         ("=3", "must look like"),
-        ("a..b=3", "must look like"),
         ("a.b.c=3", "b is 1, not a mapping"),
         ("a=[1", "--set a: not YAML: while parsing a flow sequence"),
         ("x={a: 1, a: 2}", "--set x:1: the key 'a' is given twice"),
@@ -87,26 +63,25 @@ def test_bad_assignments_are_named(assignment, expected):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("5", 5), ("-5", -5), ("+5", 5), ("0", 0), ("0.5", 0.5), (".5", 0.5), ("5.", 5.0),
-        ("1e-4", 1e-4), ("1E3", 1000.0), ("-1.5e+05", -1.5e5), ("true", True), ("FALSE", False),
-        ("null", None), ("~", None), ("", None), ("9223372036854775807", 2**63 - 1),
+        ("5", 5), ("+5", 5), ("-5", -5), ("0.5", 0.5), (".5", 0.5), ("5.", 5.0), ("1e-4", 1e-4),
+        ("-1.5E+05", -1.5e5), ("true", True), ("FALSE", False), ("null", None), ("~", None),
+        ("", None), ("-9223372036854775807", 1 - 2**63),
     ],
 )  # fmt: skip
 def test_numbers_are_decimal_and_truth_is_true_or_false(tmp_path, text, value):
-    found = read_yaml(write(tmp_path / "a.yaml", f"a: {text}\n"))["a"]
-    assert (found, type(found)) == (value, type(value))
     raw = {}
     set_key(raw, f"a={text}")
-    assert (raw["a"], type(raw["a"])) == (value, type(value))
+    for found in (read_yaml(write(tmp_path / "a.yaml", f"a: {text}\n"))["a"], raw["a"]):
+        assert (found, type(found)) == (value, type(value))
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["010", "-07", "1:30", "0x1f", "0o17", "0b1", "1_000", "1e", "yes", "No", "on", "OFF", "y"]
-    + ["2024-01-31", "2024-13-45", ".inf", ".nan", "="],
-)
-def test_everything_else_is_the_text_that_stands_there(tmp_path, text):
-    assert read_yaml(write(tmp_path / "a.yaml", f"a: {text}\n{text}: 1\n")) == {"a": text, text: 1}
+def test_everything_else_is_the_text_that_stands_there(tmp_path):
+    for text in (
+        *("010", "-07", "1:30", "0x1f", "0o17", "0b1", "1_000", "1e", "yes", "No", "on", "OFF"),
+        *("2024-01-31", "2024-13-45", ".inf", ".nan", "="),
+    ):
+        path = write(tmp_path / "a.yaml", f"a: {text}\n{text}: 1\n")
+        assert read_yaml(path) == {"a": text, text: 1}
 
 
 LEVELS = "\n".join(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 40))
@@ -117,49 +92,41 @@ MERGES = "\n".join(f"a{i}: &a{i} {{<<: [{','.join([f'*a{i - 1}'] * 9)}]}}" for i
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("a: 1\nb: 2\na: 3\n", ":3: the key 'a' is given twice"),
+        ("1: 2\n", ":1: the key 1 is int; keys are text"),
+        ("? [a, b]\n: 1\n", "the key ['a', 'b'] is list; keys are text"),
+        ("- 1\n", "holds list; it must be a mapping"),
+        ("", "holds NoneType; it must be a mapping"),
+        ("a: [1\n", "not YAML"),
+        ("a: !!python/object/apply:os.getcwd []\n", "not YAML"),
         ("a: 1\nb: 9223372036854775808\n", ":2: is 9223372036854775808; it must lie between -2^63"),
         (f"a: -{'9' * 5000}\n", f":1: is -{'9' * 29}..."),
-        (f"a: {'[' * 31}{']' * 31}\n", ":1: is nested more than 30 levels deep"),
-        ("a: " + "[" * 5000, "is nested more than 30 levels deep"),
         ("a: " + "{a: " * 5000, "is nested more than 30 levels deep"),
         (f"a0: &a0 1\n{LEVELS}\n", ":31: is nested more than 30 levels deep"),
         (f"a0: &a0 [1]\n{BOMB}\n", "has more than 100,000 values; each use of an alias counts"),
         (f"a0: &a0 {{a: 1}}\n{MERGES}\n", "has more than 100,000 values"),
         ("a: &x [*x]\n", ":1: holds itself"),
-        ("a: &x {b: *x}\n", ":1: holds itself"),
         ("a: &x {<<: *x}\n", ":1: holds itself"),
         ("a: !!int abc\n", ":1: 'abc' is no int"),
-        ("a: !!bool yes\n", ":1: 'yes' is no bool"),
-        ("a: !!float x\n", ":1: 'x' is no float"),
-        ("a: !!timestamp x\n", "not YAML"),
         ("a: !!binary x\n", "not YAML"),
-        ("a: !!set {b}\n", "not YAML"),
         ('a: "\\UFFFFFFFF"\n', "not YAML"),
         ('a: "\\ud800"\n', "surrogates not allowed"),
+        ("include: 3\n", "include: is 3; it must be the path of one YAML file"),
+        ("include: top.yaml\n", "the file includes itself"),
         ('include: "a\\0b"\n', "cannot be read: embedded null byte"),
         ("include: pipe\n", "pipe: is not a regular file"),
-        ("include: loop\n", "loop: cannot be read: Too many levels of symbolic links"),
-        ("include: /dev/zero\n", "/dev/zero: is not a regular file"),
-        ("include: .\n", "is not a regular file"),
-        (f"include: {'a' * 300}\n", "cannot be read: File name too long"),
+        ("include: nowhere.yaml\n", "nowhere.yaml: cannot be read: No such file"),
         ("#" * 300_001, "has 300,001 bytes; at most 300,000 are read"),
     ],
 )
-def test_what_no_configuration_needs_is_refused_at_once(tmp_path, text, expected):
+def test_what_no_configuration_needs_is_one_clear_error_at_once(tmp_path, text, expected):
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "loop").symlink_to("loop")
     path = write(tmp_path / "top.yaml", text)
     with pytest.raises(InputError) as caught:
         read_yaml(path)
     assert expected in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert len(str(caught.value)) < 600
-
-
-def test_values_that_aliases_repeat_within_reason_are_fine(tmp_path):
-    text = "a: &a [1, 2]\nb: &b {c: *a, d: *a}\ne: {<<: *b, d: [*a, *a]}\n"
-    found = read_yaml(write(tmp_path / "a.yaml", text))
-    assert found["e"] == {"c": [1, 2], "d": [[1, 2], [1, 2]]}
 
 
 def test_a_chain_of_includes_has_an_end(tmp_path):

@@ -56,7 +56,7 @@ def run(
     if done and not dry_run:
         typer.echo("done before; nothing was run", err=True)
     else:
-        time = estimate.estimate([] if done else [job], output_dir, 1)
+        time = estimate.Past(output_dir).estimate([] if done else [job], 1)
         lines = [*benchmark.chosen, outline(job, found), estimate.describe(time)]
         typer.echo("\n".join(lines), err=not dry_run)
     if dry_run:

@@ -53,13 +53,8 @@ class Estimate:
     sized: int
 
 
-def estimate(jobs: Sequence[Job], output_dir: Path, workers: int) -> Estimate:
-    """Estimate `jobs`, `workers` at a time, by the good records below `output_dir`."""
-    return Past(output_dir).estimate(jobs, workers)
-
-
 class Past:
-    """Good records, by all keys that a job may look for them by."""
+    """The good records below `output_dir`, by all keys that a job may look for them by."""
 
     def __init__(self, output_dir: Path) -> None:
         self._records: Nearest[Record] = Nearest()

@@ -15,30 +15,14 @@ import yaml
 
 from jiant_sparse.grid import lock_file
 
-SHORT = {"max_steps": 30, "eval_every": 15, "batch_size": 4, "max_seq_length": 64, "patience": 0}
-LONG = SHORT | {"max_steps": 200, "eval_every": 100, "checkpoint_every": 20}
+SHORT = {"max_steps": 10, "eval_every": 5, "batch_size": 4, "max_seq_length": 64, "patience": 0}
+METHODS = {"full_tuning": {}, "bitfit": {}}
+LONG = SHORT | {"max_steps": 60, "eval_every": 30, "checkpoint_every": 5}
 
 
 def write_config(path: Path, raw: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return path
-
-
-def raw_config(
-    bert_dir: Path, data_dir: Path, train: dict, methods: dict, **changes: Any
-) -> dict[str, Any]:
-    """A benchmark of cb and one seed, unless `changes` replace its keys."""
-    return {
-        "benchmark": "small",
-        "model": str(bert_dir),
-        "data_dir": str(data_dir),
-        "split": "files",
-        "seeds": [0],
-        "train": train,
-        "tasks": {"cb": {}},
-        "methods": methods,
-        **changes,
-    }
 
 
 @contextlib.contextmanager
@@ -114,13 +98,10 @@ def owner_pid(cell: Path) -> int | None:
     return holder.owner.pid if holder and holder.owner else None
 
 
-def results(output: Path, *names: str) -> dict[str, bytes]:
-    """The bytes of the cells' files of these names, by their place below `output`."""
-    return {
-        str(path.relative_to(output)): path.read_bytes()
-        for name in names
-        for path in sorted(output.rglob(name))
-    }
+def results(output: Path) -> dict[str, bytes]:
+    """The bytes of the cells' deltas and logs, by their place below `output`."""
+    paths = [*output.rglob("delta.safetensors"), *output.rglob("log.jsonl")]
+    return {str(path.relative_to(output)): path.read_bytes() for path in paths}
 
 
 @contextlib.contextmanager

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
-from jiant_sparse.grid.executors import GRACE, Died
+from jiant_sparse.grid.executors import GRACE, Died, Executor
 from jiant_sparse.grid.executors.process import Gone, Worker
 from jiant_sparse.grid.worker import Halted, Outcome, work
 from jiant_sparse.host.job import Job
 from jiant_sparse.schema.record import Record
 
 
-class Local:
+class Local(Executor):
     """One worker for each of `devices`: its CUDA_VISIBLE_DEVICES; None = that of this process."""
 
     def __init__(self, devices: Sequence[str | None]) -> None:
@@ -30,20 +30,17 @@ class Local:
         self._stopping = False
 
     def submit(self, job: Job, retry: Record | None) -> "Future[Outcome]":
-        """Return a future of the cell's outcome; its exception is Died if the worker has died."""
         future = self._threads.submit(self._run, job, retry)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future
 
     def stop(self) -> None:
-        """Start no more cells; running cells write a checkpoint, or are killed after GRACE."""
         self._send(signal.SIGTERM)
         wait([*self._futures], GRACE)
         self.close()
 
     def close(self) -> None:
-        """Kill all workers."""
         self._send(signal.SIGKILL)
         self._threads.shutdown()
         for slot in self._slots:

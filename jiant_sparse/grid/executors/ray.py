@@ -13,7 +13,7 @@ from concurrent.futures import Future, wait
 from functools import partial
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.grid.executors import GRACE, Died
+from jiant_sparse.grid.executors import GRACE, Died, Executor
 from jiant_sparse.grid.worker import Halted, Outcome, work
 from jiant_sparse.host.job import Job
 from jiant_sparse.schema.record import Record
@@ -42,7 +42,7 @@ _DEATHS = (
 )
 
 
-class Ray:
+class Ray(Executor):
     """A running cluster (`address`), or one of `cpus` that is started here.
 
     gpus_per_cell: None = one GPU if the cluster has any, else none. Raises InputError if the
@@ -90,7 +90,6 @@ class Ray:
         return future
 
     def stop(self) -> None:
-        """Start no more cells; running cells write a checkpoint, or are killed after GRACE."""
         # Ray interrupts the task's main thread as SIGINT would, which `work` handles.
         for ref in [*self._refs.values()]:
             ray.cancel(ref)
