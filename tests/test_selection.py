@@ -36,6 +36,9 @@ def slow_per_tensor(scores, density):
     return {name: slow_global({name: t}, density)[name] for name, t in scores.items()}
 
 
+SLOW = {"global": slow_global, "per_tensor": slow_per_tensor}
+
+
 def lists(index):
     return {name: positions.tolist() for name, positions in index.items()}
 
@@ -131,8 +134,11 @@ def test_top_k_equals_a_stable_sort(chunk, scores, density):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "_CHUNK", chunk)
         patch.setattr(selection, "_SLACK", 2)
-        assert lists(top_k(scores, density)) == slow_global(scores, density)
-        assert lists(top_k(scores, density, scope="per_tensor")) == slow_per_tensor(scores, density)
+        for scope, slow in SLOW.items():
+            index = top_k(scores, density, scope=scope)
+            assert list(index) == list(scores)
+            assert lists(index) == slow(scores, density)
+            assert all(i.dtype == torch.int64 and not i.is_cuda for i in index.values())
 
 
 LENGTH = 600
@@ -150,58 +156,12 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("density", [0.005, 0.1, 0.5, 0.995, 1.0])
-@pytest.mark.parametrize("scope", selection.SCOPES)
-def test_top_k_in_awkward_orders(order, density, scope, small_chunks):
+def test_top_k_in_awkward_orders(order, small_chunks):
     whole = ORDERS[order]
     scores = {"a": whole[:100], "b": whole[100:101], "c": whole[101:].view(499, 1)}
-    slow = {"global": slow_global, "per_tensor": slow_per_tensor}[scope]
-    assert lists(top_k(scores, density, scope=scope)) == slow(scores, density)
-
-
-def test_top_k_over_many_chunks_of_the_real_size():
-    generator = torch.Generator().manual_seed(0)
-    count = 3 * selection._CHUNK + 17
-    scores = {
-        "a": torch.randn(count, generator=generator),
-        "b": torch.arange(count).float() / count * 4,
-        "c": torch.zeros(count),
-    }
-    flat = torch.cat(list(scores.values()))
-    for density in (0.0002, 0.05, 0.4, 0.9):
-        k = budget(flat.numel(), density)
-        order = torch.sort(flat, descending=True, stable=True).indices[:k].sort().values
-        index = top_k(scores, density)
-        joined = torch.cat([index["a"], index["b"] + count, index["c"] + 2 * count])
-        assert torch.equal(joined, order)
-
-
-@pytest.mark.parametrize("scope", selection.SCOPES)
-def test_top_k_returns_int64_on_the_cpu_for_every_name(scope):
-    scores = {"low": torch.zeros(2), "high": torch.arange(8.0).view(2, 4), "none": torch.zeros(0)}
-    index = top_k(scores, 0.3, scope=scope)
-    assert list(index) == list(scores)
-    assert all(i.dtype == torch.int64 and i.dim() == 1 and not i.is_cuda for i in index.values())
-    assert (
-        lists(index)
-        == {
-            "global": {"low": [], "high": [5, 6, 7], "none": []},
-            "per_tensor": {"low": [], "high": [6, 7], "none": []},
-        }[scope]
-    )
-
-
-def test_top_k_ties_go_to_the_earlier_tensor_and_position():
-    scores = {"z": torch.tensor([1.0, 0.0, 1.0]), "a": torch.tensor([1.0, 2.0])}
-    assert lists(top_k(scores, 0.6)) == {"z": [0, 2], "a": [1]}
-    assert lists(top_k(dict(reversed(scores.items())), 0.4)) == {"a": [0, 1], "z": []}
-
-
-def test_top_k_compares_tensors_of_different_dtypes_exactly():
-    # In bfloat16 both would be 1.0, and the tie would go to "coarse".
-    scores = {"coarse": torch.ones(2, dtype=torch.bfloat16), "fine": torch.tensor([1.001, 0.999])}
-    assert lists(top_k(scores, 0.25)) == {"coarse": [], "fine": [0]}
-    assert lists(top_k(scores, 0.75)) == {"coarse": [0, 1], "fine": [0]}
+    for density in (0.005, 0.5, 0.995):
+        for scope, slow in SLOW.items():
+            assert lists(top_k(scores, density, scope=scope)) == slow(scores, density)
 
 
 def test_top_k_of_views_and_parameters():
@@ -232,22 +192,9 @@ def test_top_k_refuses_nan_even_where_nothing_is_chosen(dtype, scope, density):
 @pytest.mark.parametrize("density", [0.005, 0.01, 0.29, 0.5, 1.0])
 def test_top_k_on_the_meta_device_chooses_as_many_as_with_values(scope, density):
     shapes = {"a": (3, 41), "b": (7,), "none": (0,), "c": (10, 10), "d": ()}
-    sizes = {name: torch.Size(shape).numel() for name, shape in shapes.items()}
     scores = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     index = top_k(scores, density, scope=scope)
-    assert list(index) == list(scores)
-    for name, positions in index.items():
-        assert positions.dtype == torch.int64
-        assert positions.device.type == "cpu"
-        assert positions.tolist() == sorted({p for p in positions.tolist() if p < sizes[name]})
-    # The floor of the decimal, in whole numbers.
-    share = round(density * 1000)
-    if scope == "global":
-        assert sum(map(len, index.values())) == sum(sizes.values()) * share // 1000
-    else:
-        assert {n: len(i) for n, i in index.items()} == {
-            n: s * share // 1000 for n, s in sizes.items()
-        }
+    assert all(i.dtype == torch.int64 and i.device.type == "cpu" for i in index.values())
     real = {name: torch.zeros(shape) for name, shape in shapes.items()}
     assert lists(index) == lists(top_k(real, density, scope=scope)), "they count as equal"
 
@@ -281,7 +228,7 @@ def chi_square_bound(freedom: int) -> float:
     return freedom * (1 - scale + 4 * scale**0.5) ** 3
 
 
-@pytest.mark.parametrize(("count", "k"), [(5, 1), (5, 2), (6, 3), (7, 4), (6, 5), (9, 3)])
+@pytest.mark.parametrize(("count", "k"), [(5, 1), (6, 3), (7, 4)])
 def test_every_subset_is_equally_likely(count, k, both_draws):
     generator = torch.Generator().manual_seed(count * 10 + k)
     trials = 40 * comb(count, k)
@@ -326,19 +273,6 @@ def test_few_of_many_are_drawn_without_memory_for_all():
     assert len(set(index.tolist())) == 1000
     assert bool((index.diff() > 0).all())
     assert 0 <= int(index[0]) < 2**42 < 2**49 < int(index[-1]) < 2**50
-
-
-def test_global_draw_falls_on_each_tensor_by_its_size():
-    generator = torch.Generator().manual_seed(3)
-    sizes = {"a": 1, "b": 3, "c": 6}
-    trials = 2000
-    hits = dict.fromkeys(sizes, 0)
-    for _ in range(trials):
-        for name, positions in uniform(sizes, 0.2, lambda _: generator).items():
-            hits[name] += len(positions)
-    # Each position is in the subset with probability 0.2, variance at most 0.16 per trial.
-    for name, size in sizes.items():
-        assert abs(hits[name] - 0.2 * size * trials) < 4 * (0.16 * size * trials) ** 0.5
 
 
 def test_positions_of_a_large_model_are_not_biased_to_low_ones():
