@@ -115,16 +115,6 @@ def test_segments_have_frequencies_of_their_own():
     assert found[0].any() and found[1].any()
 
 
-def test_each_step_begins_anew():
-    pair = Pair(roberta)
-    pair.backward(batch(roberta, 4, 9))
-    pair.check()
-    pair.plain.zero_grad(), pair.watched.zero_grad()
-    pair.unfolded.totals.clear(), pair.unfolded.counts.clear()
-    pair.backward(batch(roberta, 2, 5, seed=1))
-    pair.check()
-
-
 def test_what_was_padding_in_one_step_is_not_in_the_next():
     class Either(nn.Module):
         def __init__(self):

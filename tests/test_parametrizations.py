@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from support.models import bits, rng, sigmoid
-from torch import Tensor, nn
+from torch import Tensor
 
 from jiant_sparse.sparse.gates import Gated, expected_open, hard_concrete
-from jiant_sparse.sparse.parametrizations import Mixed, Noise, Schedule, SparseWeight
+from jiant_sparse.sparse.parametrizations import Mixed, Noise, Schedule
 
 STRETCHES = [(-1.5, 1.5), (-3.0, 3.0), (-0.1, 1.1), (-0.5, 2.0)]
 
@@ -258,19 +258,3 @@ def test_the_group_gate_counts_among_the_open_ones(stretch):
     with_group = gated(torch.zeros(30, 20), stretch, 0.7)
     expected += sigmoid(0.7 - shift)
     assert with_group.expected_open().item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_gradient_of_entries_is_gathered_from_the_dense_one():
-    dense, index = normal(4, 5, seed=1), torch.tensor([0, 7, 19])
-    written = dense.flatten().clone()
-    edit = SparseWeight(nn.Parameter(dense, requires_grad=False), index)
-    assert torch.equal(edit.values, written[index])
-    edit.values.data.add_(1)
-    outer = normal(4, 5, seed=2)
-    effective = edit(dense)
-    (effective.square() * outer).sum().backward()
-    written[index] += 1
-    assert torch.equal(bits(effective), bits(written.view(4, 5)))
-    expected = 2 * outer.flatten()[index] * written[index]
-    torch.testing.assert_close(edit.values.grad, expected, rtol=1e-6, atol=1e-7)
-    assert edit.tuned == 3 and dense.grad is None

@@ -8,7 +8,7 @@ import torch
 
 from jiant_sparse.errors import InputError, NotFinite
 from jiant_sparse.sparse import blocks, sampling
-from jiant_sparse.sparse.blocks import Blocks, Product, Stored
+from jiant_sparse.sparse.blocks import Product
 from jiant_sparse.sparse.sampling import sample
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -92,31 +92,26 @@ def rounds(monkeypatch):
 # Probabilities from 1 in 31 to 16 in 31: successive draws differ much from other laws (sets in
 # proportion to the product of their weights, or entries drawn by themselves until there are k).
 WEIGHTS = [1.0, 2.0, 4.0, 8.0, 16.0]
+CONCENTRATED = [1e-6, 1.0, 2e-6, 3e-6, 0.0, 1e-13]
 
 
-@pytest.mark.parametrize(("k", "size"), [(1, 4), (2, 64), (3, 2), (4, 1)])
-def test_every_set_comes_up_with_the_probability_of_successive_draws(k, size, monkeypatch):
+@pytest.mark.parametrize(
+    ("values", "power", "k", "size"),
+    [(WEIGHTS, 1, 2, 64), (WEIGHTS, 1, 3, 1), (CONCENTRATED, 2, 3, 2)],
+)
+def test_every_set_comes_up_with_the_probability_of_successive_draws(
+    values, power, k, size, monkeypatch
+):
     monkeypatch.setattr(blocks, "BLOCK", size)
-    weights = {"a": torch.tensor(WEIGHTS[:3]), "b": torch.tensor(WEIGHTS[3:]).view(2, 1)}
-    generator, trials, seen = seeded(k), 4000, {}
+    weights = {"a": torch.tensor(values[:3]), "b": torch.tensor(values[3:]).view(-1, 1)}
+    generator, trials, seen = seeded(k), 2500, {}
     for _ in range(trials):
-        index = sample(weights, k, generator)
+        index = sample(weights, k, generator, power=power)
+        assert all(i.dtype == torch.int64 and i.device.type == "cpu" for i in index.values())
         key = tuple(index["a"].tolist() + (index["b"] + 3).tolist())
         seen[key] = seen.get(key, 0) + 1
-    chances = law(WEIGHTS, k)
+    chances = law([value**power for value in values], k)
     assert sum(chances.values()) == pytest.approx(1)
-    assert_follows(seen, {key: trials * chance for key, chance in chances.items()})
-
-
-@pytest.mark.parametrize("k", [2, 3])
-def test_the_law_holds_behind_entries_that_hold_nearly_all_the_weight(k, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 2)
-    values = torch.tensor([1e-6, 1.0, 2e-6, 3e-6, 0.0, 1e-13])
-    generator, trials, seen = seeded(k), 3000, {}
-    for _ in range(trials):
-        key = tuple(sample({"w": values}, k, generator, power=2)["w"].tolist())
-        seen[key] = seen.get(key, 0) + 1
-    chances = law([float(value) ** 2 for value in values], k)
     assert_follows(seen, {key: trials * chance for key, chance in chances.items()})
 
 
@@ -224,9 +219,9 @@ def test_zero_weights_are_never_drawn(block):
         weights[seed] = 1e-45
         weights[-1] = -0.0
         positive = weights.nonzero().view(-1).tolist()
-        few = {"zeros": torch.zeros(9), "w": weights, "none": torch.zeros(0)}
+        few = {"zeros": torch.zeros(9), "w": weights, "none": torch.zeros(0, 3)}
         index = lists(sample(few, len(positive), seeded(seed)))
-        assert index == {"zeros": [], "w": positive, "none": []}
+        assert [*index.items()] == [("zeros", []), ("w", positive), ("none", [])]
         assert set(lists(sample(few, 2, seeded(seed)))["w"]) <= set(positive)
 
 
@@ -241,7 +236,7 @@ def test_the_smallest_and_largest_random_numbers_stay_inside(mark, expected, mon
         assert lists(sample(scaled, 1, seeded()))["w"] == [expected]
 
 
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 127, 128, 129])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65])
 def test_the_last_entry_of_a_short_block_can_be_drawn_and_none_beyond(size):
     weights = {"a": torch.ones(size), "b": torch.ones(65), "c": torch.ones(())}
     index = lists(sample(weights, size + 66, seeded()))
@@ -261,24 +256,6 @@ def test_no_limit_at_2_to_the_24():
 
 
 # --- the result
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_the_index_is_sorted_int64_on_the_cpu_for_every_name(dtype, block):
-    weights = {
-        "w": torch.rand(6, 10, generator=seeded()).to(dtype),
-        "none": torch.zeros(0, 3, dtype=dtype),
-        "v": torch.ones(70, dtype=dtype),
-    }
-    for power in (1, 2):
-        index = sample(weights, 50, seeded(), power=power)
-        assert list(index) == list(weights)
-        assert sum(map(len, index.values())) == 50
-        for name, positions in index.items():
-            assert positions.dtype == torch.int64 and positions.device.type == "cpu"
-            assert positions.dim() == 1
-            inside = {p for p in positions.tolist() if p < weights[name].numel()}
-            assert positions.tolist() == sorted(inside)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -328,25 +305,6 @@ def test_the_number_of_threads_and_the_size_of_pieces_move_nothing(monkeypatch):
     assert torch.equal(sample(weights, 9_000, seeded(), power=2)["a"], first)
 
 
-def test_block_sums_are_those_of_the_weights_whatever_was_drawn(block):
-    weights = {"a": torch.rand(21, generator=seeded()), "b": torch.rand(6, generator=seeded(1))}
-
-    def cut_up(tensors):
-        cut = Blocks({name: Stored(tensor) for name, tensor in tensors.items()})
-        return cut, cut.reduce(lambda rows: sampling._row_sums(rows.double() ** 2), torch.float64)
-
-    (cut, sums), drawn = cut_up(weights), torch.empty(0, dtype=torch.int64)
-    for _ in range(4):
-        new = sampling._round(cut, sums, drawn, 5, seeded(3), power=2)
-        drawn = torch.cat([drawn, new]).sort().values
-        left = {name: weights[name].clone() for name in weights}
-        for name, index in cut.split(drawn).items():
-            left[name][index] = 0
-        assert torch.equal(sums, cut_up(left)[1])
-    flat = torch.cat(list(weights.values())).double()
-    assert float(sums.sum()) < float(flat.square().sum())
-
-
 def test_draws_are_pinned():
     """A recorded cell is drawn again from its seed, by any later version of this program."""
     weights = {"a": torch.arange(40.0), "b": torch.arange(60.0).view(6, 10)}
@@ -392,12 +350,11 @@ def test_computed_weights_that_are_not_finite_are_named(value, block):
 # --- errors
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("value", "name"), [(float("nan"), "nan"), (INF, "inf"), (-INF, "-inf"), (-0.5, "-0.5")]
 )
-def test_weights_that_are_no_weights_are_refused(value, name, dtype):
-    bad = torch.ones(2, 70, dtype=dtype)
+def test_weights_that_are_no_weights_are_refused(value, name):
+    bad = torch.ones(2, 70, dtype=torch.bfloat16)
     bad[1, 3] = value
     with pytest.raises(InputError) as error:
         sample({"fine": torch.ones(3), "layer.weight": bad}, 1, seeded())
