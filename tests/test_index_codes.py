@@ -86,25 +86,6 @@ def test_an_index_goes_round_in_the_smallest_code(positions):
     )
 
 
-@settings(deadline=None)
-@given(st.sampled_from(["gaps8", "gaps16"]), st.lists(st.integers(0, 2**16 - 1), min_size=1))
-def test_gaps_are_read_as_they_are_documented(code, numbers):
-    escape = 255 if code == "gaps8" else 65535
-    numbers = [min(number, escape) for number in numbers]
-    positions, at = [], 0
-    for number in numbers:
-        at += number
-        if number < escape:
-            positions.append(at)
-            at += 1
-    stored = torch.tensor(numbers).to(CODES[code])
-    if numbers[-1] == escape:
-        with pytest.raises(InputError):
-            decode(code, stored, len(positions))
-    else:
-        assert decode(code, stored, len(positions)).tolist() == positions
-
-
 @pytest.mark.parametrize(
     ("density", "code", "least", "most"),
     [

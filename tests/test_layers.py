@@ -330,6 +330,9 @@ def test_fifty_steps_equal_masked_dense_training(path, dtype, tolerance):
         assert torch.equal(sparse.get_parameter(name) != start[name], ~others[name])
 
 
+# --- everything that may happen around a layer
+
+
 def _accumulated(model: nn.Module) -> None:
     for batch in range(3):
         (loss_of(model, batch) / 3).backward()
@@ -345,14 +348,111 @@ def _kept_graph(model: nn.Module) -> None:
     loss.backward()
 
 
-@pytest.mark.parametrize("run", [_accumulated, _two_passes, _kept_graph])
-def test_several_uses_add_up(path, run):
+def _in_place(model: nn.Module) -> None:
+    hidden = model[0](integers(13, 4, 6, seed=0))
+    hidden += 0.5
+    functional.relu(hidden, inplace=True)
+    output = model[1](hidden)
+    output += 0.5
+    functional.relu(output, inplace=True)
+    model[2:](output).sin().sum().backward()
+
+
+def _hooked(hooks: saved_tensors_hooks) -> Callable[[nn.Module], None]:
+    def run(model: nn.Module) -> None:
+        with hooks:
+            loss = loss_of(model, 0)
+        loss.backward()
+
+    return run
+
+
+def _checkpointed(end: int, *, reentrant: bool) -> Callable[[nn.Module], None]:
+    """The next layer sees what GELU (3) or LayerNorm (5) has kept, packed by the checkpoint."""
+
+    def run(model: nn.Module) -> None:
+        hidden = model[0](integers(13, 4, 6, seed=0))
+        hidden = checkpoint(model[1:end], hidden, use_reentrant=reentrant)
+        model[end:](hidden).sin().sum().backward()
+
+    return run
+
+
+USES = {
+    "accumulated batches": _accumulated,
+    "two passes": _two_passes,
+    "a graph that is kept": _kept_graph,
+    "operations in place": _in_place,
+    "tensors saved on the CPU": _hooked(save_on_cpu()),
+    "tensors unpacked once": _hooked(saved_tensors_hooks(lambda t: [t.clone()], list.pop)),
+    "checkpoint up to GELU": _checkpointed(3, reentrant=False),
+    "checkpoint up to LayerNorm": _checkpointed(5, reentrant=False),
+    "reentrant checkpoint up to GELU": _checkpointed(3, reentrant=True),
+    "reentrant checkpoint up to LayerNorm": _checkpointed(5, reentrant=True),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_gradients_are_those_of_a_dense_model(path, use):
     dense = network()
     chosen = choice(dense)
     sparse = selected(network(), chosen)
     for model in (sparse, dense):
-        run(model)
+        USES[use](model)
     assert_same(gradients(sparse, chosen), dense_gradients(dense, chosen))
+
+
+@pytest.mark.parametrize("make", [bert, roberta])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_whole_encoders(monkeypatch, make, share):
+    """On both paths, and with both kinds of checkpointing."""
+
+    def step(model: nn.Module) -> None:
+        ids = integers(40, 3, 9, seed=2) + 5
+        ids[1:, 6:] = model.config.pad_token_id
+        torch.manual_seed(1)
+        output = model.train()(input_ids=ids, attention_mask=ids.ne(model.config.pad_token_id))
+        (output.pooler_output.sum() + output.last_hidden_state.sin().sum()).backward()
+
+    dense = make()
+    chosen = choice(dense, share)
+    step(dense)
+    expected = dense_gradients(dense, chosen)
+    largest = max(g.abs().max().item() for g in expected.values())
+    # A bias of all keys alike moves no attention: its gradient is nothing but rounding.
+    assert all(g.any() for name, g in expected.items() if not name.endswith("key.bias"))
+    for forwards, reentrant in (
+        (layers.FORWARDS, None), ({}, None), (layers.FORWARDS, True), (layers.FORWARDS, False)
+    ):  # fmt: skip
+        monkeypatch.setattr(layers, "FORWARDS", forwards)
+        model = selected(make(), chosen)
+        if reentrant is not None:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        step(model)
+        assert_same(gradients(model, chosen), expected, rtol=1e-5, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_model_trains_alike(backend, recwarn):
+    torch._dynamo.reset()
+    try:
+        torch.compile(nn.Linear(3, 4), backend=backend)(torch.ones(2, 3)).sum().backward()
+    except Exception as error:
+        pytest.skip(f"{backend} does not work here: {error}")
+    chosen = choice(network())
+    models = [selected(network(), chosen) for _ in range(2)]
+    optimizers = [torch.optim.AdamW(surgery.parameter_groups(m, 0.1), lr=0.05) for m in models]
+    compiled = torch.compile(models[1], backend=backend)
+    for step in range(4):
+        losses = [loss_of(model, step) for model in (models[0], compiled)]
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-10, atol=1e-12)
+        for loss in losses:
+            loss.backward()
+        assert_same(gradients(models[1], chosen), gradients(models[0], chosen), rtol=1e-8)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert not [w for w in recwarn if "does not know how to trace" in str(w.message)]
 
 
 # --- tied weights
@@ -464,94 +564,6 @@ def test_decay_leaks_once_and_into_no_other_parametrization(make):
         expected = before[name] * (0.5 if make is None else 1.0)
         expected.view(-1)[TIED_INDEX] = before[name].view(-1)[TIED_INDEX]
         assert torch.equal(after, expected)
-
-
-# --- checkpoints, hooks, compilers
-
-
-@pytest.mark.parametrize("last", [nn.LayerNorm(8), nn.GELU(), nn.Tanh()])
-@pytest.mark.parametrize("reentrant", [True, False])
-# What GELU or LayerNorm keeps has been packed by the hooks of the checkpoint that it ran in.
-def test_a_layer_within_and_after_a_checkpointed_block(path, last, reentrant):
-    dense = nn.Sequential(nn.Linear(8, 8), copy.deepcopy(last), nn.Linear(8, 3)).double()
-    sparse, chosen = copy.deepcopy(dense), choice(dense)
-    surgery.select(sparse, chosen)
-    inputs = normal(5, 8, seed=1, dtype=torch.float64).requires_grad_()
-    hidden = checkpoint(sparse[:2], inputs, use_reentrant=reentrant)
-    sparse[2](hidden).sin().sum().backward()
-    found, inputs.grad = inputs.grad, None
-    dense(inputs).sin().sum().backward()
-    torch.testing.assert_close(found, inputs.grad)
-    assert_same(gradients(sparse, chosen), dense_gradients(dense, chosen))
-
-
-@pytest.mark.parametrize("make", [bert, roberta])
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_whole_encoders(monkeypatch, make, share):
-    """On both paths, and with both kinds of checkpointing."""
-
-    def step(model: nn.Module) -> None:
-        ids = integers(40, 3, 9, seed=2) + 5
-        ids[1:, 6:] = model.config.pad_token_id
-        torch.manual_seed(1)
-        output = model.train()(input_ids=ids, attention_mask=ids.ne(model.config.pad_token_id))
-        (output.pooler_output.sum() + output.last_hidden_state.sin().sum()).backward()
-
-    dense = make()
-    chosen = choice(dense, share)
-    step(dense)
-    expected = dense_gradients(dense, chosen)
-    largest = max(g.abs().max().item() for g in expected.values())
-    # A bias of all keys alike moves no attention: its gradient is nothing but rounding.
-    assert all(g.any() for name, g in expected.items() if not name.endswith("key.bias"))
-    for forwards, reentrant in (
-        (layers.FORWARDS, None), ({}, None), (layers.FORWARDS, True), (layers.FORWARDS, False)
-    ):  # fmt: skip
-        monkeypatch.setattr(layers, "FORWARDS", forwards)
-        model = selected(make(), chosen)
-        if reentrant is not None:
-            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
-        step(model)
-        assert_same(gradients(model, chosen), expected, rtol=1e-5, atol=1e-5 * largest)
-
-
-def test_saved_tensors_hooks(path):
-    dense, asked = network(), []
-    chosen = choice(dense)
-    loss_of(dense, 0).backward()
-    once = saved_tensors_hooks(
-        lambda t: [t.clone()], lambda packed: asked.append(1) or packed.pop()
-    )
-    for hooks in (save_on_cpu(), once):
-        sparse = selected(network(), chosen)
-        with hooks:
-            loss = loss_of(sparse, 0)
-        loss.backward()
-        assert_same(gradients(sparse, chosen), dense_gradients(dense, chosen))
-    assert asked
-
-
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_a_compiled_model_trains_alike(backend, recwarn):
-    torch._dynamo.reset()
-    try:
-        torch.compile(nn.Linear(3, 4), backend=backend)(torch.ones(2, 3)).sum().backward()
-    except Exception as error:
-        pytest.skip(f"{backend} does not work here: {error}")
-    chosen = choice(network())
-    models = [selected(network(), chosen) for _ in range(2)]
-    optimizers = [torch.optim.AdamW(surgery.parameter_groups(m, 0.1), lr=0.05) for m in models]
-    compiled = torch.compile(models[1], backend=backend)
-    for step in range(4):
-        losses = [loss_of(model, step) for model in (models[0], compiled)]
-        torch.testing.assert_close(losses[1], losses[0], rtol=1e-10, atol=1e-12)
-        for loss in losses:
-            loss.backward()
-        assert_same(gradients(models[1], chosen), gradients(models[0], chosen), rtol=1e-8)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-    assert not [w for w in recwarn if "does not know how to trace" in str(w.message)]
 
 
 # --- autocast
@@ -701,20 +713,6 @@ def test_a_change_in_place_before_the_backward_pass_gives_no_wrong_gradient(chan
 
 
 # --- everyday use
-
-
-@pytest.mark.parametrize("kind", MAKE)
-def test_an_operation_in_place_right_after_the_layer(path, kind):
-    sparse, dense = MAKE[kind](), MAKE[kind](torch.float64)
-    chosen = {"weight": MOST}
-    surgery.select(sparse, chosen)
-    for layer in (sparse, dense):
-        output = layer(inputs_of(kind, layer.weight.dtype))
-        output += 0.5
-        functional.relu(output, inplace=True)
-        output.square().sum().backward()
-    expected = {name: t.float() for name, t in dense_gradients(dense, chosen).items()}
-    assert_same(gradients(sparse, chosen), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
