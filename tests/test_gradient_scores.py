@@ -89,30 +89,30 @@ def test_child_tuning_d_trains_the_largest_sums_of_clipped_squares(make, pooled,
         assert plain[chosen].min() < plain[~chosen].max(), "without the clip the choice is the same"
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, (None, False, True, None, None)),
-        ({"burn_in": 2}, (2, False, True, None, None)),
-        ({"burn_in": 3, "dropout": False}, (3, False, False, None, None)),
-        ({"burn_in": 1, "dropout": True, "clip": 0.5}, (1, False, True, None, None)),
-    ],
-)
-def test_child_tuning_d_asks_for_one_pass_with_or_without_dropout(fields, expected):
-    assert attach_watched(ChildTuningD(**fields), bert())[2] == [expected]
+ONE_PASS = {"repeat": False, "dropout": True}
 
 
 @pytest.mark.parametrize(
-    ("fields", "batches"),
+    ("method", "batches", "options"),
     [
-        ({"burn_in": 2}, 2),
-        ({"burn_in": 2, "dropout": True}, 2),
-        ({"burn_in": 2, "clip": 0.5}, 2),
-        ({"burn_in": 3, "head_steps": 7}, 3),
-        ({"burn_in": "exact"}, None),
+        (ChildTuningD(), None, ONE_PASS),
+        (ChildTuningD(burn_in=3, dropout=False), 3, {"repeat": False, "dropout": False}),
+        (ChildTuningD(burn_in=1, dropout=True, clip=0.5), 1, ONE_PASS),
+        (SAM(burn_in=2), 2, {"dropout": False, "max_grad_norm": None, "head_steps": 0}),
+        (
+            SAM(burn_in=2, dropout=True, clip=0.5),
+            2,
+            {"dropout": True, "max_grad_norm": 0.5, "head_steps": 0},
+        ),
+        (
+            SAM(burn_in=3, head_steps=7),
+            3,
+            {"dropout": False, "max_grad_norm": None, "head_steps": 7},
+        ),
+        (SAM(burn_in="exact"), None, {"dropout": False, "max_grad_norm": None, "head_steps": 0}),
     ],
 )
-def test_sam_asks_the_probe_for_what_its_fields_say(fields, batches):
+def test_the_probe_is_asked_for_what_the_fields_say(method, batches, options):
     asked = []
 
     def probe(*arguments, **options):
@@ -121,10 +121,8 @@ def test_sam_asks_the_probe_for_what_its_fields_say(fields, batches):
 
     encoder = bert()
     trainer = Trainer(encoder)
-    SAM(**fields).attach(encoder, probe, rng)
-    expected = {"dropout": False, "max_grad_norm": fields.get("clip"), "head_steps": 0}
-    expected |= {key: fields[key] for key in expected.keys() & fields.keys()}
-    assert asked == [(batches, expected)]
+    method.attach(encoder, probe, rng)
+    assert asked == [(batches, options)]
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, 0.25]])
