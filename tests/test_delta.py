@@ -290,29 +290,6 @@ def test_only_an_exact_delta_can_be_rounded_and_only_so(base, tuned):
     assert refusal(rounded, rounded(delta, "bfloat16"), "float16") == message
 
 
-def test_round_on_the_command_line(base, tuned, tmp_path):
-    def refused(*arguments):
-        result = cli(*arguments)
-        assert result.exit_code == 2
-        return result.stderr.strip()
-
-    exact, lossy, other = (tmp_path / name for name in ("exact", "lossy", "other"))
-    save(extract(base, tuned, {"method": "SAM"}), exact)
-    done = cli("round", exact, lossy, "--values", "bfloat16")
-    assert (done.exit_code, done.stdout) == (0, f"{lossy}\n")
-    assert load(lossy).values == "bfloat16"
-    assert "values: bfloat16" in cli("inspect", lossy).stdout.splitlines()
-    message = f"error: {lossy}: exists already; give a new file"
-    assert refused("round", exact, lossy, "--values", "float16") == message
-    message = f"error: {lossy}: values are bfloat16 already; only exact ones can be rounded"
-    assert refused("round", lossy, other, "--values", "float16") == message
-    assert refused("round", tmp_path / "absent", other, "--values", "float16").startswith(
-        f"error: {tmp_path / 'absent'}: cannot be read: No such file"
-    )
-    assert "--values" in refused("round", exact, other)
-    assert not other.exists()
-
-
 # --- refusals
 
 

@@ -42,66 +42,63 @@ def drawn(weight: torch.Tensor, generator: torch.Generator, share: float = 0.4) 
 
 
 def snapshot(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> list[torch.Tensor]:
-    state = optimizer.state[weight]
-    moments = [state[key] for key in ("exp_avg", "exp_avg_sq", "step") if key in state]
+    moments = [moment for moment in optimizer.state[weight].values() if moment is not None]
     return [tensor.detach().clone().view(-1) for tensor in (weight, *moments)]
 
 
 # --- single entries
 
 
-def test_each_entry_has_an_adam_of_its_own_and_all_others_stay():
-    """Twelve steps under a schedule; every entry has a twin in torch's AdamW, a single weight."""
+@pytest.mark.parametrize(
+    ("kind", "plain", "options", "close"),
+    [
+        (AdamW, torch.optim.AdamW, {"eps": 1e-5}, {"rtol": 2e-6, "atol": 2e-7}),
+        (SGD, torch.optim.SGD, {}, {"rtol": 1e-6, "atol": 1e-7}),
+        (SGD, torch.optim.SGD, {"momentum": 0.9}, {"rtol": 1e-6, "atol": 1e-7}),
+    ],
+)
+def test_each_entry_has_an_optimizer_of_its_own_and_all_others_stay(kind, plain, options, close):
+    """Twelve steps under a schedule; every entry has a twin in torch's, a single weight."""
     weights, generator = parameters(), seeded(1)
-    optimizer = AdamW(groups(weights), lr=0.02, eps=1e-5)
+    optimizer = kind(groups(weights), lr=0.02, **options)
     schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
-    twins = {
-        name: [nn.Parameter(value.clone()) for value in weight.detach().view(-1)]
-        for name, weight in weights.items()
-    }
-    single = {
-        twin: torch.optim.AdamW(
-            [twin], **{k: group[k] for k in ("lr", "weight_decay", "eps", "betas")}
-        )
-        for group in optimizer.param_groups
-        for name, weight in weights.items()
-        if any(weight is other for other in group["params"])
-        for twin in twins[name]
-    }
-    counts = {name: torch.zeros(weight.numel()) for name, weight in weights.items()}
+    settings = {"lr", "weight_decay", "betas", "eps", "momentum"} & optimizer.defaults.keys()
+    twins = {}
+    for group in optimizer.param_groups:
+        own = {key: group[key] for key in settings}
+        for weight in group["params"]:
+            singles = [nn.Parameter(value.clone()) for value in weight.detach().view(-1)]
+            twins[weight] = [(single, plain([single], **own)) for single in singles]
     for _ in range(12):
         before, chosen = {}, {}
-        for name, weight in weights.items():
-            weight.grad = torch.randn(weight.shape, generator=generator) * 1e-3
-            chosen[name] = drawn(weight, generator)
-            counts[name][chosen[name]] += 1
-            values = weight.grad.view(-1).clone()
-            before[name] = snapshot(optimizer, weight)
-            restrict(weight, chosen[name])
-            for at in chosen[name].tolist():
-                twins[name][at].grad = values[at].clone()
-        optimizer.step()
         rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for weight in twins:
+            weight.grad = torch.randn(weight.shape, generator=generator) * 1e-3
+            gradient = weight.grad.view(-1).clone()
+            before[weight] = snapshot(optimizer, weight)
+            chosen[weight] = drawn(weight, generator)
+            restrict(weight, chosen[weight])
+            for at in chosen[weight].tolist():
+                single, twin = twins[weight][at]
+                single.grad, twin.param_groups[0]["lr"] = gradient[at].clone(), rates[weight]
+                twin.step()
+        optimizer.step()
         schedule.step()
-        for name, weight in weights.items():
-            assert weight.grad.is_sparse and weight.grad._nnz() == len(chosen[name]), "as it was"
+        for weight, index in chosen.items():
+            assert weight.grad.is_sparse and weight.grad._nnz() == len(index), "as it was"
             others = torch.ones(weight.numel(), dtype=torch.bool)
-            others[chosen[name]] = False
-            for old, new in zip(before[name], snapshot(optimizer, weight), strict=False):
+            others[index] = False
+            for old, new in zip(before[weight], snapshot(optimizer, weight), strict=False):
                 assert torch.equal(bits(old)[others], bits(new)[others])
-            for at in chosen[name].tolist():
-                twin = twins[name][at]
-                single[twin].param_groups[0]["lr"] = rates[weight]
-                single[twin].step()
-                state, own = single[twin].state[twin], optimizer.state[weight]
-                assert own["step"].view(-1)[at] == state["step"]
-                for key in ("exp_avg", "exp_avg_sq"):
-                    assert torch.equal(own[key].view(-1)[at], state[key])
-    for name, weight in weights.items():
-        expected = torch.stack([twin.detach() for twin in twins[name]])
-        torch.testing.assert_close(weight.detach().view(-1), expected, rtol=2e-6, atol=2e-7)
-        assert torch.equal(optimizer.state[weight]["step"].view(-1).float(), counts[name])
-        assert len(counts[name].unique()) > 3
+            for at in index.tolist():
+                single, twin = twins[weight][at]
+                for key, value in twin.state[single].items():
+                    found = optimizer.state[weight][key].view(-1)[at].to(value.dtype)
+                    exact = {"rtol": 0, "atol": 0} if kind is AdamW else close
+                    torch.testing.assert_close(found, value, **exact)
+    for weight, pairs in twins.items():
+        expected = torch.stack([single.detach() for single, _ in pairs])
+        torch.testing.assert_close(weight.detach().view(-1), expected, **close)
 
 
 def test_the_first_step_is_right_to_the_last_digits():
@@ -151,11 +148,17 @@ def test_sparse_and_whole_gradients_in_one_group():
 # --- torch's own
 
 
-def test_without_sparse_gradients_it_is_torchs_bit_for_bit():
+@pytest.mark.parametrize(
+    ("kinds", "options"),
+    [
+        ((AdamW, torch.optim.AdamW), {"amsgrad": True, "maximize": True}),
+        ((SGD, torch.optim.SGD), {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_without_sparse_gradients_it_is_torchs_bit_for_bit(kinds, options):
     weights = [parameters(), parameters()]
     optimizers = [
-        kind(groups(w), lr=0.02, amsgrad=True, maximize=True)
-        for kind, w in zip((AdamW, torch.optim.AdamW), weights, strict=True)
+        kind(groups(w), lr=0.02, **options) for kind, w in zip(kinds, weights, strict=True)
     ]
     schedules = [LambdaLR(o, lambda step: 1 / (1 + step)) for o in optimizers]
     for step in range(5):
@@ -303,32 +306,6 @@ def test_how_far_a_weight_moves_that_is_drawn_once(drawn_at, dense):
             optimizer.step()
         moved.append(-weight[0].item())
     assert moved == pytest.approx([1.0, dense], abs=0.05)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_moves_the_named_entries_as_torchs_moves_each_alone(momentum):
-    generator = torch.Generator().manual_seed(4)
-    start = torch.randn(3, 4, generator=generator)
-    weight, options = nn.Parameter(start.clone()), {"lr": 0.1, "momentum": momentum}
-    optimizer = SGD([weight], weight_decay=0.05, **options)
-    alone = [nn.Parameter(value.clone()) for value in start.view(-1)]
-    optimizers = [torch.optim.SGD([p], weight_decay=0.05, **options) for p in alone]
-    for _ in range(6):
-        gradient = torch.randn(3, 4, generator=generator)
-        index = torch.randperm(12, generator=generator)[:5].sort().values
-        weight.grad = gradient.clone()
-        restrict(weight, index)
-        optimizer.step()
-        for position in index.tolist():
-            alone[position].grad = gradient.view(-1)[position].clone()
-            optimizers[position].step()
-    expected = torch.stack([p.detach() for p in alone]).view(3, 4)
-    torch.testing.assert_close(weight.detach(), expected, rtol=1e-6, atol=1e-7)
-    weight.grad, single = torch.ones(3, 4), nn.Parameter(weight.detach().clone())
-    single.grad = torch.ones(3, 4)
-    for own, parameter in ((SGD, weight), (torch.optim.SGD, single)):
-        own([parameter], **options).step()
-    assert torch.equal(weight, single), "of a dense gradient it is torch's"
 
 
 @pytest.mark.parametrize(
