@@ -67,16 +67,8 @@ def test_a_part_of_a_claimed_model_is_refused_too():
     Random(density=0.5).attach(model["other"], None, rng)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("random", "bitfit"),
-        ("mixout", "random"),
-        ("lora", "full_tuning"),
-        ("stochastic_tuning", "lora"),
-        ("random", "adapter"),
-    ],
-)
+@pytest.mark.parametrize("second", ["bitfit", "full_tuning", "adapter"])
+@pytest.mark.parametrize("first", ["random", "mixout", "lora"])
 def test_a_second_method_is_refused_until_the_first_is_folded(first, second):
     encoder = bert()
     attached(first, encoder)
@@ -135,17 +127,10 @@ def test_a_method_that_needs_gradients_says_so(name):
 # --- an optimizer from before
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("random", torch.optim.AdamW),
-        ("lora", torch.optim.SGD),
-        ("adapter", torch.optim.AdamW),
-        ("diff_pruning", torch.optim.SGD),
-    ],
-)
-def test_an_optimizer_from_before_the_method_is_refused_at_its_first_step(name, kind):
+@pytest.mark.parametrize("name", ["random", "lora", "adapter", "diff_pruning"])
+def test_an_optimizer_from_before_the_method_is_refused_at_its_first_step(name):
     encoder, head = bert(), nn.Linear(16, 2)
+    kind = torch.optim.SGD if name == "lora" else torch.optim.AdamW
     optimizer = kind([*encoder.parameters(), *head.parameters()], lr=1e-2)
     attached(name, encoder)
     before = state(head)
@@ -156,7 +141,7 @@ def test_an_optimizer_from_before_the_method_is_refused_at_its_first_step(name, 
         f"{name}: the optimizer was made before the method was attached and trains nothing of "
         "what the method has made; make the optimizer afterwards"
     )
-    assert all(torch.equal(before[key], value) for key, value in state(head).items())
+    assert_same(state(head), before)
 
 
 @pytest.mark.parametrize("name", ["bitfit", "multi_head", "frozen", "random"])
@@ -234,7 +219,7 @@ def test_fold_refuses_weights_whose_method_was_never_called(name):
         encoder.train()(input_ids=IDS).pooler_output.square().sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-    trained = copy.deepcopy(state(encoder))
+    before = state(encoder)
     with pytest.raises(InputError) as caught:
         surgery.fold(encoder)
     assert str(caught.value) == (
@@ -242,7 +227,7 @@ def test_fold_refuses_weights_whose_method_was_never_called(name):
         "are not what the method makes of them; call the hooks at every step, or fold with "
         "unchecked=True"
     )
-    assert all(torch.equal(trained[key], value) for key, value in state(encoder).items())
+    assert_same(state(encoder), before)
     surgery.fold(encoder, unchecked=True)
     assert state(encoder).keys() == state(bert()).keys()
 
@@ -359,16 +344,9 @@ def test_a_saved_model_is_the_tuned_one_and_its_state_goes_into_the_same_choice(
     assert_same(state(encoder), state(other))
 
 
-@pytest.mark.parametrize(
-    ("name", "density", "strict"),
-    [
-        ("random", 0.05, True),
-        ("random", 0.1, False),
-        ("mixout", 0.05, False),
-        ("mixout", 0.1, True),
-    ],
-)
-def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name, density, strict):
+@pytest.mark.parametrize("density", [0.05, 0.1])
+@pytest.mark.parametrize("name", ["random", "mixout"])
+def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name, density):
     fields = [{"density": d} if name == "random" else {"q": 1 - d} for d in (0.05, density)]
     encoder, _ = trained(name, **fields[0])
     other = bert()
@@ -376,7 +354,7 @@ def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name
     method.attach(other, None, lambda stream: rng(f"another seed {stream}"))
     before = copy.deepcopy(other.state_dict())
     with pytest.raises(RuntimeError, match="embeddings.word_embeddings.weight: the state trains"):
-        other.load_state_dict(encoder.state_dict(), strict=strict)
+        other.load_state_dict(encoder.state_dict(), strict=density == 0.1)
     edited = {key.partition(".parametrizations")[0] for key in before if "parametriz" in key}
     assert "embeddings.word_embeddings" in edited
     for key, value in other.state_dict().items():
