@@ -145,14 +145,6 @@ def test_output_and_gradients_follow_the_formula(bias, rank, alpha):
         assert torch.equal(model(given), output), "nothing is merged by evaluation"
 
 
-def test_a_layer_deep_inside_is_replaced_at_its_place():
-    tree = Tree()
-    others = [tree.out, tree.block["out"], tree.logout]
-    new = modules.add_low_rank(tree, "deep.block.out", rank=1, alpha=1.0, dropout=0.0)
-    assert tree.deep["block"]["out"] is new
-    assert [tree.out, tree.block["out"], tree.logout] == others
-
-
 def test_new_tensors_are_where_the_layer_is():
     on_meta = modules.add_low_rank(
         nn.Sequential(nn.Linear(6, 5, device="meta")), "0", rank=2, alpha=1.0, dropout=0.0

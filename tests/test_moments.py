@@ -59,33 +59,22 @@ def same(groups: list[list[Tensor]], optimizer: torch.optim.Optimizer) -> bool:
 
 
 @both_kinds
-def test_forget_zeroes_the_momentum_of_all_but_the_kept_and_nothing_else(amsgrad):
-    optimizer, (matrix, *others) = trained(amsgrad=amsgrad)
-    values = matrix.detach().clone()
-    before = memory(optimizer, matrix)
-    others_before = [memory(optimizer, p) for p in others]
-    moments.forget(optimizer, matrix, torch.tensor([0, 4, 11]))
-    after = memory(optimizer, matrix)
-    assert set(after) == {"step", *names(amsgrad)}
-    assert after["step"] == before["step"] == 3
-    for name in names(amsgrad):
-        assert before[name].all()
-        expected = before[name].ravel().copy()
-        if name == "exp_avg":
-            expected[[1, 2, 3, 5, 6, 7, 8, 9, 10]] = 0
-        assert np.array_equal(after[name], expected.reshape(4, 3))
-    assert torch.equal(matrix, values)
-    for p, old in zip(others, others_before, strict=True):
-        assert all(np.array_equal(old[key], value) for key, value in memory(optimizer, p).items())
-
-
-def test_forget_of_a_number_keeps_its_step_count():
-    optimizer, (_, _, _, number) = trained()
-    before = memory(optimizer, number)
-    moments.forget(optimizer, number, torch.tensor([0]))
-    assert memory(optimizer, number) == before
-    moments.forget(optimizer, number, torch.tensor([], dtype=torch.int64))
-    assert memory(optimizer, number) == before | {"exp_avg": 0}
+@pytest.mark.parametrize(("which", "kept"), [(0, [0, 4, 11]), (3, [0]), (3, [])])
+def test_forget_zeroes_the_momentum_of_all_but_the_kept_and_nothing_else(which, kept, amsgrad):
+    """Of a matrix, and of a number, whose shape is that of the step count."""
+    optimizer, parameters = trained(amsgrad=amsgrad)
+    values = [p.detach().clone() for p in parameters]
+    expected = [memory(optimizer, p) for p in parameters]
+    moments.forget(optimizer, parameters[which], torch.tensor(kept, dtype=torch.int64))
+    old = expected[which]["exp_avg"]
+    expected[which]["exp_avg"] = np.zeros_like(old)
+    expected[which]["exp_avg"].reshape(-1)[kept] = old.reshape(-1)[kept]
+    for p, value, remembered in zip(parameters, values, expected, strict=True):
+        assert torch.equal(p, value)
+        found = memory(optimizer, p)
+        assert found.keys() == remembered.keys() == {"step", *names(amsgrad)}
+        assert found["step"] == 3
+        assert all(np.array_equal(found[key], remembered[key]) for key in found)
 
 
 def test_forget_takes_the_momentum_of_sgd():
