@@ -490,29 +490,30 @@ NAMES = ["embedding.weight", "output.weight"]
 TIED_INDEX = draw(13 * 8, 0.3)
 
 
-def _mixed(weight: Tensor) -> Mixed:
-    return Mixed(weight, "embedding.weight", Noise(rng), 0.4, "elements", None)
+def _entries(model: Tied, name: str) -> nn.Parameter:
+    surgery.train_entries(model, name, TIED_INDEX)
+    return entries(model, name).values
 
 
-def _gated(weight: Tensor) -> Gated:
-    logit = normal(*weight.shape, seed=8)
-    gates = Gated(weight, "embedding.weight", Noise(rng), (-1.5, 1.5), logit, None)
-    gates.difference.data = normal(*weight.shape, seed=9).to(weight)
-    return gates
+def _mixed(model: Tied, name: str) -> nn.Parameter:
+    form = Mixed(model.embedding.weight, name, Noise(rng), 0.4, "elements", None)
+    surgery.edit(model, name, form)
+    return model.embedding.parametrizations.weight.original
 
 
-def edited(make: Callable | None, name: str = "embedding.weight") -> tuple[Tied, nn.Parameter]:
-    """A model whose tied tensor trains in another form, None for some entries, and what trains."""
+def _gated(model: Tied, name: str) -> nn.Parameter:
+    weight, logit = model.embedding.weight, normal(13, 8, seed=8)
+    gates = Gated(weight, name, Noise(rng), (-1.5, 1.5), logit, None)
+    gates.difference.data = normal(13, 8, seed=9).to(weight)
+    surgery.edit(model, name, gates)
+    return gates.difference
+
+
+def edited(make: Callable, name: str = NAMES[0]) -> tuple[Tied, nn.Parameter]:
+    """A model whose tied tensor trains in another form, and what trains of it."""
     model = Tied()
     surgery.freeze(model)
-    if make is None:
-        surgery.train_entries(model, name, TIED_INDEX)
-        return model, entries(model, name).values
-    form = make(model.embedding.weight)
-    surgery.edit(model, name, form)
-    return model, form.difference if make is _gated else model.embedding.parametrizations[
-        "weight"
-    ].original
+    return model, make(model, name)
 
 
 def check_tied(model: Tied, trained: nn.Parameter, index: Tensor | slice) -> None:
@@ -543,7 +544,7 @@ def check_tied(model: Tied, trained: nn.Parameter, index: Tensor | slice) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tied_weights_have_one_vector_of_values(path, name):
-    model, values = edited(None, name)
+    model, values = edited(_entries, name)
     start = state(Tied())[NAMES[0]].flatten()
     assert surgery.count(model, NAMES) == (len(TIED_INDEX), 0)
     check_tied(model, values, TIED_INDEX)
@@ -571,13 +572,13 @@ def test_narrowing_a_tied_tensor(path, make):
     check_tied(model, values, TIED_INDEX)
 
 
-@pytest.mark.parametrize("make", [None, _mixed, _gated])
+@pytest.mark.parametrize("make", [_entries, _mixed, _gated])
 def test_decay_leaks_once_and_into_no_other_parametrization(make):
     model, _ = edited(make)
     before = effective(model, NAMES)
     surgery.decay_frozen(model, 0.5)
     for name, after in effective(model, before).items():
-        expected = before[name] * (0.5 if make is None else 1.0)
+        expected = before[name] * (0.5 if make is _entries else 1.0)
         expected.view(-1)[TIED_INDEX] = before[name].view(-1)[TIED_INDEX]
         assert torch.equal(after, expected)
 

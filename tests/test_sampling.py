@@ -1,5 +1,6 @@
-"""`sample` against the law of successive draws, written out for few entries and in the limit."""
+"""Draws against their laws, written out for few entries and in the limit."""
 
+from collections import Counter
 from itertools import combinations, permutations
 from math import prod
 
@@ -10,6 +11,7 @@ from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import blocks, sampling
 from jiant_sparse.sparse.blocks import Product
 from jiant_sparse.sparse.sampling import sample
+from jiant_sparse.sparse.selection import bernoulli
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INF = float("inf")
@@ -95,23 +97,45 @@ WEIGHTS = [1.0, 2.0, 4.0, 8.0, 16.0]
 CONCENTRATED = [1e-6, 1.0, 2e-6, 3e-6, 0.0, 1e-13]
 
 
-@pytest.mark.parametrize(
-    ("values", "power", "k", "size"),
-    [(WEIGHTS, 1, 2, 64), (WEIGHTS, 1, 3, 1), (CONCENTRATED, 2, 3, 2)],
-)
-def test_every_set_comes_up_with_the_probability_of_successive_draws(
-    values, power, k, size, monkeypatch
-):
-    monkeypatch.setattr(blocks, "BLOCK", size)
+def _weighted(values: list[float], k: int, power: int = 1):
     weights = {"a": torch.tensor(values[:3]), "b": torch.tensor(values[3:]).view(-1, 1)}
-    generator, trials, seen = seeded(k), 2500, {}
-    for _ in range(trials):
+
+    def draw(generator: torch.Generator) -> tuple[int, ...]:
         index = sample(weights, k, generator, power=power)
         assert all(i.dtype == torch.int64 and i.device.type == "cpu" for i in index.values())
-        key = tuple(index["a"].tolist() + (index["b"] + 3).tolist())
-        seen[key] = seen.get(key, 0) + 1
-    chances = law([value**power for value in values], k)
+        return (*index["a"].tolist(), *(index["b"] + 3).tolist())
+
+    return draw, law([value**power for value in values], k)
+
+
+def _uniform(count: int, k: int):
+    return lambda g: tuple(sampling.uniform_index(count, k, g).tolist()), law([1.0] * count, k)
+
+
+def _bernoulli(count: int, p: float):
+    sets = [chosen for k in range(count + 1) for chosen in combinations(range(count), k)]
+    chances = {chosen: p ** len(chosen) * (1 - p) ** (count - len(chosen)) for chosen in sets}
+    return lambda g: tuple(bernoulli({"a": count}, p, lambda _: g)["a"].tolist()), chances
+
+
+LAWS = {
+    "2 of 5": _weighted(WEIGHTS, 2),
+    "3 of 5": _weighted(WEIGHTS, 3),
+    "2 behind one that has nearly all the weight": _weighted(CONCENTRATED, 3, power=2),
+    "1 of 5, uniform": _uniform(5, 1),
+    "3 of 6, uniform": _uniform(6, 3),
+    "4 of 7, uniform": _uniform(7, 4),
+    "each of 3 by itself": _bernoulli(3, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_set_comes_up_with_its_probability(name, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 2)
+    draw, chances = LAWS[name]
     assert sum(chances.values()) == pytest.approx(1)
+    generator, trials = seeded(2), 2500
+    seen = Counter(draw(generator) for _ in range(trials))
     assert_follows(seen, {key: trials * chance for key, chance in chances.items()})
 
 

@@ -1,7 +1,4 @@
-"""`top_k` against a stable sort, the draws against the laws that they promise, sums in float64."""
-
-from itertools import combinations
-from math import comb
+"""`top_k` against a stable sort, draws against their streams, sums in float64."""
 
 import numpy as np
 import pytest
@@ -197,24 +194,6 @@ def test_top_k_on_the_meta_device_chooses_as_many_as_with_values(scope, density)
 # --- uniform
 
 
-def chi_square_bound(freedom: int) -> float:
-    """Exceeded by chance about once in 30,000 (Wilson and Hilferty's approximation at z = 4)."""
-    scale = 2 / (9 * freedom)
-    return freedom * (1 - scale + 4 * scale**0.5) ** 3
-
-
-@pytest.mark.parametrize(("count", "k"), [(5, 1), (6, 3), (7, 4)])
-def test_every_subset_is_equally_likely(count, k, both_draws):
-    generator = torch.Generator().manual_seed(count * 10 + k)
-    trials = 40 * comb(count, k)
-    seen = dict.fromkeys(combinations(range(count), k), 0)
-    for _ in range(trials):
-        seen[tuple(sampling.uniform_index(count, k, generator).tolist())] += 1
-    expected = trials / len(seen)
-    statistic = sum((n - expected) ** 2 / expected for n in seen.values())
-    assert statistic < chi_square_bound(len(seen) - 1)
-
-
 def test_uniform_takes_the_first_distinct_positions_of_its_stream(small_chunks, both_draws):
     for count, k in ((50, 0), (50, 1), (50, 20), (50, 24), (50, 25), (50, 30), (50, 49), (50, 50)):
         generator = torch.Generator().manual_seed(count + k)
@@ -305,20 +284,6 @@ def test_draws_are_pinned():
     assert lists(few) == {"a": [26508, 39511], "b": [5215, 25947, 53095]}
     index = bernoulli({"a": 40, "b": 60}, 0.08, lambda _: torch.Generator().manual_seed(11))
     assert lists(index) == {"a": [15, 17, 28, 33], "b": [15, 17, 28, 33, 43]}
-
-
-# --- bernoulli
-
-
-def test_bernoulli_chooses_every_subset_by_its_probability():
-    generator = torch.Generator().manual_seed(2)
-    p, trials = 0.3, 4000
-    seen = {subset: 0 for k in range(4) for subset in combinations(range(3), k)}
-    for _ in range(trials):
-        seen[tuple(bernoulli({"a": 3}, p, lambda _: generator)["a"].tolist())] += 1
-    expected = {s: trials * p ** len(s) * (1 - p) ** (3 - len(s)) for s in seen}
-    statistic = sum((n - expected[s]) ** 2 / expected[s] for s, n in seen.items())
-    assert statistic < chi_square_bound(len(seen) - 1)
 
 
 # --- accumulate
