@@ -168,8 +168,8 @@ def test_apply_leaves_tensors_on_their_device(base, tuned):
 def test_the_file_is_as_documented(base, tuned, path):
     save(extract(base, tuned), path)
     stored = load_file(path)
-    pairs = {f"{name}.{part}" for name in ("embed.weight", "layer.weight") for part in PARTS}
-    assert set(stored) == {*pairs, "head.weight"}
+    parts = [f"{name}.weight.{part}" for name in ("embed", "layer") for part in ("index", "value")]
+    assert set(stored) == {*parts, "head.weight"}
     # Bits 2, 3 and 23 of three bytes, the lowest first.
     assert stored["embed.weight.index"].tolist() == [0b00001100, 0, 0b10000000]
     assert stored["layer.weight.value"].dtype == torch.bfloat16
@@ -181,9 +181,6 @@ def test_the_file_is_as_documented(base, tuned, path):
     assert (header["format_version"], header["values"], header["rounded"]) == (3, "exact", {})
     assert header["changed"] == {"embed.weight": "embed.weight", "layer.weight": "layer.weight"}
     assert header["codes"] == {"embed.weight": "bits", "layer.weight": "bits"}
-
-
-PARTS = ("index", "value")
 
 
 @pytest.mark.parametrize(
