@@ -110,10 +110,8 @@ def numbers(values, dtype):
 
 REFUSALS = [
     ("zip", numbers([1], torch.uint8), 1, "code is 'zip'; it must be one of bits, gaps8, gaps16"),
-    (None, numbers([1], torch.uint8), 1, "code is None; it must be one of bits, gaps8, gaps16"),
     ("bits", numbers([1], torch.int32), 1, "bits are int32 [1]; they must be uint8 [n], n >= 1"),
     ("gaps16", numbers([1], torch.uint8), 1, "gaps16 are uint8 [1]; they must be uint16 [n]"),
-    ("int64", numbers([1], torch.int32), 1, "int64 are int32 [1]; they must be int64 [n], n >= 1"),
     ("gaps8", numbers([[1]], torch.uint8), 1, "gaps8 are uint8 [1, 1]; they must be uint8 [n]"),
     ("gaps8", numbers([], torch.uint8), 0, "gaps8 are uint8 [0]; they must be uint8 [n], n >= 1"),
     ("bits", numbers([0, 6], torch.uint8), 3, "bits hold 2 positions; there are 3 values"),

@@ -21,8 +21,9 @@ SHAPES = [
     (64, 64, 64, 64),
     (130, 96, 33, 101),
     (513, 17, 200, 250),
-    (1100, 70, 3072, 6),
-    (2048, 3072, 40, 37),
+    (1100, 70, 300, 6),
+    # In the interpreter these take minutes.
+    *([(1100, 70, 3072, 6), (2048, 3072, 40, 37)] if DEVICE == "cuda" else []),
 ]
 every_dtype = pytest.mark.parametrize(
     "dtype", triton_product.DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch.")
