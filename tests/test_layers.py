@@ -547,6 +547,7 @@ def test_tied_weights_have_one_vector_of_values(path, name):
     model, values = edited(_entries, name)
     start = state(Tied())[NAMES[0]].flatten()
     assert surgery.count(model, NAMES) == (len(TIED_INDEX), 0)
+    assert entries(model, name).state_dict().keys() == {"index", "values"}
     check_tied(model, values, TIED_INDEX)
     changed = (model.output.weight.flatten() != start).nonzero().flatten()
     assert torch.equal(changed, TIED_INDEX)
