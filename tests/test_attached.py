@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.models import Trainer, bert, rng, roberta, state
+from support.models import SIZES, Trainer, bert, rng, roberta, state
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel
 
@@ -49,14 +49,9 @@ def output(encoder: nn.Module) -> torch.Tensor:
         return encoder.eval()(input_ids=IDS).pooler_output
 
 
-def plain_loop(encoder: nn.Module, steps: int = 2, **options) -> None:
-    """A training loop that knows nothing of methods."""
-    trainable = [p for p in encoder.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=1e-2, **options)
-    for _ in range(steps):
-        encoder.train()(input_ids=IDS).pooler_output.square().sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert list(one) == list(other)
+    assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 # --- one method, on a fresh model
@@ -72,8 +67,8 @@ def test_a_part_of_a_claimed_model_is_refused_too():
     Random(density=0.5).attach(model["other"], None, rng)
 
 
-@pytest.mark.parametrize("second", ["random", "bitfit", "full_tuning", "lora", "adapter"])
-@pytest.mark.parametrize("first", ["random", "mixout", "lora", "stochastic_tuning"])
+@pytest.mark.parametrize("second", ["bitfit", "full_tuning", "adapter"])
+@pytest.mark.parametrize("first", ["random", "mixout", "lora"])
 def test_a_second_method_is_refused_until_the_first_is_folded(first, second):
     encoder = bert()
     attached(first, encoder)
@@ -108,12 +103,10 @@ def test_a_method_that_could_not_be_attached_leaves_the_model_free():
     before = state(encoder)
     attached("random", encoder)
     surgery.fold(encoder)
-    after = state(encoder)
-    assert list(before) == list(after), "in the order of before"
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert_same(state(encoder), before)
 
 
-@pytest.mark.parametrize("name", ["random", "sam", "bitfit", "full_tuning", "diff_pruning", "lora"])
+@pytest.mark.parametrize("name", ["random", "bitfit", "lora"])
 def test_weights_that_the_user_froze_are_an_error(name):
     encoder = bert()
     encoder.embeddings.requires_grad_(False)
@@ -134,10 +127,10 @@ def test_a_method_that_needs_gradients_says_so(name):
 # --- an optimizer from before
 
 
-@pytest.mark.parametrize("name", ["random", "mag_pruning", "lora", "adapter", "diff_pruning"])
-@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
-def test_an_optimizer_from_before_the_method_is_refused_at_its_first_step(name, kind):
+@pytest.mark.parametrize("name", ["random", "lora", "adapter", "diff_pruning"])
+def test_an_optimizer_from_before_the_method_is_refused_at_its_first_step(name):
     encoder, head = bert(), nn.Linear(16, 2)
+    kind = torch.optim.SGD if name == "lora" else torch.optim.AdamW
     optimizer = kind([*encoder.parameters(), *head.parameters()], lr=1e-2)
     attached(name, encoder)
     before = state(head)
@@ -148,7 +141,7 @@ def test_an_optimizer_from_before_the_method_is_refused_at_its_first_step(name, 
         f"{name}: the optimizer was made before the method was attached and trains nothing of "
         "what the method has made; make the optimizer afterwards"
     )
-    assert all(torch.equal(before[key], value) for key, value in state(head).items())
+    assert_same(state(head), before)
 
 
 @pytest.mark.parametrize("name", ["bitfit", "multi_head", "frozen", "random"])
@@ -217,13 +210,16 @@ def test_every_method_with_hooks_is_looked_at():
     assert base.find("mag_pruning")(burn_in=3).hooks == ("after_step",)
 
 
-@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", HOOKED)
-def test_fold_refuses_weights_whose_method_was_never_called(name, fused):
+def test_fold_refuses_weights_whose_method_was_never_called(name):
     encoder = bert()
     attached(name, encoder)
-    plain_loop(encoder, fused=fused)
-    trained = copy.deepcopy(state(encoder))
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-2, fused=name == "mixout")
+    for _ in range(2):
+        encoder.train()(input_ids=IDS).pooler_output.square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    before = state(encoder)
     with pytest.raises(InputError) as caught:
         surgery.fold(encoder)
     assert str(caught.value) == (
@@ -231,7 +227,7 @@ def test_fold_refuses_weights_whose_method_was_never_called(name, fused):
         "are not what the method makes of them; call the hooks at every step, or fold with "
         "unchecked=True"
     )
-    assert all(torch.equal(trained[key], value) for key, value in state(encoder).items())
+    assert_same(state(encoder), before)
     surgery.fold(encoder, unchecked=True)
     assert state(encoder).keys() == state(bert()).keys()
 
@@ -247,29 +243,28 @@ def test_fold_takes_weights_of_a_loop_that_calls_the_hooks_and_untrained_ones(na
         twin = copy.deepcopy(encoder)
         surgery.fold(encoder)
         surgery.fold(twin)
-        one, two = state(encoder), state(twin)
-        assert list(one) == list(two) == list(state(bert()))
-        assert all(torch.equal(one[key], two[key]) for key in one)
+        assert_same(state(encoder), state(twin))
+        assert list(state(encoder)) == list(state(bert()))
         attached("random", twin)
 
 
 # --- folding
 
 
-@pytest.mark.parametrize("make", [bert, roberta])
 @pytest.mark.parametrize(
-    "method",
+    ("make", "method"),
     [
-        LoRA(),
-        LoRA(modules=["output.dense", "query"], rank=3, alpha=5.0),
-        *(Adapter(config=name) for name in ("lora", "ia3", "dora")),
+        (bert, LoRA()),
+        (roberta, LoRA(modules=["output.dense", "query"], rank=3, alpha=5.0)),
+        (roberta, Adapter(config="lora")),
+        (bert, Adapter(config="ia3")),
+        (roberta, Adapter(config="dora")),
     ],
-    ids=lambda method: getattr(method, "config", f"loralib {getattr(method, 'rank', '')}"),
 )
 def test_low_rank_updates_are_merged_and_saved_models_keep_them(method, make):
     encoder = make()
     names = [name for name, _ in encoder.named_parameters()]
-    copy.deepcopy(method).attach(encoder, None, rng)
+    method.attach(encoder, None, rng)
     with torch.no_grad():
         for number, parameter in enumerate(encoder.parameters()):
             if parameter.requires_grad:
@@ -324,7 +319,7 @@ EDITED = {
 
 
 @pytest.mark.parametrize("name", EDITED)
-def test_a_saved_model_is_the_tuned_one(name, tmp_path):
+def test_a_saved_model_is_the_tuned_one_and_its_state_goes_into_the_same_choice(name, tmp_path):
     encoder, _ = trained(name, **EDITED[name])
     expected = output(encoder)
     encoder.save_pretrained(tmp_path)
@@ -336,55 +331,22 @@ def test_a_saved_model_is_the_tuned_one(name, tmp_path):
     torch.testing.assert_close(output(plain), expected, **close)
     assert not missing
     assert all("parametrizations" in key or "lora_" in key for key in unexpected)
-
-
-def test_a_saved_classifier_around_an_encoder_is_the_tuned_one(tmp_path):
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=50, **{**SIZES_OF_BERT, "num_labels": 2})
-    model = BertForSequenceClassification(config)
-    Random(density=0.1).attach(model.bert, None, rng)
-    optimizer = torch.optim.AdamW(surgery.parameter_groups(model, 0.0), lr=1e-2)
-    for _ in range(3):
-        model(input_ids=IDS, labels=torch.tensor([0, 1, 0])).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    with torch.no_grad():
-        expected = model.eval()(input_ids=IDS).logits
-        model.save_pretrained(tmp_path)
-        again = BertForSequenceClassification.from_pretrained(tmp_path).eval()
-        assert torch.equal(again(input_ids=IDS).logits, expected)
-
-
-SIZES_OF_BERT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-}
-
-
-@pytest.mark.parametrize("name", EDITED)
-def test_a_state_goes_into_a_model_with_the_same_choice(name):
-    encoder, _ = trained(name, **EDITED[name])
     # Of other weights: the state brings all of them, pretrained ones too.
-    other = bert() if name in ("sam", "diff_pruning", "child_pruning") else bert(seed=7)
-    method = base.find(name)(**EDITED[name])
-    trainer = Trainer(other)
+    late = name in ("diff_pruning", "child_pruning")
+    other = bert() if late or name == "sam" else bert(seed=7)
+    method, trainer = base.find(name)(**EDITED[name]), Trainer(other)
     method.attach(other, trainer.probe, rng)
-    if name in ("diff_pruning", "child_pruning"):
-        trainer.train(method, 2)
+    trainer.train(method, 2 if late else 0)
     other.load_state_dict(encoder.state_dict())
-    assert torch.equal(output(other), output(encoder))
-    surgery.fold(encoder)
-    surgery.fold(other, unchecked=True)
-    one, two = state(encoder), state(other)
-    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+    assert torch.equal(output(other), expected)
+    for model in (encoder, other):
+        surgery.fold(model, unchecked=True)
+    assert_same(state(encoder), state(other))
 
 
-@pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("density", [0.05, 0.1])
 @pytest.mark.parametrize("name", ["random", "mixout"])
-def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name, density, strict):
+def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name, density):
     fields = [{"density": d} if name == "random" else {"q": 1 - d} for d in (0.05, density)]
     encoder, _ = trained(name, **fields[0])
     other = bert()
@@ -392,7 +354,7 @@ def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name
     method.attach(other, None, lambda stream: rng(f"another seed {stream}"))
     before = copy.deepcopy(other.state_dict())
     with pytest.raises(RuntimeError, match="embeddings.word_embeddings.weight: the state trains"):
-        other.load_state_dict(encoder.state_dict(), strict=strict)
+        other.load_state_dict(encoder.state_dict(), strict=density == 0.1)
     edited = {key.partition(".parametrizations")[0] for key in before if "parametriz" in key}
     assert "embeddings.word_embeddings" in edited
     for key, value in other.state_dict().items():
@@ -400,8 +362,9 @@ def test_a_state_of_other_choices_is_refused_and_no_edited_tensor_is_loaded(name
             assert torch.equal(before[key], value), key
 
 
-@pytest.mark.parametrize("strict", [True, False])
-@pytest.mark.parametrize("name", ["random", "mixout", "dps_mix"])
+@pytest.mark.parametrize(
+    ("name", "strict"), [("random", True), ("mixout", False), ("dps_mix", True)]
+)
 def test_a_plain_state_is_refused(name, strict):
     encoder = bert()
     attached(name, encoder)
@@ -413,10 +376,14 @@ def test_a_plain_state_is_refused(name, strict):
 
 
 @pytest.mark.parametrize("name", ["random", "mixout", "diff_pruning"])
-def test_tied_weights_are_saved_once(name, tmp_path):
-    torch.manual_seed(0)
-    model = BertForMaskedLM(BertConfig(vocab_size=50, **SIZES_OF_BERT))
-    method = attached(name, model)
+@pytest.mark.parametrize("kind", [BertForMaskedLM, BertForSequenceClassification])
+def test_tied_weights_are_saved_once_and_an_encoder_with_its_head(kind, name, tmp_path):
+    def make() -> tuple[nn.Module, base.Method]:
+        torch.manual_seed(0)
+        model = kind(BertConfig(vocab_size=50, **SIZES))
+        return model, attached(name, model if kind is BertForMaskedLM else model.bert)
+
+    model, _ = make()
     with torch.no_grad():
         for module in model.modules():
             for leaf in ("values", "difference"):
@@ -424,10 +391,9 @@ def test_tied_weights_are_saved_once(name, tmp_path):
                     module._parameters[leaf].add_(0.01)
         expected = model.eval()(input_ids=IDS).logits
         model.save_pretrained(tmp_path)
-        again = BertForMaskedLM.from_pretrained(tmp_path).eval()
+        again = kind.from_pretrained(tmp_path).eval()
         assert torch.equal(again(input_ids=IDS).logits, expected)
-        twin = BertForMaskedLM(BertConfig(vocab_size=50, **SIZES_OF_BERT))
-        type(method)().attach(twin, None, rng)
+        twin, _ = make()
         twin.load_state_dict(model.state_dict())
         assert torch.equal(twin.eval()(input_ids=IDS).logits, expected)
 
@@ -448,7 +414,7 @@ def test_an_attached_model_is_copied_but_not_pickled():
     assert torch.equal(output(twin), output(encoder))
 
 
-@pytest.mark.parametrize("name", ["random", "mixout", "diff_pruning", "child_pruning", "bitfit"])
+@pytest.mark.parametrize("name", ["random", "mixout", "bitfit"])
 def test_a_resize_after_attaching_is_an_error(name):
     encoder = bert()
     attached(name, encoder)
@@ -466,48 +432,31 @@ def test_a_resize_after_attaching_is_an_error(name):
 # --- second derivatives
 
 
-@pytest.fixture
-def layer() -> nn.Linear:
-    torch.manual_seed(0)
-    model = nn.Linear(4, 3)
-    surgery.select(model, {"weight": torch.tensor([0, 5, 7]), "bias": torch.tensor([1])})
-    return model
+def test_every_way_to_a_second_derivative_raises():
+    layer, x = nn.Linear(4, 3), torch.randn(5, 4, requires_grad=True)
+    surgery.select(layer, {"weight": torch.tensor([0, 5, 7]), "bias": torch.tensor([1])})
+    values = [layer.parametrizations[leaf][0].values for leaf in ("weight", "bias")]
 
+    def loss(x=x):
+        return layer(x).pow(3).sum()
 
-def values(model: nn.Linear) -> list[torch.Tensor]:
-    return [model.parametrizations[leaf][0].values for leaf in ("weight", "bias")]
-
-
-@pytest.mark.parametrize("power", [1, 3])
-def test_every_way_to_a_second_derivative_raises(layer, power):
-    x = torch.randn(5, 4, requires_grad=True)
-    ways = [
-        lambda: torch.autograd.grad(loss(), values(layer), create_graph=True),
-        lambda: torch.autograd.grad(loss(), [x], create_graph=True),
+    for way in (
+        lambda: torch.autograd.grad(loss(), values, create_graph=True),
+        lambda: torch.autograd.grad(layer(x).sum(), [x], create_graph=True),
         lambda: loss().backward(create_graph=True),
-        lambda: torch.autograd.functional.hessian(lambda v: layer(v).pow(power).sum(), x),
-        lambda: torch.autograd.functional.hvp(lambda v: layer(v).pow(power).sum(), x, x),
-    ]
-
-    def loss():
-        return layer(x).pow(power).sum()
-
-    for way in ways:
-        with pytest.raises(RuntimeError, match="has no second derivative: create_graph=True"):
+        lambda: torch.autograd.functional.hvp(loss, x, x),
+    ):
+        with pytest.raises(RuntimeError, match="has no second derivative: create_graph=True is no"):
             way()
-    ways = [
-        lambda: torch.func.hessian(lambda v: layer(v).pow(power).sum())(x.detach()),
-        lambda: torch.func.jacrev(lambda v: layer(v).pow(power).sum())(x.detach()),
-        lambda: torch.func.jvp(lambda v: layer(v).pow(power).sum(), (x.detach(),), (x.detach(),)),
-    ]
-    for way in ways:
+    for way in (
+        lambda: torch.func.hessian(loss)(x.detach()),
+        lambda: torch.func.jvp(loss, (x.detach(),), (x.detach(),)),
+    ):
         with pytest.raises(RuntimeError, match="setup_context|forward AD|jvp"):
             way()
-    # First derivatives, also repeated ones, are there.
-    torch.autograd.grad(loss(), values(layer), retain_graph=True)
+    torch.autograd.grad(loss(), values, retain_graph=True)
     surgery.fold(layer)
-    layer.requires_grad_(True)
-    torch.autograd.grad(loss(), [layer.weight], create_graph=True)
+    torch.autograd.grad(loss(), [x], create_graph=True)
 
 
 # --- several processes
@@ -515,8 +464,6 @@ def test_every_way_to_a_second_derivative_raises(layer, power):
 
 def test_replicas_under_ddp_draw_the_same_weights(tmp_path):
     command = [sys.executable, "-m", "support.replicas", str(tmp_path)]
-    ends = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parent) for rank in range(2)]
-    assert [end.wait(timeout=300) for end in ends] == [0, 0]
+    subprocess.run(command, cwd=Path(__file__).parent, timeout=300, check=True)
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert_same(one, two)

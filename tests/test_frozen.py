@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.models import SIZES, Trainer, bert, bits, rng, roberta, state
+from support.models import SIZES, Trainer, bert, bits, rng, state
 from typer.testing import CliRunner
 
 from jiant_sparse.bench import contenders, models
@@ -14,28 +14,23 @@ from jiant_sparse.cli import app
 from jiant_sparse.host.export import export
 from jiant_sparse.host.train import train
 from jiant_sparse.methods.frozen import Frozen
-from jiant_sparse.sparse import delta, surgery
+from jiant_sparse.sparse import delta
 
 RUNS = [
-    ("cb", "bert_dir", {}),
     ("wsc", "roberta_dir", {"gradient_accumulation": 2}),
     ("copa", "bert_dir", {"precision": "bf16", "gradient_accumulation": 3}),
-    ("stsb", "roberta_dir", {"precision": "bf16"}),
 ]
 
 
-@pytest.mark.parametrize("make", [bert, roberta])
-def test_no_weight_of_the_encoder_has_a_gradient_or_moves(make):
-    encoder = make()
+def test_no_weight_of_the_encoder_has_a_gradient_or_an_optimizer():
+    encoder = bert()
     trainer, method = Trainer(encoder), Frozen()
     method.attach(encoder, trainer.probe, rng)
-    before, head = state(encoder), state(trainer.head)
-    assert surgery.count(encoder, before.keys()) == (0, 0)
+    before = state(encoder)
     trainer.train(method, 5)
     trainer.backward(trainer.batches)
     assert all(p.grad is None for p in encoder.parameters())
     assert all(torch.equal(bits(p), bits(before[name])) for name, p in encoder.named_parameters())
-    assert all(not torch.equal(p, head[name]) for name, p in trainer.head.named_parameters())
     held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in held} == {id(p) for p in trainer.head.parameters()}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.models import Trainer, attach_watched, bert, end_to_end, rng, roberta, trained_masks
+from support.models import attach_watched, bert, end_to_end, rng, roberta
 
 from jiant_sparse.methods.child_tuning_d import ChildTuningD
 from jiant_sparse.methods.fish import FISH
@@ -42,30 +42,19 @@ def check_largest(masks: dict, scores: dict, density: float, scope: str = "globa
 @pytest.mark.parametrize("scope", selection.SCOPES)
 @both_encoders
 def test_sam_trains_the_largest_scores(score, scope, make):
-    encoder, seen = make(), {}
-    trainer = Trainer(encoder, pooled=False)
-
-    def probe(*arguments, **options):
-        for share in trainer.probe(*arguments, **options):
-            for name, p in encoder.named_parameters():
-                gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
-                seen.setdefault(name, []).append(gradient.copy())
-            yield share
-
-    SAM(density=0.02, burn_in=4, score=score, scope=scope).attach(encoder, probe, rng)
-    scores = {name: COMBINE[score](np.stack(parts)) for name, parts in seen.items()}
-    masks = {n: m.numpy() for n, m in trained_masks(encoder, list(seen)).items()}
-    check_largest(masks, scores, 0.02, scope)
+    method = SAM(density=0.02, burn_in=4, score=score, scope=scope)
+    masks, seen, _ = attach_watched(method, make(), pooled=False)
+    check_largest(masks, {n: COMBINE[score](parts) for n, parts in seen.items()}, 0.02, scope)
     assert not masks["pooler.dense.weight"].any(), "the loss does not reach it"
 
 
-@pytest.mark.parametrize("score", ["fisher", "absolute"])
-@both_encoders
-@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize(
+    ("score", "make", "pooled"), [("fisher", bert, True), ("absolute", roberta, False)]
+)
 def test_fish_trains_the_largest_sums_over_single_examples(score, make, pooled):
     method = FISH(density=0.02, samples=12, score=score)
     masks, seen, asked = attach_watched(method, make(), pooled=pooled)
-    assert asked == [(12, False, False, None, 1)]
+    assert asked == [(12, {"repeat": False, "batch_size": 1})]
     assert {len(parts) for parts in seen.values()} == {12}
     check_largest(masks, {name: COMBINE[score](parts) for name, parts in seen.items()}, 0.02)
     chosen = end_to_end(masks.values())
@@ -74,9 +63,9 @@ def test_fish_trains_the_largest_sums_over_single_examples(score, make, pooled):
         assert scores[chosen].min() < scores[~chosen].max(), f"{other} would choose the same"
 
 
-@both_encoders
-@pytest.mark.parametrize("pooled", [True, False])
-@pytest.mark.parametrize("clip", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize(
+    ("make", "pooled", "clip"), [(bert, True, 0.01), (roberta, False, 0.1), (bert, False, 1.0)]
+)
 def test_child_tuning_d_trains_the_largest_sums_of_clipped_squares(make, pooled, clip):
     method = ChildTuningD(density=0.02, burn_in=5, clip=clip)
     masks, seen, _ = attach_watched(method, make(), pooled=pooled)
@@ -90,41 +79,21 @@ def test_child_tuning_d_trains_the_largest_sums_of_clipped_squares(make, pooled,
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("method", "batches", "options"),
     [
-        ({}, (None, False, True, None, None)),
-        ({"burn_in": 2}, (2, False, True, None, None)),
-        ({"burn_in": 3, "dropout": False}, (3, False, False, None, None)),
-        ({"burn_in": 1, "dropout": True, "clip": 0.5}, (1, False, True, None, None)),
+        (ChildTuningD(), None, {"repeat": False, "dropout": True}),
+        (ChildTuningD(burn_in=3, dropout=False), 3, {"repeat": False, "dropout": False}),
+        (ChildTuningD(burn_in=1, clip=0.5), 1, {"repeat": False, "dropout": True}),
+        (SAM(burn_in=2), 2, {}),
+        (SAM(burn_in=2, dropout=True, clip=0.5), 2, {"dropout": True, "max_grad_norm": 0.5}),
+        (SAM(burn_in=3, head_steps=7), 3, {"head_steps": 7}),
+        (SAM(burn_in="exact"), None, {}),
     ],
 )
-def test_child_tuning_d_asks_for_one_pass_with_or_without_dropout(fields, expected):
-    assert attach_watched(ChildTuningD(**fields), bert())[2] == [expected]
-
-
-@pytest.mark.parametrize(
-    ("fields", "batches"),
-    [
-        ({"burn_in": 2}, 2),
-        ({"burn_in": 2, "dropout": True}, 2),
-        ({"burn_in": 2, "clip": 0.5}, 2),
-        ({"burn_in": 3, "head_steps": 7}, 3),
-        ({"burn_in": "exact"}, None),
-    ],
-)
-def test_sam_asks_the_probe_for_what_its_fields_say(fields, batches):
-    asked = []
-
-    def probe(*arguments, **options):
-        asked.append((*arguments, options))
-        yield from trainer.probe(*arguments, **options)
-
-    encoder = bert()
-    trainer = Trainer(encoder)
-    SAM(**fields).attach(encoder, probe, rng)
-    expected = {"dropout": False, "max_grad_norm": fields.get("clip"), "head_steps": 0}
-    expected |= {key: fields[key] for key in expected.keys() & fields.keys()}
-    assert asked == [(batches, expected)]
+def test_the_probe_is_asked_for_what_the_fields_say(method, batches, options):
+    if isinstance(method, SAM):
+        options = {"dropout": False, "max_grad_norm": None, "head_steps": 0} | options
+    assert attach_watched(method, bert())[2] == [(batches, options)]
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, 0.25]])

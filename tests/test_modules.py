@@ -103,9 +103,10 @@ def test_the_weights_of_linear_layers_are_all_matrices_but_the_embeddings():
     assert modules.linear_weights(nn.Linear(2, 2)) == {"weight"}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "training", "bias"),
+    [(torch.float32, True, True), (torch.float64, False, False), (torch.bfloat16, False, True)],
+)
 def test_the_new_layer_holds_the_old_tensors_and_zeros(dtype, training, bias):
     model = layer(bias=bias, dtype=dtype).train(training)
     old, before = model[0], torch.get_rng_state()
@@ -123,14 +124,15 @@ def test_the_new_layer_holds_the_old_tensors_and_zeros(dtype, training, bias):
     assert torch.equal(model(x), nn.functional.linear(x, old.weight, old.bias))
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("rank", "alpha"), [(1, 1.0), (2, 16.0), (5, 0.3)])
+@pytest.mark.parametrize(
+    ("bias", "rank", "alpha"), [(True, 1, 1.0), (False, 2, 16.0), (True, 5, 0.3)]
+)
 def test_output_and_gradients_follow_the_formula(bias, rank, alpha):
-    model, x, upstream = layer(bias), draw(7, 6), draw(7, 5, seed=5)
+    model, given, upstream = layer(bias), draw(7, 6), draw(7, 5, seed=5)
     new = filled(model, rank=rank, alpha=alpha)
-    output = model(x)
+    output = model(given)
     output.backward(upstream)
-    w, a, b, x, g = (f64(t) for t in (new.weight, new.lora_A, new.lora_B, x, upstream))
+    w, a, b, x, g = (f64(t) for t in (new.weight, new.lora_A, new.lora_B, given, upstream))
     expected = x @ w.T + alpha / rank * (x @ a.T @ b.T)
     if bias:
         expected += f64(new.bias)
@@ -138,25 +140,9 @@ def test_output_and_gradients_follow_the_formula(bias, rank, alpha):
     by_a, by_b = alpha / rank * b.T @ g.T @ x, alpha / rank * g.T @ x @ a.T
     np.testing.assert_allclose(f64(new.lora_A.grad), by_a, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(f64(new.lora_B.grad), by_b, rtol=1e-4, atol=1e-4)
-
-
-def test_a_layer_deep_inside_is_replaced_at_its_place():
-    tree = Tree()
-    others = [tree.out, tree.block["out"], tree.logout]
-    new = modules.add_low_rank(tree, "deep.block.out", rank=1, alpha=1.0, dropout=0.0)
-    assert tree.deep["block"]["out"] is new
-    assert [tree.out, tree.block["out"], tree.logout] == others
-
-
-def test_nothing_is_merged_by_evaluation():
-    model = layer()
-    before = model[0].weight.detach().clone()
-    new, x = filled(model, rank=2, alpha=8.0), draw(7, 6)
-    first = model(x)
-    for mode in (False, False, True, False, True, True, False):
+    for mode in (False, False, True, False):
         model.train(mode)
-        assert torch.equal(new.weight, before)
-        assert torch.equal(model(x), first)
+        assert torch.equal(model(given), output), "nothing is merged by evaluation"
 
 
 def test_new_tensors_are_where_the_layer_is():

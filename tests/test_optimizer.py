@@ -42,65 +42,63 @@ def drawn(weight: torch.Tensor, generator: torch.Generator, share: float = 0.4) 
 
 
 def snapshot(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> list[torch.Tensor]:
-    state = optimizer.state[weight]
-    moments = [state[key] for key in ("exp_avg", "exp_avg_sq", "step") if key in state]
+    moments = [moment for moment in optimizer.state[weight].values() if moment is not None]
     return [tensor.detach().clone().view(-1) for tensor in (weight, *moments)]
 
 
 # --- single entries
 
 
-def test_each_entry_has_an_adam_of_its_own_and_all_others_stay():
-    """Twelve steps under a schedule; every entry has a twin in torch's AdamW, a single weight."""
+@pytest.mark.parametrize(
+    ("kind", "plain", "options", "close"),
+    [
+        (AdamW, torch.optim.AdamW, {"eps": 1e-5}, {"rtol": 2e-6, "atol": 2e-7}),
+        (SGD, torch.optim.SGD, {}, {"rtol": 1e-6, "atol": 1e-7}),
+        (SGD, torch.optim.SGD, {"momentum": 0.9}, {"rtol": 1e-6, "atol": 1e-7}),
+    ],
+)
+def test_each_entry_has_an_optimizer_of_its_own_and_all_others_stay(kind, plain, options, close):
+    """Twelve steps under a schedule; every entry has a twin in torch's, a single weight."""
     weights, generator = parameters(), seeded(1)
-    optimizer = AdamW(groups(weights), lr=0.02, eps=1e-5)
+    optimizer = kind(groups(weights), lr=0.02, **options)
     schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
-    twins = {
-        name: [nn.Parameter(value.clone()) for value in weight.detach().view(-1)]
-        for name, weight in weights.items()
-    }
-    single = {
-        twin: torch.optim.AdamW(
-            [twin], **{k: group[k] for k in ("lr", "weight_decay", "eps", "betas")}
-        )
-        for group in optimizer.param_groups
-        for name, weight in weights.items()
-        if any(weight is other for other in group["params"])
-        for twin in twins[name]
-    }
-    counts = {name: torch.zeros(weight.numel()) for name, weight in weights.items()}
+    settings = {"lr", "weight_decay", "betas", "eps", "momentum"} & optimizer.defaults.keys()
+    twins = {}
+    for group in optimizer.param_groups:
+        own = {key: group[key] for key in settings}
+        for weight in group["params"]:
+            singles = [nn.Parameter(value.clone()) for value in weight.detach().view(-1)]
+            twins[weight] = [(single, plain([single], **own)) for single in singles]
     for _ in range(12):
         before, chosen = {}, {}
-        for name, weight in weights.items():
-            weight.grad = torch.randn(weight.shape, generator=generator) * 1e-3
-            chosen[name] = drawn(weight, generator)
-            counts[name][chosen[name]] += 1
-            values = weight.grad.view(-1).clone()
-            before[name] = snapshot(optimizer, weight)
-            restrict(weight, chosen[name])
-            for at in chosen[name].tolist():
-                twins[name][at].grad = values[at].clone()
-        optimizer.step()
         rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for weight in twins:
+            weight.grad = torch.randn(weight.shape, generator=generator) * 1e-3
+            gradient = weight.grad.view(-1).clone()
+            before[weight] = snapshot(optimizer, weight)
+            chosen[weight] = drawn(weight, generator)
+            restrict(weight, chosen[weight])
+            for at in chosen[weight].tolist():
+                single, twin = twins[weight][at]
+                single.grad, twin.param_groups[0]["lr"] = gradient[at].clone(), rates[weight]
+                twin.step()
+        optimizer.step()
         schedule.step()
-        for name, weight in weights.items():
+        for weight, index in chosen.items():
+            assert weight.grad.is_sparse and weight.grad._nnz() == len(index), "as it was"
             others = torch.ones(weight.numel(), dtype=torch.bool)
-            others[chosen[name]] = False
-            for old, new in zip(before[name], snapshot(optimizer, weight), strict=False):
+            others[index] = False
+            for old, new in zip(before[weight], snapshot(optimizer, weight), strict=False):
                 assert torch.equal(bits(old)[others], bits(new)[others])
-            for at in chosen[name].tolist():
-                twin = twins[name][at]
-                single[twin].param_groups[0]["lr"] = rates[weight]
-                single[twin].step()
-                state, own = single[twin].state[twin], optimizer.state[weight]
-                assert own["step"].view(-1)[at] == state["step"]
-                for key in ("exp_avg", "exp_avg_sq"):
-                    assert torch.equal(own[key].view(-1)[at], state[key])
-    for name, weight in weights.items():
-        expected = torch.stack([twin.detach() for twin in twins[name]])
-        torch.testing.assert_close(weight.detach().view(-1), expected, rtol=2e-6, atol=2e-7)
-        assert torch.equal(optimizer.state[weight]["step"].view(-1).float(), counts[name])
-        assert len(counts[name].unique()) > 3
+            for at in index.tolist():
+                single, twin = twins[weight][at]
+                for key, value in twin.state[single].items():
+                    found = optimizer.state[weight][key].view(-1)[at].to(value.dtype)
+                    exact = {"rtol": 0, "atol": 0} if kind is AdamW else close
+                    torch.testing.assert_close(found, value, **exact)
+    for weight, pairs in twins.items():
+        expected = torch.stack([single.detach() for single, _ in pairs])
+        torch.testing.assert_close(weight.detach().view(-1), expected, **close)
 
 
 def test_the_first_step_is_right_to_the_last_digits():
@@ -130,15 +128,6 @@ def test_an_entry_that_is_named_with_a_gradient_of_zero_decays_and_keeps_its_mom
     assert torch.equal(bits(weight), old)
 
 
-def test_gradients_are_left_as_they_were_for_who_comes_after():
-    weight = nn.Parameter(torch.ones(2, 3))
-    weight.grad = torch.arange(6.0).view(2, 3)
-    restrict(weight, torch.tensor([1, 5]))
-    AdamW([weight]).step()
-    assert weight.grad.is_sparse
-    assert weight.grad.to_dense().tolist() == [[0, 1, 0], [0, 0, 5]]
-
-
 def test_sparse_and_whole_gradients_in_one_group():
     """The head beside the encoder: the one's entries are moved, the other is torch's."""
     weights, plain = parameters(), parameters()
@@ -159,11 +148,17 @@ def test_sparse_and_whole_gradients_in_one_group():
 # --- torch's own
 
 
-def test_without_sparse_gradients_it_is_torchs_bit_for_bit():
+@pytest.mark.parametrize(
+    ("kinds", "options"),
+    [
+        ((AdamW, torch.optim.AdamW), {"amsgrad": True, "maximize": True}),
+        ((SGD, torch.optim.SGD), {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_without_sparse_gradients_it_is_torchs_bit_for_bit(kinds, options):
     weights = [parameters(), parameters()]
     optimizers = [
-        kind(groups(w), lr=0.02, amsgrad=True, maximize=True)
-        for kind, w in zip((AdamW, torch.optim.AdamW), weights, strict=True)
+        kind(groups(w), lr=0.02, **options) for kind, w in zip(kinds, weights, strict=True)
     ]
     schedules = [LambdaLR(o, lambda step: 1 / (1 + step)) for o in optimizers]
     for step in range(5):
@@ -196,29 +191,21 @@ def test_a_closure_computes_the_gradients_and_its_loss_is_returned(sparse):
 
 
 def test_the_state_goes_through_torchs_own_dictionaries():
-    whole, parts = parameters(), parameters()
-    first = AdamW(groups(whole), lr=0.02)
-    second = AdamW(groups(parts), lr=0.02)
-
-    def step(optimizer, weights, seed):
-        generator = seeded(seed)
-        for weight in weights.values():
-            weight.grad = torch.randn(weight.shape, generator=generator)
-            restrict(weight, drawn(weight, generator))
-        optimizer.step()
-
-    for seed in range(3):
-        step(first, whole, seed)
-        step(second, parts, seed)
-    saved = copy.deepcopy(second.state_dict())
-    second = AdamW(groups(parts), lr=0.5)
-    second.load_state_dict(saved)
-    for weight in parts.values():
-        assert second.state[weight]["step"].dtype == torch.int32
-    for seed in range(3, 6):
-        step(first, whole, seed)
-        step(second, parts, seed)
-    assert all(torch.equal(bits(whole[name]), bits(parts[name])) for name in whole)
+    pair = [parameters(), parameters()]
+    optimizers = [AdamW(groups(weights), lr=0.02) for weights in pair]
+    for seed in range(6):
+        if seed == 3:
+            saved = copy.deepcopy(optimizers[1].state_dict())
+            optimizers[1] = AdamW(groups(pair[1]), lr=0.5)
+            optimizers[1].load_state_dict(saved)
+        for weights, optimizer in zip(pair, optimizers, strict=True):
+            generator = seeded(seed)
+            for weight in weights.values():
+                weight.grad = torch.randn(weight.shape, generator=generator)
+                restrict(weight, drawn(weight, generator))
+            optimizer.step()
+            assert all(optimizer.state[w]["step"].dtype == torch.int32 for w in weights.values())
+    assert all(torch.equal(bits(pair[0][name]), bits(pair[1][name])) for name in SHAPES)
 
 
 # --- what is left of a gradient
@@ -246,38 +233,28 @@ def test_the_entries_that_are_left_are_those_of_the_whole_gradient(leave, index)
 # --- clipping
 
 
+@pytest.mark.parametrize("sparse", [(), ("matrix", "cube")])
 @pytest.mark.parametrize("norm", [0.5, 1e3])
-def test_without_sparse_gradients_clipping_is_torchs_bit_for_bit(norm):
+def test_clipping_is_torchs_of_the_entries_that_are_left_and_of_the_rest(norm, sparse):
     ours, theirs = parameters(), parameters()
-    for weights in (ours, theirs):
-        for seed, (name, weight) in enumerate(weights.items()):
-            if name != "vector":
-                weight.grad = torch.randn(weight.shape, generator=seeded(seed))
-    assert clip_grad_norm_(parameters().values(), norm) == 0
-    found = clip_grad_norm_(iter(ours.values()), norm)
-    assert torch.equal(found, nn.utils.clip_grad_norm_(theirs.values(), norm))
-    assert ours["vector"].grad is None
-    for name in ("matrix", "cube"):
-        assert torch.equal(bits(ours[name].grad), bits(theirs[name].grad))
-
-
-@pytest.mark.parametrize("norm", [0.5, 1e3])
-def test_the_norm_is_of_the_entries_that_are_left_and_of_the_rest(norm):
-    ours, theirs = parameters(), parameters()
-    for name, weight in ours.items():
-        weight.grad = torch.randn(weight.shape, generator=seeded(3))
-        theirs[name].grad = weight.grad.clone()
-        if name != "cube":
+    assert clip_grad_norm_(ours.values(), norm) == 0
+    # A tensor that the loss does not reach has no gradient.
+    for name in ("matrix", "vector", "cube") if sparse else ("matrix", "cube"):
+        ours[name].grad = torch.randn(ours[name].shape, generator=seeded(3))
+        theirs[name].grad = ours[name].grad.clone()
+        if name in sparse:
             zero_others(theirs[name], torch.tensor([1, 4, 8]))
-            restrict(weight, torch.tensor([1, 4, 8]))
-    found = clip_grad_norm_(ours.values(), norm)
-    torch.testing.assert_close(found, nn.utils.clip_grad_norm_(theirs.values(), norm))
+            restrict(ours[name], torch.tensor([1, 4, 8]))
+    found = clip_grad_norm_(iter(ours.values()), norm)
+    expected = nn.utils.clip_grad_norm_(theirs.values(), norm)
+    same = {} if sparse else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(found, expected, **same)
     for name, weight in ours.items():
-        torch.testing.assert_close(weight.grad.to_dense(), theirs[name].grad)
-        assert weight.grad.is_sparse == (name != "cube")
-    if norm < 1:
-        left = torch.stack([weight.grad.to_dense().norm() for weight in ours.values()]).norm()
-        assert abs(float(left) - norm) < 1e-5
+        if weight.grad is None:
+            assert theirs[name].grad is None
+        else:
+            assert weight.grad.is_sparse == (name in sparse)
+            torch.testing.assert_close(weight.grad.to_dense(), theirs[name].grad, **same)
 
 
 # --- beside torch's own
@@ -329,32 +306,6 @@ def test_how_far_a_weight_moves_that_is_drawn_once(drawn_at, dense):
             optimizer.step()
         moved.append(-weight[0].item())
     assert moved == pytest.approx([1.0, dense], abs=0.05)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_moves_the_named_entries_as_torchs_moves_each_alone(momentum):
-    generator = torch.Generator().manual_seed(4)
-    start = torch.randn(3, 4, generator=generator)
-    weight, options = nn.Parameter(start.clone()), {"lr": 0.1, "momentum": momentum}
-    optimizer = SGD([weight], weight_decay=0.05, **options)
-    alone = [nn.Parameter(value.clone()) for value in start.view(-1)]
-    optimizers = [torch.optim.SGD([p], weight_decay=0.05, **options) for p in alone]
-    for _ in range(6):
-        gradient = torch.randn(3, 4, generator=generator)
-        index = torch.randperm(12, generator=generator)[:5].sort().values
-        weight.grad = gradient.clone()
-        restrict(weight, index)
-        optimizer.step()
-        for position in index.tolist():
-            alone[position].grad = gradient.view(-1)[position].clone()
-            optimizers[position].step()
-    expected = torch.stack([p.detach() for p in alone]).view(3, 4)
-    torch.testing.assert_close(weight.detach(), expected, rtol=1e-6, atol=1e-7)
-    weight.grad, single = torch.ones(3, 4), nn.Parameter(weight.detach().clone())
-    single.grad = torch.ones(3, 4)
-    for own, parameter in ((SGD, weight), (torch.optim.SGD, single)):
-        own([parameter], **options).step()
-    assert torch.equal(weight, single), "of a dense gradient it is torch's"
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from support.models import bits, rng, sigmoid
-from torch import Tensor, nn
+from torch import Tensor
 
 from jiant_sparse.sparse.gates import Gated, expected_open, hard_concrete
-from jiant_sparse.sparse.parametrizations import Mixed, Noise, Schedule, SparseWeight
+from jiant_sparse.sparse.parametrizations import Mixed, Noise, Schedule
 
 STRETCHES = [(-1.5, 1.5), (-3.0, 3.0), (-0.1, 1.1), (-0.5, 2.0)]
 
@@ -156,6 +156,9 @@ def test_the_expected_number_of_open_gates_is_their_share_among_draws(stretch):
     u = np.random.default_rng(7).uniform(size=(draws, 1))
     share = (gate(logit, low, high, u) > 0).mean(0)
     assert (np.abs(share - got) < 4 * np.sqrt(got * (1 - got) / draws)).all()
+    for group, more in ((None, 0.0), (0.5, got[3])):
+        edit = gated(torch.zeros(5), stretch, group, logit=torch.tensor(logit))
+        assert edit.expected_open().item() == pytest.approx(got.sum() + more, rel=1e-6)
 
 
 def gated(dense: Tensor, stretch=(-1.5, 1.5), group: float | None = None, **options) -> Gated:
@@ -247,30 +250,3 @@ def test_gates_and_differences_have_a_schedule_each():
     assert {gates.factor(step, 0.125) for step in range(7)} == {1.0}
     edit = gated(torch.zeros(2, 3), group=1.0)
     assert {edit.schedule(parameter) for parameter in edit.parameters()} == {None}
-
-
-@pytest.mark.parametrize("stretch", STRETCHES)
-def test_the_group_gate_counts_among_the_open_ones(stretch):
-    shift = math.log(-stretch[0] / stretch[1])
-    edit = gated(torch.zeros(30, 20), stretch)
-    expected = sigmoid(edit.logit.detach().numpy() - shift).sum()
-    assert edit.expected_open().item() == pytest.approx(expected, rel=1e-6)
-    with_group = gated(torch.zeros(30, 20), stretch, 0.7)
-    expected += sigmoid(0.7 - shift)
-    assert with_group.expected_open().item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_gradient_of_entries_is_gathered_from_the_dense_one():
-    dense, index = normal(4, 5, seed=1), torch.tensor([0, 7, 19])
-    written = dense.flatten().clone()
-    edit = SparseWeight(nn.Parameter(dense, requires_grad=False), index)
-    assert torch.equal(edit.values, written[index])
-    edit.values.data.add_(1)
-    outer = normal(4, 5, seed=2)
-    effective = edit(dense)
-    (effective.square() * outer).sum().backward()
-    written[index] += 1
-    assert torch.equal(bits(effective), bits(written.view(4, 5)))
-    expected = 2 * outer.flatten()[index] * written[index]
-    torch.testing.assert_close(edit.values.grad, expected, rtol=1e-6, atol=1e-7)
-    assert edit.tuned == 3 and dense.grad is None

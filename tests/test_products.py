@@ -20,28 +20,6 @@ def some(count: int) -> SparseWeight:
     return SparseWeight(torch.zeros(ROWS, COLUMNS), order[:count].sort().values)
 
 
-@pytest.mark.parametrize("way", [products._whole, products._by_operator])
-@pytest.mark.parametrize("count", [1, 4, 60, ROWS * COLUMNS])
-@pytest.mark.parametrize(
-    ("dtype", "result", "error"),
-    [
-        # The whole product of halves is rounded to halves again.
-        (torch.float32, torch.float32, 1e-5),
-        (torch.float64, torch.float64, 1e-13),
-        (torch.bfloat16, torch.float32, {products._whole: 0.05, products._by_operator: 1e-5}),
-    ],
-)
-def test_every_way_gives_the_entries_of_the_product(way, count, dtype, result, error):
-    gradient, inputs = operands(dtype)
-    entries = some(count)
-    expected = (gradient.double().numpy().T @ inputs.double().numpy()).ravel()[entries.index]
-    found = way(gradient, inputs, entries)
-    error = error[way] if isinstance(error, dict) else error
-    np.testing.assert_allclose(found.double().numpy(), expected, rtol=error, atol=error)
-    if way is products._by_operator:
-        assert found.dtype == result
-
-
 @pytest.mark.parametrize(
     ("device", "dtype", "share", "triton", "way"),
     [

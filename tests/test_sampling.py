@@ -1,15 +1,17 @@
-"""`sample` against the law of successive draws, written out for few entries and in the limit."""
+"""Draws against their laws, written out for few entries and in the limit."""
 
+from collections import Counter
 from itertools import combinations, permutations
 from math import prod
 
 import pytest
 import torch
 
-from jiant_sparse.errors import InputError, NotFinite
+from jiant_sparse.errors import InputError
 from jiant_sparse.sparse import blocks, sampling
-from jiant_sparse.sparse.blocks import Blocks, Product, Stored
+from jiant_sparse.sparse.blocks import Product
 from jiant_sparse.sparse.sampling import sample
+from jiant_sparse.sparse.selection import bernoulli
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INF = float("inf")
@@ -92,31 +94,48 @@ def rounds(monkeypatch):
 # Probabilities from 1 in 31 to 16 in 31: successive draws differ much from other laws (sets in
 # proportion to the product of their weights, or entries drawn by themselves until there are k).
 WEIGHTS = [1.0, 2.0, 4.0, 8.0, 16.0]
+CONCENTRATED = [1e-6, 1.0, 2e-6, 3e-6, 0.0, 1e-13]
 
 
-@pytest.mark.parametrize(("k", "size"), [(1, 4), (2, 64), (3, 2), (4, 1)])
-def test_every_set_comes_up_with_the_probability_of_successive_draws(k, size, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", size)
-    weights = {"a": torch.tensor(WEIGHTS[:3]), "b": torch.tensor(WEIGHTS[3:]).view(2, 1)}
-    generator, trials, seen = seeded(k), 4000, {}
-    for _ in range(trials):
-        index = sample(weights, k, generator)
-        key = tuple(index["a"].tolist() + (index["b"] + 3).tolist())
-        seen[key] = seen.get(key, 0) + 1
-    chances = law(WEIGHTS, k)
-    assert sum(chances.values()) == pytest.approx(1)
-    assert_follows(seen, {key: trials * chance for key, chance in chances.items()})
+def _weighted(values: list[float], k: int, power: int = 1):
+    weights = {"a": torch.tensor(values[:3]), "b": torch.tensor(values[3:]).view(-1, 1)}
+
+    def draw(generator: torch.Generator) -> tuple[int, ...]:
+        index = sample(weights, k, generator, power=power)
+        assert all(i.dtype == torch.int64 and i.device.type == "cpu" for i in index.values())
+        return (*index["a"].tolist(), *(index["b"] + 3).tolist())
+
+    return draw, law([value**power for value in values], k)
 
 
-@pytest.mark.parametrize("k", [2, 3])
-def test_the_law_holds_behind_entries_that_hold_nearly_all_the_weight(k, monkeypatch):
+def _uniform(count: int, k: int):
+    return lambda g: tuple(sampling.uniform_index(count, k, g).tolist()), law([1.0] * count, k)
+
+
+def _bernoulli(count: int, p: float):
+    sets = [chosen for k in range(count + 1) for chosen in combinations(range(count), k)]
+    chances = {chosen: p ** len(chosen) * (1 - p) ** (count - len(chosen)) for chosen in sets}
+    return lambda g: tuple(bernoulli({"a": count}, p, lambda _: g)["a"].tolist()), chances
+
+
+LAWS = {
+    "2 of 5": _weighted(WEIGHTS, 2),
+    "3 of 5": _weighted(WEIGHTS, 3),
+    "2 behind one that has nearly all the weight": _weighted(CONCENTRATED, 3, power=2),
+    "1 of 5, uniform": _uniform(5, 1),
+    "3 of 6, uniform": _uniform(6, 3),
+    "4 of 7, uniform": _uniform(7, 4),
+    "each of 3 by itself": _bernoulli(3, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_set_comes_up_with_its_probability(name, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK", 2)
-    values = torch.tensor([1e-6, 1.0, 2e-6, 3e-6, 0.0, 1e-13])
-    generator, trials, seen = seeded(k), 3000, {}
-    for _ in range(trials):
-        key = tuple(sample({"w": values}, k, generator, power=2)["w"].tolist())
-        seen[key] = seen.get(key, 0) + 1
-    chances = law([float(value) ** 2 for value in values], k)
+    draw, chances = LAWS[name]
+    assert sum(chances.values()) == pytest.approx(1)
+    generator, trials = seeded(2), 2500
+    seen = Counter(draw(generator) for _ in range(trials))
     assert_follows(seen, {key: trials * chance for key, chance in chances.items()})
 
 
@@ -148,23 +167,6 @@ def test_entries_of_a_large_draw_are_independent_up_to_a_common_time(share, roun
     seen = dict(enumerate(patterns.bincount(minlength=8).tolist()))
     assert_follows(seen, {pattern: groups * p for pattern, p in enumerate(chance)})
     assert len(rounds) > 1, "repeats were drawn and made up for"
-
-
-def test_blocks_of_many_chunks_and_tensors_are_hit_by_their_weight():
-    size = 3 * blocks._CHUNK["cpu"] + 17
-    weights = {"a": torch.ones(size), "b": torch.full((size // 7,), 5.0), "c": torch.ones(5, 9)}
-    k, total = 20_000, size + 5 * (size // 7) + 45
-    index = sample(weights, k, seeded(2))
-    # Less than 4 % of anything is drawn: the share of b falls by about 2 % with what is taken out.
-    for name, tensor in weights.items():
-        expected = k * float(tensor.sum()) / total
-        assert len(index[name]) == pytest.approx(expected, rel=0.03, abs=10)
-    drawn = index["a"]
-    eighths = torch.bincount(drawn * 8 // size, minlength=8).tolist()
-    expected = len(drawn) / 8
-    assert_follows(dict(enumerate(eighths)), dict.fromkeys(range(8), expected))
-    places = torch.bincount(drawn % 64, minlength=64).tolist()
-    assert_follows(dict(enumerate(places)), dict.fromkeys(range(64), len(drawn) / 64))
 
 
 def test_squares_of_tiny_importances_are_not_lost():
@@ -224,9 +226,9 @@ def test_zero_weights_are_never_drawn(block):
         weights[seed] = 1e-45
         weights[-1] = -0.0
         positive = weights.nonzero().view(-1).tolist()
-        few = {"zeros": torch.zeros(9), "w": weights, "none": torch.zeros(0)}
+        few = {"zeros": torch.zeros(9), "w": weights, "none": torch.zeros(0, 3)}
         index = lists(sample(few, len(positive), seeded(seed)))
-        assert index == {"zeros": [], "w": positive, "none": []}
+        assert [*index.items()] == [("zeros", []), ("w", positive), ("none", [])]
         assert set(lists(sample(few, 2, seeded(seed)))["w"]) <= set(positive)
 
 
@@ -241,7 +243,7 @@ def test_the_smallest_and_largest_random_numbers_stay_inside(mark, expected, mon
         assert lists(sample(scaled, 1, seeded()))["w"] == [expected]
 
 
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 127, 128, 129])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65])
 def test_the_last_entry_of_a_short_block_can_be_drawn_and_none_beyond(size):
     weights = {"a": torch.ones(size), "b": torch.ones(65), "c": torch.ones(())}
     index = lists(sample(weights, size + 66, seeded()))
@@ -264,41 +266,11 @@ def test_no_limit_at_2_to_the_24():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_index_is_sorted_int64_on_the_cpu_for_every_name(dtype, block):
-    weights = {
-        "w": torch.rand(6, 10, generator=seeded()).to(dtype),
-        "none": torch.zeros(0, 3, dtype=dtype),
-        "v": torch.ones(70, dtype=dtype),
-    }
-    for power in (1, 2):
-        index = sample(weights, 50, seeded(), power=power)
-        assert list(index) == list(weights)
-        assert sum(map(len, index.values())) == 50
-        for name, positions in index.items():
-            assert positions.dtype == torch.int64 and positions.device.type == "cpu"
-            assert positions.dim() == 1
-            inside = {p for p in positions.tolist() if p < weights[name].numel()}
-            assert positions.tolist() == sorted(inside)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_narrow_weights_are_squared_in_float64(dtype):
     """300^2 is infinite in float16, and 2^-20 squared is zero there."""
     for value in (300.0, 2.0**-20):
         weights = {"w": torch.tensor([value, 0.0, value], dtype=dtype)}
         assert lists(sample(weights, 2, seeded(), power=2)) == {"w": [0, 2]}
-
-
-def test_views_and_parameters_are_read_in_their_own_order_and_left_alone():
-    whole = torch.rand(60, 70, generator=seeded())
-    views = {"t": whole.t(), "s": whole[:, ::3], "e": whole[:1].expand(3, 70)}
-    copies = {name: view.contiguous() for name, view in views.items()}
-    before = whole.clone()
-    expected = lists(sample(copies, 500, seeded(), power=2))
-    assert lists(sample(views, 500, seeded(), power=2)) == expected
-    assert torch.equal(whole, before)
-    weight = torch.nn.Parameter(torch.tensor([3.0, 0.0]))
-    assert lists(sample({"w": weight}, 1, seeded())) == {"w": [0]}
 
 
 def test_the_same_seed_draws_the_same_and_another_another():
@@ -326,25 +298,6 @@ def test_the_number_of_threads_and_the_size_of_pieces_move_nothing(monkeypatch):
     monkeypatch.setattr(blocks, "_CHUNK", {"cpu": 1 << 16})
     monkeypatch.setattr(sampling, "_ROWS", 100)
     assert torch.equal(sample(weights, 9_000, seeded(), power=2)["a"], first)
-
-
-def test_block_sums_are_those_of_the_weights_whatever_was_drawn(block):
-    weights = {"a": torch.rand(21, generator=seeded()), "b": torch.rand(6, generator=seeded(1))}
-
-    def cut_up(tensors):
-        cut = Blocks({name: Stored(tensor) for name, tensor in tensors.items()})
-        return cut, cut.reduce(lambda rows: sampling._row_sums(rows.double() ** 2), torch.float64)
-
-    (cut, sums), drawn = cut_up(weights), torch.empty(0, dtype=torch.int64)
-    for _ in range(4):
-        new = sampling._round(cut, sums, drawn, 5, seeded(3), power=2)
-        drawn = torch.cat([drawn, new]).sort().values
-        left = {name: weights[name].clone() for name in weights}
-        for name, index in cut.split(drawn).items():
-            left[name][index] = 0
-        assert torch.equal(sums, cut_up(left)[1])
-    flat = torch.cat(list(weights.values())).double()
-    assert float(sums.sum()) < float(flat.square().sum())
 
 
 def test_draws_are_pinned():
@@ -380,24 +333,14 @@ def test_if_fewer_are_positive_than_asked_for_all_of_them_are_drawn(power, block
         assert lists(index) == {name: [] for name in nothing}
 
 
-@pytest.mark.parametrize("value", [float("nan"), INF])
-def test_computed_weights_that_are_not_finite_are_named(value, block):
-    left = torch.ones(5, 7)
-    left[2, 3] = value
-    weights = {"v": torch.ones(3), "w": Product(left, torch.ones(5, 7), torch.ones(7))}
-    with pytest.raises(NotFinite, match=f"w is {value} at flat position 17"):
-        sample(weights, 1, seeded(), power=2)
-
-
 # --- errors
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("value", "name"), [(float("nan"), "nan"), (INF, "inf"), (-INF, "-inf"), (-0.5, "-0.5")]
 )
-def test_weights_that_are_no_weights_are_refused(value, name, dtype):
-    bad = torch.ones(2, 70, dtype=dtype)
+def test_weights_that_are_no_weights_are_refused(value, name):
+    bad = torch.ones(2, 70, dtype=torch.bfloat16)
     bad[1, 3] = value
     with pytest.raises(InputError) as error:
         sample({"fine": torch.ones(3), "layer.weight": bad}, 1, seeded())

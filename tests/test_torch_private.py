@@ -29,7 +29,7 @@ def defined(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if ast.unparse(node.value) == "self":
+            if getattr(node.value, "id", "") == "self":
                 found.add(node.attr)
         elif isinstance(node, ast.alias):
             found.add((node.asname or node.name).split(".")[-1])
@@ -41,10 +41,10 @@ def foreign(tree: ast.Module, ours: set[str]) -> set[str]:
     found = set()
     for node in ast.walk(tree):
         name = getattr(node, "attr", "") if isinstance(node, ast.Attribute) else ""
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr"):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "setattr"):
             name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
         private = name.startswith("_") and not name.startswith("__") and name not in ours
-        if private and ast.unparse(node) != "os._exit" or name in UNDOCUMENTED:
+        if (private and ast.unparse(node) != "os._exit") or name in UNDOCUMENTED:
             found.add(name)
     return found
 

@@ -21,8 +21,9 @@ SHAPES = [
     (64, 64, 64, 64),
     (130, 96, 33, 101),
     (513, 17, 200, 250),
-    (1100, 70, 3072, 6),
-    (2048, 3072, 40, 37),
+    (1100, 70, 300, 6),
+    # In the interpreter these take minutes.
+    *([(1100, 70, 3072, 6), (2048, 3072, 40, 37)] if DEVICE == "cuda" else []),
 ]
 every_dtype = pytest.mark.parametrize(
     "dtype", triton_product.DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch.")
@@ -93,9 +94,17 @@ def check(result: Tensor, gradient: Tensor, inputs: Tensor, row: Tensor, column:
 @every_dtype
 @pytest.mark.parametrize(("tokens", "out", "width", "k"), SHAPES)
 def test_sampled_is_the_product_of_the_columns(sampled, tokens, out, width, k, dtype):
+    """Without a graph, also of a leaf; and nothing that was not written is summed."""
     gradient, inputs = operands(tokens, out, width, dtype)
     row, column = entries(out, width, k)
-    check(sampled(gradient, inputs, row, column), gradient, inputs, row, column)
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        assert gradient.new_empty(3).isnan().all()
+        result = sampled(gradient, inputs.requires_grad_(), row, column)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert not result.requires_grad
+    check(result, gradient, inputs.detach(), row, column)
 
 
 @every_dtype
@@ -133,28 +142,6 @@ def test_an_entry_has_the_same_bits_in_every_call_and_company(sampled, dtype):
     assert torch.equal(sampled(gradient, inputs, row[3:], column[3:]), result[3:])
     backwards = sampled(gradient, inputs, row.flip(0), column.flip(0))
     assert torch.equal(backwards.flip(0), result)
-
-
-@every_dtype
-def test_memory_that_nothing_wrote_is_not_summed(sampled, dtype):
-    gradient, inputs = operands(70, 20, 30, dtype)
-    row, column = entries(20, 30, 25)
-    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
-    try:
-        assert gradient.new_empty(3).isnan().all()
-        result = sampled(gradient, inputs, row, column)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    check(result, gradient, inputs, row, column)
-
-
-def test_a_leaf_that_trains_is_read_and_no_graph_is_kept(sampled):
-    gradient, inputs = operands(70, 20, 30, torch.float32)
-    row, column = entries(20, 30, 25)
-    inputs.requires_grad_()
-    result = sampled(gradient, inputs, row, column)
-    assert not result.requires_grad
-    check(result, gradient, inputs.detach(), row, column)
 
 
 @pytest.mark.parametrize(

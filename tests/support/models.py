@@ -203,9 +203,9 @@ def attach_watched(method: Method, encoder: nn.Module, *, pooled: bool = True) -
     seen: dict[str, list[np.ndarray]] = {name: [] for name in names}
     asked = []
 
-    def probe(batches, *, repeat=True, dropout=False, max_grad_norm=None, batch_size=None):
-        asked.append((batches, repeat, dropout, max_grad_norm, batch_size))
-        for share in trainer.probe(batches, repeat=repeat, dropout=dropout, batch_size=batch_size):
+    def probe(batches, **options):
+        asked.append((batches, options))
+        for share in trainer.probe(batches, **options):
             for name, p in encoder.named_parameters():
                 gradient = np.zeros(p.shape) if p.grad is None else p.grad.double().numpy()
                 seen[name].append(gradient.copy())

@@ -1,5 +1,6 @@
-"""One of two processes that train the same model on other data: see test_attached.py."""
+"""Two processes that train the same model on other data: see test_attached.py."""
 
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -42,8 +43,8 @@ def train(name: str, rank: int) -> dict[str, Tensor]:
     return {f"{name}.{key}": p.detach() for key, p in encoder.named_parameters()}
 
 
-if __name__ == "__main__":
-    folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+def run(folder: Path, rank: int) -> None:
+    """One of the processes."""
     torch.set_num_threads(1)
     store = distributed.FileStore(str(folder / "store"), 2)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
@@ -52,3 +53,14 @@ if __name__ == "__main__":
         saved |= train(name, rank)
     torch.save(saved, folder / f"{rank}.pt")
     distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    # Forked, so that torch is imported once.
+    fork = multiprocessing.get_context("fork")
+    ends = [fork.Process(target=run, args=(Path(sys.argv[1]), rank)) for rank in range(2)]
+    for end in ends:
+        end.start()
+    for end in ends:
+        end.join()
+    sys.exit(any(end.exitcode for end in ends))
