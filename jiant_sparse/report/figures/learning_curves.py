@@ -1,5 +1,6 @@
 """Learning curves: the score that selects the best checkpoint, by training step and task."""
 
+import statistics
 from collections.abc import Iterable
 from functools import partial
 
@@ -56,10 +57,10 @@ def draw(frame: Frame) -> Figure | str:
     return style.paint(figure, panels, columns=columns, height=2.5, foot=foot, legend=legend)
 
 
-def histories(records: Iterable[Record]) -> list[pd.Series]:
+def histories(records: Iterable[Record]) -> list[dict[int, float]]:
     """The dev scores by step of each cell that ended well and has one; fractions."""
-    known = [pd.Series(dict(r.history), dtype=float) for r in records if r.status == "ok"]
-    return [history for history in known if history.notna().any()]
+    found = [{k: v for k, v in r.history if v is not None} for r in records if r.status == "ok"]
+    return [history for history in found if history]
 
 
 def curve(records: Iterable[Record]) -> pd.Series:
@@ -67,8 +68,10 @@ def curve(records: Iterable[Record]) -> pd.Series:
 
     So a curve ends with the first of its seeds, and is of the same seeds everywhere.
     """
-    found = pd.DataFrame({seed: one for seed, one in enumerate(histories(records))})
-    return 100 * found.sort_index().dropna().mean(axis=1)
+    known = histories(records)
+    steps = sorted(set.intersection(*map(set, known))) if known else []
+    means = [100 * statistics.fmean(history[step] for history in known) for step in steps]
+    return pd.Series(means, steps, dtype=float)
 
 
 def _panel(results: pd.DataFrame, axes: Axes) -> None:
