@@ -1,6 +1,6 @@
 """Shared by all tests: no hub, one thread, and small real inputs made once per session."""
 
-import json
+import gc
 import os
 from pathlib import Path
 
@@ -9,13 +9,21 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
-from support import models
+from support import models, rows
 
 from jiant_sparse.data import synthetic, tasks
 from jiant_sparse.data.split import published_dev_split
 
 torch.set_num_threads(1)
+# No test cuts the power: what was written is there, synced to the disk or not.
+os.fsync = lambda handle: None
 SIZES = {"train": 24, "val": 10, "test": 12}
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of every later garbage collection: each cell begins with one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -27,15 +35,13 @@ def data_dir(tmp_path_factory) -> Path:
         ("sst", ("text",), ("0", "1")),
         ("qnli", ("premise", "hypothesis"), ("entailment", "not_entailment")),
     ):
-        (path / name).mkdir()
         for phase, size in SIZES.items():
-            rows = [
+            made = (
                 {field: f"The {field} {phase} number {i} ." for field in fields}
                 | {"label": labels[i % 2], "idx": i}
                 for i in range(size)
-            ]
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            (path / name / f"{phase}.jsonl").write_text(text)
+            )
+            rows.write(path / name / f"{phase}.jsonl", made)
     return path
 
 
@@ -64,8 +70,8 @@ def as_published(monkeypatch):
     monkeypatch.setattr(authors, "published_rows", lambda: known)
 
     def take(task, train_val, test=()):
-        rows = {"train_val": train_val, "test": test}
-        known[task.like] = {part: authors.digest(each, task) for part, each in rows.items()}
+        parts = {"train_val": train_val, "test": test}
+        known[task.like] = {part: authors.digest(each, task) for part, each in parts.items()}
 
     return take
 

@@ -6,12 +6,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from support.refusals import refusal
 from support.resuming import logged, losses
+from support.rows import read, write
 from torch import nn
 from transformers import AutoModel, BertTokenizer
 
-from jiant_sparse.errors import InputError
+from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.grid import plan
 from jiant_sparse.grid.worker import work
 from jiant_sparse.host import features, loop, runner
@@ -22,15 +24,13 @@ from jiant_sparse.schema import record
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import delta
 
-TASKS = ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc", "sst", "qnli"]
 
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("encoder", ["bert", "roberta"])
-def test_every_task(task, encoder, make_job, request):
-    job = make_job(
-        task, "random", {"density": 0.05}, model=str(request.getfixturevalue(f"{encoder}_dir"))
-    )
+@pytest.mark.parametrize("place", range(len(TASKS)), ids=[*TASKS])
+def test_every_task(place, make_job, request):
+    """The tasks take turns with the encoders."""
+    encoder = ("bert", "roberta")[place % 2]
+    directory = request.getfixturevalue(f"{encoder}_dir")
+    job = make_job([*TASKS][place], "random", {"density": 0.05}, model=str(directory))
     result = train(job)
     assert result == record.read(job.directory / "record.json")
     assert result.metrics.keys() == {"dev", "test", "train"}
@@ -45,6 +45,10 @@ def test_every_task(task, encoder, make_job, request):
     assert {name for name in found.new if not name.startswith("head.")} == (
         set() if encoder == "bert" else {"pooler.dense.weight", "pooler.dense.bias"}
     )
+    labels = [row["label"] for row in read(job.data.paths["test"])]
+    constant = {"acc": max(map(labels.count, labels)) / len(labels), "mcc": 0.0, "corr": None}
+    if metric in constant:
+        assert result.primary.majority == pytest.approx(constant[metric])
 
 
 def test_full_tuning_equals_plain_jiant(make_job, tmp_path, monkeypatch):
@@ -147,22 +151,17 @@ def test_full_tuning_equals_plain_jiant(make_job, tmp_path, monkeypatch):
 def test_too_many_dropped_rows(make_job, data_dir, tmp_path):
     shutil.copytree(data_dir / "wsc", tmp_path / "data/wsc")
     path = tmp_path / "data/wsc/test.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = read(path)
     rows[0]["text"] += " indeed" * 30 + f" {rows[0]['target']['span2_text']}"
     rows[0]["target"]["span2_index"] = len(rows[0]["text"].split()) - 1
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(path, rows)
     job, allowed = (
         make_job(
             "wsc", data_dir=str(tmp_path / "data"), train={"max_seq_length": 24, "allow_dropped": a}
         )
         for a in (False, True)
     )
-    with pytest.raises(InputError) as caught:
-        train(job)
-    assert str(caught.value) == (
-        f"{path}: 1 of 12 rows do not fit train.max_seq_length 24 and would be left out; at most "
-        "1 % may be; raise it, or set train.allow_dropped to true"
-    )
+    assert "test.jsonl: 1 of 12 rows do not fit" in refusal(train, job)
     assert not (job.directory / "record.json").exists()
     assert not (job.directory / "log.jsonl").exists(), "nothing was trained"
     result = train(allowed)
@@ -170,22 +169,11 @@ def test_too_many_dropped_rows(make_job, data_dir, tmp_path):
     assert result.data == record.Data(
         train=24, dev=10, test=12, published_train_val=False, published_test=False
     )
-    with pytest.raises(InputError) as caught:
-        plan.states([job])
-    assert str(caught.value) == (
+    assert refusal(plan.states, [job]) == (
         f"{job.directory}/record.json: 1 of 12 test rows do not fit max_seq_length and were not "
         "scored; that counts only if train.allow_dropped is true"
     )
     assert plan.states([allowed]) == ["ok"]
-
-
-def test_same_seed_same_bytes(make_job):
-    one, two = (make_job(method="sam", fields={"burn_in": 2}, output=name) for name in "ab")
-    results = train(one), train(two)
-    assert results[0].metrics == results[1].metrics
-    assert results[0].history == results[1].history
-    for file in ("delta.safetensors", "log.jsonl"):
-        assert (one.directory / file).read_bytes() == (two.directory / file).read_bytes()
 
 
 def test_methods_start_from_the_same_head_and_batches(make_job):
@@ -230,9 +218,7 @@ def test_evaluation_does_not_change_training(make_job):
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [
-        ({"eval_every": 3, "max_steps": 7}, [3, 6, 7]),
         ({"eval_every": 3, "max_steps": 7, "eval_offset": 1}, [2, 5, 7]),
-        ({"eval_every": 3, "max_steps": 6}, [3, 6]),
         ({"eval_every": 9, "max_steps": 4}, [4]),
     ],
 )
@@ -292,13 +278,12 @@ def test_dev_examples_limit_selection_only(make_job, monkeypatch):
     assert asked == [("val", 3), ("val", 3), ("val", None), ("test", None), ("train", None)]
 
 
-@pytest.mark.parametrize(("whole", "part"), [(8, 4), (24, 16)])
-def test_accumulation_is_one_step_on_the_whole(whole, part, make_job, monkeypatch):
+def test_accumulation_is_one_step_on_the_whole(make_job, monkeypatch):
     """Micro-batches weigh by their size: 24 examples are 16 and 8."""
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
     monkeypatch.setattr(nn.functional, "dropout", lambda x, *a, **k: x)
-    one = make_job(train={"batch_size": whole, "max_steps": 3}, output="one")
-    fields = {"batch_size": part, "gradient_accumulation": 2, "max_steps": 3}
+    one = make_job(train={"batch_size": 24, "max_steps": 3}, output="one")
+    fields = {"batch_size": 16, "gradient_accumulation": 2, "max_steps": 3}
     two = make_job(train=fields, output="two")
     train(one), train(two)
     np.testing.assert_allclose(losses(one), losses(two), rtol=2e-4)
@@ -346,23 +331,24 @@ def test_seeds_decide_heads_orders_and_choices(make_job):
     assert orders[0] != orders[1]
 
 
-@pytest.mark.parametrize("change", [{"max_grad_norm": 1e-9}, {"adam_epsilon": 1e3}])
-def test_clipping_and_epsilon(make_job, change):
-    # A gradient far below epsilon moves nothing.
+def test_clipping_and_epsilon(make_job):
+    """A gradient far below epsilon moves nothing."""
     settings = {"max_steps": 3, "warmup_fraction": 0.0, "weight_decay": 0.0, "adam_epsilon": 1e-4}
-    job = make_job(train=settings | change)
-    train(job)
-    base = {n: p.detach() for n, p in AutoModel.from_pretrained(job.source.path).named_parameters()}
-    tuned = delta.apply(delta.load(job.directory / "delta.safetensors"), base)
-    assert max((tuned[n] - p).abs().max().item() for n, p in base.items()) < 1e-4
-    free = make_job(train=settings, output="free")
-    train(free)
-    tuned = delta.apply(delta.load(free.directory / "delta.safetensors"), base)
-    assert max((tuned[n] - p).abs().max().item() for n, p in base.items()) > 1e-3
+    moved = []
+    for change in ({}, {"max_grad_norm": 1e-9}, {"adam_epsilon": 1e3}):
+        job = make_job(train=settings | change, output=f"{change}")
+        train(job)
+        model = AutoModel.from_pretrained(job.source.path)
+        base = {name: p.detach() for name, p in model.named_parameters()}
+        tuned = delta.apply(delta.load(job.directory / "delta.safetensors"), base)
+        moved.append(max((tuned[n] - p).abs().max().item() for n, p in base.items()))
+    assert moved[0] > 1e-3 and max(moved[1:]) < 1e-4
 
 
 def test_bf16(make_job):
-    fp32, bf16 = (make_job(train={"precision": p}, output=p) for p in ("fp32", "bf16"))
+    fp32, bf16 = (
+        make_job(train={"precision": p, "max_steps": 1}, output=p) for p in ("fp32", "bf16")
+    )
     train(fp32), train(bf16)
     assert losses(fp32) != losses(bf16)
     np.testing.assert_allclose(losses(fp32)[0], losses(bf16)[0], rtol=0.05)
@@ -372,8 +358,7 @@ def test_missing_cuda(make_job):
     if torch.cuda.is_available():
         assert train(make_job(device="cuda")).provenance.device != "cpu"
         return
-    with pytest.raises(InputError, match="device is cuda, but torch sees no CUDA device"):
-        make_job(device="cuda")
+    assert "device is cuda, but torch sees no CUDA device" in refusal(make_job, device="cuda")
 
 
 @pytest.mark.parametrize("pooling", ["first_token", "mean"])
@@ -394,7 +379,7 @@ def test_metrics_recomputed_from_the_delta(make_job, tmp_path):
     tokenizer = BertTokenizer.from_pretrained(tmp_path / "exported")
     head = load_file(tmp_path / "exported" / "head.safetensors")
     right = 0
-    rows = [json.loads(line) for line in job.data.paths["test"].read_text().splitlines()]
+    rows = read(job.data.paths["test"])
     for row in rows:
         batch = tokenizer(row["premise"], row["hypothesis"], return_tensors="pt")
         with torch.no_grad():
@@ -403,21 +388,3 @@ def test_metrics_recomputed_from_the_delta(make_job, tmp_path):
         logits = nn.functional.linear(hidden, head["out_proj.weight"], head["out_proj.bias"])
         right += ["entailment", "not_entailment"][int(logits.argmax())] == row["label"]
     assert right / len(rows) == result.primary.test
-
-
-def test_export_refuses(make_job, roberta_dir, tmp_path):
-    job = make_job()
-    train(job)
-    file = job.directory / "delta.safetensors"
-    with pytest.raises(InputError, match="does not belong to model .*: base lacks pooler.dense"):
-        export(file, str(roberta_dir), tmp_path / "new")
-    other = tmp_path / "other"
-    shutil.copytree(job.source.path, other)
-    tensors = load_file(other / "model.safetensors")
-    tensors["encoder.layer.1.output.dense.bias"][3] += 1
-    save_file(tensors, other / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match="encoder.layer.1.output.dense.bias"):
-        export(file, str(other), tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-    with pytest.raises(InputError, match="exists already"):
-        export(file, str(job.source.path), tmp_path)

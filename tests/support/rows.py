@@ -1,4 +1,8 @@
-"""A good row of each task, for tests to spoil."""
+"""A good row of each task, for tests to spoil; and rows on disk."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
 
 PAIR = {"text_a": "A.", "text_b": "B.", "idx": 3}
 NLI = {"premise": "A.", "hypothesis": "B.", "idx": 3}
@@ -20,3 +24,20 @@ GOOD = {
     "sst": {"text": "fine", "label": "1"},
     "qnli": {"premise": "A?", "hypothesis": "B.", "label": "not_entailment"},
 }
+
+
+def cb(index: int, label: str = "neutral") -> dict:
+    """A row of CB that its idx tells from others."""
+    return {"premise": f"p {index} é", "hypothesis": "h", "label": label, "idx": index}
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a task's file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path: Path, rows: Iterable[dict]) -> Path:
+    """Write a task's file, and its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
