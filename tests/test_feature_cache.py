@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.models import in_turn
 
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.errors import InputError
@@ -93,11 +94,9 @@ def same_phase(found, expected):
         same(getattr(found, name), getattr(expected, name))
 
 
-@pytest.mark.parametrize("place", range(len(TASKS)), ids=[*TASKS])
-def test_cached_is_what_jiant_makes(place, data_dir, tmp_path, request):
-    """The tasks take turns with the encoders."""
-    encoder = ("roberta_dir", "bert_dir")[place % 2]
-    cell = Cell([*TASKS][place], data_dir, request.getfixturevalue(encoder), tmp_path)
+@pytest.mark.parametrize(("task", "encoder"), in_turn(TASKS, "roberta_dir", "bert_dir"))
+def test_cached_is_what_jiant_makes(task, encoder, data_dir, tmp_path, request):
+    cell = Cell(task, data_dir, request.getfixturevalue(encoder), tmp_path)
     expected = cell.plain()
     assert expected.rows[0]["data_row"].input_ids.dtype == np.int64
     first, second = cell.load(), cell.load()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.models import in_turn
 from support.refusals import refusal
 from support.rows import read, write
 
@@ -36,10 +37,8 @@ def load(task, jiant_model, path, length=64):
     return features.load_phase(task, path, jiant_model.tokenizer, jiant_model.encoder, length)
 
 
-@pytest.mark.parametrize("place", range(len(TASKS)), ids=[*TASKS])
-def test_labels_and_trimming(place, data_dir, request, monkeypatch):
-    """The tasks take turns with the encoders."""
-    task, encoder = [*TASKS][place], ("bert_dir", "roberta_dir")[place % 2]
+@pytest.mark.parametrize(("task", "encoder"), in_turn(TASKS, "bert_dir", "roberta_dir"))
+def test_labels_and_trimming(task, encoder, data_dir, request, monkeypatch):
     jiant_task, jiant_model, paths = build(task, data_dir, request.getfixturevalue(encoder))
     labels = load(jiant_task, jiant_model, paths["test"]).labels
     expected = [row["label"] for row in read(paths["test"])]

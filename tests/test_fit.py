@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from support.models import rng
+from support.models import in_turn, rng
 from support.refusals import refusal
 from transformers import AutoModel
 
@@ -89,16 +89,11 @@ def test_published_percentages():
     assert published.percent_tuned("fish") is None
 
 
-@pytest.mark.parametrize("place", range(len(base.names())), ids=base.names())
-def test_count_without_weights_is_the_count_with_them(place, request):
-    """The methods take turns with the encoders."""
-    name, path = (
-        base.names()[place],
-        request.getfixturevalue(("bert_dir", "roberta_dir")[place % 2]),
-    )
-    method = base.find(name)(
-        **({"burn_in": 3} if name in ("diff_pruning", "child_pruning") else {})
-    )
+@pytest.mark.parametrize(("name", "encoder"), in_turn(base.names(), "bert_dir", "roberta_dir"))
+def test_count_without_weights_is_the_count_with_them(name, encoder, request):
+    path = request.getfixturevalue(encoder)
+    fields = {"burn_in": 3} if name in ("diff_pruning", "child_pruning") else {}
+    method = base.find(name)(**fields)
     expected = fit.count(copy.deepcopy(method), empty(str(path)))
     encoder = AutoModel.from_pretrained(path)
     names = list(surgery.eligible(encoder))

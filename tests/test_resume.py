@@ -75,7 +75,10 @@ DISTANCES = DENSE | {"interval": 1}
 ELEMENTS = {"q": 0.5, "mix": "elements", "tensors": "all"}
 LEAKS = {"decay_unselected": True}
 RUNS = {
-    "two sequences, accumulated": ("copa", "random", DENSE, {"gradient_accumulation": 2}),
+    "two sequences, accumulated and grouped by length": (
+        *("copa", "random", DENSE),
+        {"gradient_accumulation": 2, "length_grouping": 2},
+    ),
     "decay of new frozen tensors": ("rte", "adapter", {"config": "vera"}, LEAKS),
     "lazy SGD": ("rte", "stochastic_tuning", DENSE, {"optimizer": "sgd", "learning_rate": 0.1}),
     "SGD": ("rte", "full_tuning", {}, {"optimizer": "sgd", "learning_rate": 0.1}),
@@ -85,7 +88,6 @@ RUNS = {
         {},
     ),
     "head alone": ("wsc", "frozen", {}, {"gradient_accumulation": 2}),
-    "grouped by length": ("rte", "full_tuning", {}, {"length_grouping": 2}),
     "patience": ("rte", "bitfit", {}, {"max_steps": 40, "patience": 2, "min_steps": 0}),
     "released program on WSC": ("wsc", "diff_pruning", RELEASED, {"learning_rate": 1e-3}),
     "figure 3": ("rte", "diff_pruning", DENSE | {"burn_in": None, "mask_interval": 2}, {}),
@@ -156,7 +158,7 @@ def test_a_lost_cell_is_not_written(window, make_job):
         train(job, Control(confirm))
     # After two checkpoints comes the delta, and last the record.
     assert steps_on_disk(job) == [3, 6][:window]
-    assert (job.directory / "delta.safetensors").exists() == (window == 3)
+    assert job.delta.exists() == (window == 3)
     assert not (job.directory / record.FILE_NAME).exists()
 
 
