@@ -59,7 +59,7 @@ def test_rows(data_dir, task):
     names = ("premise", "choice1") if task.name == "copa" else task.texts
     assert max(sum(len(row[name].split()) for name in names) for row in everything) <= 14
     paths = {phase: str(data_dir / task.name / f"{phase}.jsonl") for phase in PHASES}
-    reader = TASK_DICT[task.reader](name=task.name, path_dict=paths)
+    reader = TASK_DICT[task.like](name=task.name, path_dict=paths)
     assert len(list(reader.get_train_examples())) == 320
 
 

@@ -37,7 +37,7 @@ def test_table_is_jiants(name, tmp_path):
     from jiant.tasks.evaluate import core
     from jiant.tasks.retrieval import TASK_DICT
 
-    task, reader = TASKS[name], TASK_DICT[TASKS[name].reader]
+    task, reader = TASKS[name], TASK_DICT[name]
     module = import_module(f"jiant.tasks.lib.{ {'cb': 'commitmentbank'}.get(name, name) }")
     assert reader.__module__ == module.__name__
     with open(module.__file__) as stream:
@@ -71,7 +71,7 @@ def test_find():
 
 def test_variant():
     task = variant("my_nli", like="cb", metric="avg_f1")
-    assert (task.name, task.title, task.like, task.reader) == ("my_nli", "my_nli", "cb", "cb")
+    assert (task.name, task.title, task.like) == ("my_nli", "my_nli", "cb")
     assert (task.metric, TASKS["cb"].metric) == ("avg_f1", "acc")
     assert variant("cb", like="cb") == TASKS["cb"]
 
