@@ -1,5 +1,6 @@
 """Shared by all tests: no hub, one thread, and small real inputs made once per session."""
 
+import dataclasses
 import gc
 import os
 from pathlib import Path
@@ -76,8 +77,14 @@ def as_published(monkeypatch):
     return take
 
 
+@pytest.fixture(scope="session")
+def features_dir(tmp_path_factory) -> Path:
+    """The features of all cells: no text is tokenized twice."""
+    return tmp_path_factory.mktemp("features")
+
+
 @pytest.fixture
-def make_job(tmp_path, data_dir, bert_dir):
+def make_job(tmp_path, data_dir, bert_dir, features_dir):
     """make_job(task, method fields, train fields, **top-level keys) -> Job of one cell."""
     from jiant_sparse.config import load as config
     from jiant_sparse.grid import plan
@@ -107,6 +114,6 @@ def make_job(tmp_path, data_dir, bert_dir):
         } | keys  # fmt: skip
         benchmark = config.parse(raw, "test")
         (job,) = plan.plan(benchmark, tmp_path / output, tensorboard=tensorboard)
-        return job
+        return dataclasses.replace(job, features=features_dir)
 
     return make
