@@ -50,7 +50,7 @@ PIECES = (
     *(b"&a ", b"*a", b"<<: *a", b"? ", b"| ", b"> ", b"---", b"...", b"%YAML 9", b"!!int ", b"!x "),
     *(b"\\u0000", b"\\ud800", b"\\U00110000", b"\\x", b"\0", b"\xff", b"\xef\xbb\xbf", b"\x85"),
     *(b"\xc3\xa9", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"null", b"true", b"yes", b"-1", b"0"),
-    *(b"1.5", b"1e999", b"NaN", b"Infinity", b"9" * 30, b"9" * 5000, b"[" * 1200, b'{"a":' * 400),
+    *(b"1.5", b"1e999", b"NaN", b"Infinity", b"9" * 30, b"9" * 5000, b"[" * 400, b'{"a":' * 400),
     *(b"{a: " * 400, b"a: ", b"seeds: ", b"tasks: ", b"methods: ", b"include: ", b"select: "),
     *(b"sweep: ", b"cb", b"sam", b"train: ", b"label", b"idx", b"..", b"/dev/zero", b"x" * 300),
 )  # fmt: skip
