@@ -1,7 +1,10 @@
 """Shared by all tests: no hub, one thread, and small real inputs made once per session."""
 
+import dataclasses
+import gc
 import json
 import os
+import shutil
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -9,13 +12,21 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
-from support import models
+from support import models, rows
 
 from jiant_sparse.data import synthetic, tasks
 from jiant_sparse.data.split import published_dev_split
 
 torch.set_num_threads(1)
+# No test cuts the power: what was written is there, synced to the disk or not.
+os.fsync = lambda handle: None
 SIZES = {"train": 24, "val": 10, "test": 12}
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of every later garbage collection: each cell begins with one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -27,15 +38,13 @@ def data_dir(tmp_path_factory) -> Path:
         ("sst", ("text",), ("0", "1")),
         ("qnli", ("premise", "hypothesis"), ("entailment", "not_entailment")),
     ):
-        (path / name).mkdir()
         for phase, size in SIZES.items():
-            rows = [
+            made = (
                 {field: f"The {field} {phase} number {i} ." for field in fields}
                 | {"label": labels[i % 2], "idx": i}
                 for i in range(size)
-            ]
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            (path / name / f"{phase}.jsonl").write_text(text)
+            )
+            rows.write(path / name / f"{phase}.jsonl", made)
     return path
 
 
@@ -48,6 +57,16 @@ def texts(data_dir) -> list[str]:
 @pytest.fixture(scope="session")
 def bert_dir(tmp_path_factory, texts) -> Path:
     return models.write_bert(tmp_path_factory.mktemp("bert") / "model", texts)
+
+
+@pytest.fixture(scope="session")
+def still_dir(tmp_path_factory, bert_dir) -> Path:
+    """The BERT of `bert_dir` without dropout, whose masks depend on a batch's shape."""
+    path = shutil.copytree(bert_dir, tmp_path_factory.mktemp("still") / "model")
+    config = json.loads((path / "config.json").read_text())
+    config |= dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    (path / "config.json").write_text(json.dumps(config))
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -78,10 +97,16 @@ def as_published(monkeypatch):
     monkeypatch.setattr(authors, "published_rows", lambda: known)
 
     def take(task, train_val, test=()):
-        rows = {"train_val": train_val, "test": test}
-        known[task.like] = {part: authors.digest(each, task) for part, each in rows.items()}
+        parts = {"train_val": train_val, "test": test}
+        known[task.like] = {part: authors.digest(each, task) for part, each in parts.items()}
 
     return take
+
+
+@pytest.fixture(scope="session")
+def features_dir(tmp_path_factory) -> Path:
+    """The features of all cells: no text is tokenized twice."""
+    return tmp_path_factory.mktemp("features")
 
 
 @pytest.fixture
@@ -95,7 +120,7 @@ def one_process(monkeypatch):
 
 
 @pytest.fixture
-def make_job(tmp_path, data_dir, bert_dir):
+def make_job(tmp_path, data_dir, bert_dir, features_dir):
     """make_job(task, method fields, train fields, **top-level keys) -> Job of one cell."""
     from jiant_sparse.config import load as config
     from jiant_sparse.grid import plan
@@ -125,6 +150,6 @@ def make_job(tmp_path, data_dir, bert_dir):
         } | keys  # fmt: skip
         benchmark = config.parse(raw, "test")
         (job,) = plan.plan(benchmark, tmp_path / output, tensorboard=tensorboard)
-        return job
+        return dataclasses.replace(job, features=features_dir)
 
     return make

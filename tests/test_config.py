@@ -65,7 +65,7 @@ def test_a_field_may_differ_by_task_and_train_by_task_and_method():
 def test_a_variant_of_a_known_task_needs_no_code():
     raw = BASE | {"tasks": {"my_nli": {"like": "cb", "metric": "avg_f1"}}}
     cell = config.parse(raw, "f").cells[0]
-    assert (cell.task.name, cell.task.reader, cell.task.metric) == ("my_nli", "cb", "avg_f1")
+    assert (cell.task.name, cell.task.like, cell.task.metric) == ("my_nli", "cb", "avg_f1")
 
 
 def test_the_papers_split_is_the_default_of_the_papers_tasks_alone():

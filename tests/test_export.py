@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.models import file_sizes_up_to
+from support.refusals import refusal
 from transformers import AutoModel
 from typer.testing import CliRunner
 
@@ -65,19 +66,14 @@ def test_folding_rounds_once(lora, base, apply, tmp_path):
 
 WRONG_META = {
     "": "meta settings is not JSON: ",
-    "{": "meta settings is not JSON: ",
     "[" * 100_000: "meta settings is not JSON: ",
-    "9" * 10_000: "meta settings is not JSON: ",
     "[]": "meta settings is []; it must be an object",
     "{}": "has nothing that can be folded: its method is None",
     '{"name": "sam"}': "has nothing that can be folded: its method is 'sam'",
     '{"name": "lora", "rank": 2}': "meta settings: alpha is None; it must be a number in ",
     '{"name": "lora", "rank": 2, "alpha": NaN}': "meta settings: alpha is nan; it must be ",
-    '{"name": "lora", "rank": 2, "alpha": 1e999}': "meta settings: alpha is inf; it must be ",
     '{"name": "lora", "rank": 2, "alpha": 0}': "meta settings: alpha is 0; it must be ",
-    '{"name": "lora", "rank": 2, "alpha": "6"}': "meta settings: alpha is '6'; it must be ",
     '{"name": "lora", "rank": 0, "alpha": 6}': "meta settings: rank is 0; it must be a whole ",
-    '{"name": "lora", "rank": 2.0, "alpha": 6}': "meta settings: rank is 2.0; it must be ",
     '{"name": "lora", "rank": 3, "alpha": 6}': f"{LAYER}.lora_A is float32 [2, 16]; it must be "
     "float32 [3, 16]",
 }
@@ -95,9 +91,7 @@ def test_folding_needs_fields(settings, lora, apply, tmp_path):
 A, B = f"{LAYER}.lora_A", f"{LAYER}.lora_B"
 WRONG_TENSORS = [
     ({A: None}, f"{A} is missing; it must be float32 [2, 16]"),
-    ({B: None}, f"{B} is missing; it must be float32 [16, 2]"),
     ({A: None, B: None}, "has nothing that can be folded: no tensor is a lora_A"),
-    ({A: torch.ones(16, 2)}, f"{A} is float32 [16, 2]; it must be float32 [2, 16]"),
     ({B: torch.ones(16, 1)}, f"{B} is float32 [16, 1]; it must be float32 [16, 2]"),
     ({A: torch.ones(2, 16).half()}, f"{A} is float16 [2, 16]; it must be float32 [2, 16]"),
     (
@@ -109,7 +103,6 @@ WRONG_TENSORS = [
         "embeddings.LayerNorm.weight is float32 [16]; LoRA changes matrices only",
     ),
     ({A: torch.full((2, 16), 3e38)}, f"{LAYER}.weight would hold NaN or infinity"),
-    ({B: torch.full((16, 2), float("nan"))}, f"{LAYER}.weight would hold NaN or infinity"),
 ]
 
 
@@ -127,9 +120,23 @@ def test_weights_are_finite(base, apply):
     spoiled["pooler.dense.bias"][3] = float("inf")
     result = apply(delta.extract(base, spoiled))
     assert result.exit_code == 2
-    assert "pooler.dense.bias would hold NaN or infinity; every weight must be a number" in (
-        result.stderr
-    )
+    assert "pooler.dense.bias would hold NaN or infinity; every weight must" in result.stderr
+
+
+def test_deltas_of_other_models(lora, bert_dir, roberta_dir, tmp_path):
+    other = shutil.copytree(bert_dir, tmp_path / "other")
+    tensors = load_file(other / "model.safetensors")
+    tensors["encoder.layer.1.output.dense.bias"][3] += 1
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    delta.save(lora, tmp_path / "d")
+    for base, message in (
+        (roberta_dir, "does not belong to model .*: base lacks pooler.dense"),
+        (other, "encoder.layer.1.output.dense.bias"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export(tmp_path / "d", str(base), tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+    assert "exists already" in refusal(export, tmp_path / "d", str(bert_dir), tmp_path)
 
 
 @pytest.mark.parametrize("pooler", [{}, {"pooler.dense.weight": torch.ones(1)}])
@@ -137,10 +144,8 @@ def test_pooler_in_the_delta(pooler, roberta_dir, tmp_path):
     drawn = AutoModel.from_pretrained(roberta_dir)
     base = {n: p.detach() for n, p in drawn.named_parameters() if not n.startswith("pooler.")}
     delta.save(delta.extract(base, base | pooler), tmp_path / "d")
-    with pytest.raises(InputError) as caught:
-        export(tmp_path / "d", str(roberta_dir), tmp_path / "made")
     got = "float32 [1]" if pooler else "missing"
-    assert str(caught.value) == (
+    assert refusal(export, tmp_path / "d", str(roberta_dir), tmp_path / "made") == (
         f"{tmp_path / 'd'}: pooler.dense.weight is {got}; it must be float32 [16, 16]"
     )
 

@@ -9,6 +9,11 @@ from jiant_sparse.methods.full_tuning import FullTuning
 from jiant_sparse.sparse import delta
 
 
+def gradient(model) -> torch.Tensor:
+    """The gradients of all weights, end to end."""
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
 @pytest.fixture
 def recorded(monkeypatch):
     """recorded(): from then on FullTuning's hooks note what they see in the returned list. Its
@@ -25,16 +30,12 @@ def recorded(monkeypatch):
         self.encoder, self.step = model, 0
         calls.append(("attach", [rng("a").initial_seed(), rng("b").initial_seed()]))
 
-    def norm(self):
-        gradients = [p.grad.norm() for p in self.encoder.parameters() if p.grad is not None]
-        return torch.stack(gradients).norm().item()
-
     def before_step(self, step):
-        calls.append(("before_step", step, norm(self)))
+        calls.append(("before_step", step, gradient(self.encoder).norm()))
 
     def after_step(self, step, optimizer):
         self.step = step
-        calls.append(("after_step", step, norm(self)))
+        calls.append(("after_step", step, gradient(self.encoder).norm()))
 
     def install():
         monkeypatch.setattr(FullTuning, "attach", attach)
@@ -114,8 +115,7 @@ def test_probe_passes(make_job, monkeypatch):
             weights, gradients = [], []
             for weight in probe(**options):
                 weights.append(weight)
-                found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-                gradients.append(torch.cat(found))
+                gradients.append(gradient(model))
             seen.append((weights, gradients))
 
     job = make_job(train={"batch_size": 10})
@@ -142,7 +142,7 @@ def test_probe_head(make_job, monkeypatch):
     plain, trained = (train(job) for job in jobs)
     # Training begins with the same head, and with weights that are the same wherever they are.
     assert losses(jobs[0])[0] == losses(jobs[1])[0]
-    indices = [delta.load(job.directory / "delta.safetensors").entries for job in jobs]
+    indices = [delta.load(job.delta).entries for job in jobs]
     assert any(
         not torch.equal(index, indices[1][name][0])
         for name, (index, _) in indices[0].items()
@@ -159,12 +159,10 @@ def test_probe_options_and_modes(make_job, monkeypatch):
         model.eval()
         asked = {"plain": {}, "again": {}, "dropout": {"dropout": True}}
         for name, options in (asked | {"clipped": {"max_grad_norm": 1e-3}}).items():
-            gradients = []
+            seen[name] = []
             for _ in probe(2, **options):
                 assert model.training == options.get("dropout", False)
-                flat = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-                gradients.append(torch.cat(flat))
-            seen[name] = gradients
+                seen[name].append(gradient(model))
         assert not model.training
         model.train()
 
@@ -174,6 +172,6 @@ def test_probe_options_and_modes(make_job, monkeypatch):
     assert all(map(torch.equal, seen["plain"], seen["again"]))
     assert not torch.equal(seen["plain"][0], seen["plain"][1])
     assert not torch.equal(seen["plain"][0], seen["dropout"][0])
-    assert max(gradient.norm() for gradient in seen["clipped"]) <= 1.001e-3
+    assert max(found.norm() for found in seen["clipped"]) <= 1.001e-3
     cosine = torch.cosine_similarity(seen["clipped"][0], seen["plain"][0], dim=0)
     assert cosine == pytest.approx(1, abs=1e-5)

@@ -7,8 +7,6 @@ import pytest
 from jiant.tasks.retrieval import create_task_from_config
 
 from jiant_sparse.host import features, metrics
-from jiant_sparse.host.train import train
-from jiant_sparse.schema import record
 
 
 def task(name):
@@ -44,22 +42,3 @@ def test_nan_and_regression():
 def test_majority(name, labels, expected):
     found = metrics.majority(task(name), np.array(labels))
     assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("name", ["cola", "stsb", "mrpc", "rte", "cb", "copa", "wsc"])
-def test_majority_in_the_record(name, make_job):
-    job = make_job(name, "bitfit", {}, {"max_steps": 1, "eval_every": 1})
-    result = train(job)
-    rows = job.data.paths["test"].read_text().splitlines()
-    if name == "stsb":
-        assert result.primary.majority is None
-    elif name == "cola":
-        assert result.primary.majority == 0.0
-    elif name != "mrpc":
-        labels = [line.split('"label": ')[1].split(",")[0].rstrip("}") for line in rows]
-        share = max(map(labels.count, labels)) / len(labels)
-        assert result.primary.majority == pytest.approx(share)
-    assert record.read(job.directory / record.FILE_NAME).primary == result.primary
-    # Records made before it was measured.
-    old = record.Primary.model_validate_json('{"name": "acc", "dev": 1, "test": 0}')
-    assert old.majority is None

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from support.models import bert, quick_fields, roberta
 from support.resuming import losses
-from test_features import uneven
+from support.rows import uneven
 from transformers import AutoConfig, AutoModel
 
 from jiant_sparse.host import features, packing, runner
@@ -98,16 +98,6 @@ def test_another_batch_after_an_error():
 
 
 # --- whole cells
-
-
-@pytest.fixture(scope="session")
-def still_dir(tmp_path_factory, bert_dir):
-    """The BERT of `bert_dir` without dropout, whose masks depend on the shape of a batch."""
-    path = shutil.copytree(bert_dir, tmp_path_factory.mktemp("still") / "model")
-    config = json.loads((path / "config.json").read_text())
-    config |= dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
-    (path / "config.json").write_text(json.dumps(config))
-    return path
 
 
 def cells(make_job, data_dir, tmp_path, *what, train_fields=None, **keys):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.documents import RECORD
+from support.refusals import refusal
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.schema import document, record
 
 # Written by commit 9601f3a, on the quickstart's CB.
@@ -16,19 +16,20 @@ VERSION_1 = Path(__file__).parent / "support" / "record_version_1.json"
 
 
 def test_goes_round(tmp_path):
-    RECORD.write(tmp_path)
-    assert record.read(tmp_path / "record.json") == RECORD
-    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
-
-
-def test_place_on_disk(tmp_path):
     assert RECORD.cell.directory(tmp_path) == tmp_path / "b" / "cb" / "sam" / "seed-3"
+    RECORD.write(tmp_path)
+    path = tmp_path / "record.json"
+    assert record.read(path) == record.read(path, RECORD.cell) == RECORD
+    assert list(tmp_path.iterdir()) == [path]
+    assert (
+        refusal(record.read, path, RECORD.cell.model_copy(update={"seed": 4}))
+        == f"{path}: is the record of another cell: b/cb/sam/seed-3"
+    )
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('"seed": 3', '"seed": "three"', "cell.seed: Input should be a valid integer"),
         ('"seed": 3', '"seed": 3, "x": 1', "cell.x: Extra inputs are not permitted"),
         ('"status": "failed"', '"status": "fine"', "status: Input should be 'ok' or 'failed'"),
         ('"schema_version": 2', '"schema_version": 3', "schema_version: Input should be 1 or 2"),
@@ -40,23 +41,12 @@ def test_place_on_disk(tmp_path):
         ('"cell"', '"sell"', "cell: Field required"),
         ("}", "", "file: Invalid JSON"),
         ("0.5", "NaN", "history.1.1: Input should be a finite number"),
-        ("0.5", "true", "history.1.1: Input should be a valid number"),
-        ("0.5", '"0.5"', "history.1.1: Input should be a valid number"),
-        ('"seed": 3', '"seed": true', "cell.seed: Input should be a valid integer"),
         ('"seed": 3', '"seed": "3"', "cell.seed: Input should be a valid integer"),
-        ('"seed": 3', '"seed": 3.0', "cell.seed: Input should be a valid integer"),
         ('"a": 1', '"a": 2', "settings_hash is not that of the settings; one of them was edited"),
-        ('"a": 1', '"a": true', "settings_hash is not that of the settings; one of them was edi"),
-        (
-            '"a": 1',
-            '"a": NaN',
-            "settings hold a number that is not finite or too large for a float",
-        ),
+        ('"a": 1', '"a": NaN', "settings hold a number that is not finite or too large for a "),
         ("0.5", "1.5", "history: score at step 2 is 1.5; it must be a fraction from -1 to 1"),
-        ("0.5", "9" * 400, "history.1.1: Input should be a finite number"),
         ('"seed": 3', f'"seed": {"9" * 5000}', "file: Invalid JSON: number out of range"),
         ('"a": 1', f'"a": {"[" * 5000}', "file: Invalid JSON: recursion limit exceeded"),
-        ('"a": 1', f'"a": {"9" * 5000}', "file: Invalid JSON: number out of range"),
     ],
 )
 def test_a_broken_record_is_named_with_its_field(tmp_path, old, new, expected):
@@ -65,15 +55,14 @@ def test_a_broken_record_is_named_with_its_field(tmp_path, old, new, expected):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(InputError) as caught:
-        record.read(path)
-    assert f"{path}: {expected}" in str(caught.value)
+    assert f"{path}: {expected}" in refusal(record.read, path)
 
 
 def test_a_record_of_version_2_names_its_method(tmp_path):
     RECORD.model_copy(update={"method": None}).write(tmp_path)
-    with pytest.raises(InputError, match="record.json: method: Field required in schema version 2"):
-        record.read(tmp_path / "record.json")
+    assert "record.json: method: Field required in schema version 2" in refusal(
+        record.read, tmp_path / "record.json"
+    )
 
 
 def test_a_record_of_version_1_is_read_without_its_method(tmp_path):
@@ -82,15 +71,6 @@ def test_a_record_of_version_1_is_read_without_its_method(tmp_path):
     assert found.model_dump(mode="json", exclude={"method"}) == json.loads(VERSION_1.read_text())
     found.write(tmp_path)
     assert record.read(tmp_path / "record.json") == found
-
-
-def test_a_record_is_of_the_cell_that_is_asked_for(tmp_path):
-    RECORD.write(tmp_path)
-    path = tmp_path / "record.json"
-    assert record.read(path, RECORD.cell) == RECORD
-    with pytest.raises(InputError) as caught:
-        record.read(path, RECORD.cell.model_copy(update={"seed": 4}))
-    assert str(caught.value) == f"{path}: is the record of another cell: b/cb/sam/seed-3"
 
 
 @pytest.mark.parametrize(
@@ -139,10 +119,6 @@ def test_settings_hash_is_of_the_content():
     assert one != record.settings_hash({"b": {"c": [1.5, 0]}, "a": 1})
 
 
-def test_describe():
-    assert record.describe(RECORD) == "cb/sam/seed-3: failed: line one"
-
-
 def counted(**changes):
     counts = {"eligible": 1_000_000, "selected": 400_000, "added": 7, "head": 5}
     return record.Params(**{**counts, "trainable": 9, "changed": 390_000, **changes})
@@ -154,15 +130,19 @@ def test_what_moves_in_a_step_is_what_is_tuned():
     assert (moving.tuned, moving.drawn) == (102_919, 400_000)
 
 
-def test_counts_of_before_there_were_moving_weights_are_read(tmp_path):
-    old = counted().model_dump(exclude={"moved_per_step"})
+def test_older_records_lack_moving_weights_and_majorities(tmp_path):
+    primary = {"name": "acc", "dev": 1, "test": 0}
+    params = counted().model_dump(exclude={"moved_per_step"})
     place = tmp_path / "record.json"
-    content = RECORD.model_dump(mode="json") | {"params": old}
+    content = RECORD.model_dump(mode="json") | {"primary": primary, "params": params}
     place.write_text(json.dumps(content))
-    assert record.read(place).params == counted()
+    found = record.read(place)
+    assert (found.params, found.primary.majority) == (counted(), None)
 
 
-def test_describe_says_what_moves_in_a_step():
+def test_describe():
+    assert record.describe(RECORD) == "cb/sam/seed-3: failed: line one"
+
     def said(params):
         primary = record.Primary(name="acc", dev=0.5, test=0.5)
         changes = {"status": "ok", "error": None, "primary": primary, "params": params}
@@ -177,29 +157,20 @@ def test_describe_says_what_moves_in_a_step():
 def test_only_a_regular_file_of_bounded_size_is_read(tmp_path):
     path = tmp_path / "record.json"
     os.mkfifo(path)
-    with pytest.raises(InputError, match="record.json: is not a regular file"):
-        record.read(path)
+    assert "record.json: is not a regular file" in refusal(record.read, path)
     path.unlink()
     with open(path, "wb") as stream:
         stream.truncate(document.LARGEST_BYTES + 1)
-    with pytest.raises(InputError, match="record.json: has 50,000,001 bytes; at most 50,000,000"):
-        record.read(path)
-    path.unlink()
-    path.symlink_to("record.json")
-    with pytest.raises(InputError, match="record.json: cannot be read: Too many levels of symbol"):
-        record.read(path)
+    assert "record.json: has 50,000,001 bytes; at most 50,000,000" in refusal(record.read, path)
 
 
 def test_what_is_wrong_is_told_in_short_lines(tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps({f"{key:09d}" + "x" * 10_000: 1 for key in range(1000)}))
     began = time.monotonic()
-    with pytest.raises(InputError) as caught:
-        record.read(path)
+    problems = refusal(record.read, path).splitlines()
     assert time.monotonic() - began < 5
-    assert len(caught.value.problems) > 1000
-    assert max(map(len, caught.value.problems)) < 2100
-    assert caught.value.problems[0].startswith(f"{path}: ")
-    assert any(
-        text.endswith("xxx: Extra inputs are not permitted") for text in caught.value.problems
-    )
+    assert len(problems) > 1000
+    assert max(map(len, problems)) < 2100
+    assert problems[0].startswith(f"{path}: ")
+    assert any(text.endswith("xxx: Extra inputs are not permitted") for text in problems)

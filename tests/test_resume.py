@@ -1,8 +1,6 @@
 """A cell that is stopped anywhere and resumed is the cell that was never stopped, bit for bit."""
 
-import errno
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ from jiant_sparse.schema import record
 from jiant_sparse.schema.control import Control, Stopped
 
 TRAIN = {"max_steps": 6, "eval_every": 2, "checkpoint_every": 1}
-BITFIT = ("cb", "bitfit", {}, TRAIN)
+BITFIT = ("rte", "bitfit", {}, TRAIN)
 
 
 def twins(make_job, *cell) -> tuple:
@@ -54,10 +52,9 @@ def steps_on_disk(job) -> list[int]:
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method(name, make_job):
-    whole, parts = twins(make_job, "cb", name, quick_fields(name), TRAIN)
-    # Before the first checkpoint, around the choices that methods make in mid-training, at the end.
-    kills = [Kill("training", 1), *(Kill("training", step) for step in (3, 5)), Kill("scoring", 6)]
-    run_in_parts(parts, *kills)
+    whole, parts = twins(make_job, "rte", name, quick_fields(name), TRAIN)
+    # Around the choices that methods make in mid-training.
+    run_in_parts(parts, Kill("training", 3), Kill("training", 5))
     assert outcome(parts) == outcome(whole)
     assert not (parts.directory / checkpoint.FOLDER).exists()
 
@@ -78,52 +75,50 @@ DISTANCES = DENSE | {"interval": 1}
 ELEMENTS = {"q": 0.5, "mix": "elements", "tensors": "all"}
 LEAKS = {"decay_unselected": True}
 RUNS = {
-    "two sequences, accumulated": ("copa", "random", DENSE, {"gradient_accumulation": 2}),
-    "decay of frozen weights": ("cb", "random", DENSE, LEAKS),
-    "decay of new frozen tensors": ("cb", "adapter", {"config": "vera"}, LEAKS),
-    "lazy SGD": ("cb", "stochastic_tuning", DENSE, {"optimizer": "sgd", "learning_rate": 0.1}),
-    "SGD": ("cb", "full_tuning", {}, {"optimizer": "sgd", "learning_rate": 0.1}),
+    "two sequences, accumulated and grouped by length": (
+        *("copa", "random", DENSE),
+        {"gradient_accumulation": 2, "length_grouping": 2},
+    ),
+    "decay of new frozen tensors": ("rte", "adapter", {"config": "vera"}, LEAKS),
+    "lazy SGD": ("rte", "stochastic_tuning", DENSE, {"optimizer": "sgd", "learning_rate": 0.1}),
+    "SGD": ("rte", "full_tuning", {}, {"optimizer": "sgd", "learning_rate": 0.1}),
     "gates on the training's schedule": (
-        *("cb", "diff_pruning"),
+        *("rte", "diff_pruning"),
         DENSE | {"burn_in": 4, "gated_schedule": "training"},
         {},
     ),
-    "frozen head": ("cb", "bitfit", {}, {"freeze_head": True}),
     "head alone": ("wsc", "frozen", {}, {"gradient_accumulation": 2}),
-    "grouped by length": ("rte", "full_tuning", {}, {"length_grouping": 2}),
-    "replayed order": ("rte", "full_tuning", {}, {"reshuffle": False, "batch_size": 16}),
-    "patience": ("cb", "bitfit", {}, {"max_steps": 40, "patience": 2, "min_steps": 0}),
+    "patience": ("rte", "bitfit", {}, {"max_steps": 40, "patience": 2, "min_steps": 0}),
     "released program on WSC": ("wsc", "diff_pruning", RELEASED, {"learning_rate": 1e-3}),
-    "figure 3": ("cb", "diff_pruning", DENSE | {"burn_in": None, "mask_interval": 2}, {}),
+    "figure 3": ("rte", "diff_pruning", DENSE | {"burn_in": None, "mask_interval": 2}, {}),
     "momentum of distances": (
-        *("cb", "child_pruning"),
+        *("rte", "child_pruning"),
         DISTANCES | {"burn_in": None, "momentum": 0.7},
         {},
     ),
-    "fixed and reset": ("cb", "child_pruning", DISTANCES | {"burn_in": 3, "reset": True}, LEAKS),
-    "mixed in half precision": ("cb", "mixout", ELEMENTS, {"precision": "bf16"}),
+    "fixed and reset": ("rte", "child_pruning", DISTANCES | {"burn_in": 3, "reset": True}, LEAKS),
+    "mixed in half precision": ("rte", "mixout", ELEMENTS, {"precision": "bf16"}),
     "lora with dropout": (
-        *("cb", "lora"),
+        *("rte", "lora"),
         {"rank": 2, "dropout": 0.1, "init_b": "kaiming"},
         {"freeze_head": True},
     ),
     "offset": ("stsb", "sam", DENSE | {"burn_in": 4}, {"eval_offset": 1, "dev_examples": 4}),
     # With a burn-in, weights freeze at their present values, not at their first ones.
-    "drifted weights": ("cb", "mag_pruning", DENSE | {"burn_in": 2}, {}),
+    "drifted weights": ("rte", "mag_pruning", DENSE | {"burn_in": 2}, {}),
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("softly", [False, True], ids=["killed", "stopped"])
-def test_every_kind_of_training(name, softly, make_job):
+def test_every_kind_of_training(name, make_job):
     task, method, fields, changes = RUNS[name]
     whole, parts = twins(make_job, task, method, fields, TRAIN | changes)
-    run_in_parts(parts, *(Kill("training", step, softly=softly) for step in (2, 5)))
+    run_in_parts(parts, Kill("training", 2, softly=True), Kill("training", 5))
     assert outcome(parts) == outcome(whole)
 
 
 def test_stop_says_where_it_resumes(make_job):
-    job = make_job("cb", "random", DENSE, TRAIN | {"checkpoint_every": None})
+    job = make_job("rte", "random", DENSE, TRAIN | {"checkpoint_every": None})
     with pytest.raises(Stopped, match="stopped by the test; it goes on from step 3"):
         train(job, Kill("training", 3, softly=True))
     assert steps_on_disk(job) == [3]
@@ -132,12 +127,15 @@ def test_stop_says_where_it_resumes(make_job):
     assert steps_on_disk(job) == [3, 6]
 
 
-def test_stop_before_an_evaluation(make_job):
+def test_kills_at_both_ends_and_a_stop_before_an_evaluation(make_job):
     """The stopped run leaves the evaluation after step 4 undone."""
-    job = make_job("cb", "random", DENSE, TRAIN)
+    job = make_job("rte", "random", DENSE, TRAIN)
+    kill(job, 1)
     with pytest.raises(Stopped):
         train(job, Kill("training", 4, softly=True))
     assert logged(job, "dev", "step") == [2]
+    with pytest.raises(Killed):
+        train(job, Kill("scoring", 6))
     assert [step for step, _ in train(job).history] == [2, 4, 6]
 
 
@@ -155,29 +153,20 @@ def test_a_lost_cell_is_not_written(window, make_job):
         if len(asked) > window:
             raise Lost
 
-    job = make_job("cb", "random", DENSE, TRAIN | {"checkpoint_every": 3})
+    job = make_job("rte", "random", DENSE, TRAIN | {"checkpoint_every": 3})
     with pytest.raises(Lost):
         train(job, Control(confirm))
     # After two checkpoints comes the delta, and last the record.
     assert steps_on_disk(job) == [3, 6][:window]
-    assert (job.directory / "delta.safetensors").exists() == (window == 3)
+    assert job.delta.exists() == (window == 3)
     assert not (job.directory / record.FILE_NAME).exists()
-
-
-def test_stop_of_a_lost_cell_leaves_no_checkpoint(make_job):
-    job = make_job("cb", "random", DENSE, TRAIN | {"checkpoint_every": None})
-    control = Kill("training", 3, softly=True)
-    control.confirm = lambda: (_ for _ in ()).throw(Lost())
-    with pytest.raises(Lost):
-        train(job, control)
-    assert steps_on_disk(job) == []
 
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_the_choice_is_kept(step, make_job, monkeypatch):
     """SAM's burn-in of 600 batches takes minutes. It is kept even before the first step."""
     minutes = TRAIN | {"checkpoint_every": None, "checkpoint_minutes": 1e-9}
-    whole, parts = twins(make_job, "cb", "sam", quick_fields("sam"), minutes)
+    whole, parts = twins(make_job, "rte", "sam", quick_fields("sam"), minutes)
     kill(parts, step)
     assert steps_on_disk(parts) == ([0] if step == 1 else [1, 2])
     for kind in (SAM, Method):
@@ -188,30 +177,26 @@ def test_the_choice_is_kept(step, make_job, monkeypatch):
 
 def test_checkpoint_minutes(make_job):
     fields = TRAIN | {"checkpoint_every": None, "checkpoint_minutes": 60}
-    job = make_job("cb", "bitfit", {}, fields)
+    job = make_job("rte", "bitfit", {}, fields)
     kill(job, 4)
     assert steps_on_disk(job) == []
     # When to write checkpoints changes no result, so it is no setting of it.
     assert job.cell.settings_hash == make_job(*BITFIT).cell.settings_hash
-    assert job.cell.settings_hash != make_job(threads=2).cell.settings_hash
 
 
 def damage(path, how: str) -> None:
     data = bytearray(path.read_bytes())
     if how == "truncated":
         del data[len(data) // 2 :]
-    elif how == "empty":
-        data.clear()
     else:
-        data[{"flipped": -7, "flipped header": 12}[how]] ^= 1
+        data[-7] ^= 1
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("how", ["truncated", "empty", "flipped", "flipped header"])
-@pytest.mark.parametrize("both", [False, True], ids=["newest", "both"])
+@pytest.mark.parametrize(("how", "both"), [("truncated", False), ("flipped", True)])
 def test_damaged_checkpoints(how, both, make_job, caplog):
     """The one before is used, if it is whole."""
-    whole, parts = twins(make_job, "cb", "sam", quick_fields("sam"), TRAIN)
+    whole, parts = twins(make_job, "rte", "sam", quick_fields("sam"), TRAIN)
     kill(parts, 5)
     old, new = checkpoints(parts)
     assert steps_on_disk(parts) == [3, 4]
@@ -239,7 +224,7 @@ def test_new_checkpoints_beside_damaged_ones_of_later_steps(make_job):
     assert steps_on_disk(job) == [1, 2]
 
 
-@pytest.mark.parametrize("how", ["missing", "short", "changed", "longer"])
+@pytest.mark.parametrize("how", ["missing", "changed", "longer"])
 def test_damaged_log(how, make_job, caplog):
     whole, parts = twins(make_job, *BITFIT)
     kill(parts, 5)
@@ -247,8 +232,8 @@ def test_damaged_log(how, make_job, caplog):
     text = path.read_text()
     path.unlink()
     if how != "missing":
-        changed = {"short": text[:20], "changed": text.replace("loss", "lose", 1)}
-        path.write_text(changed.get(how, text + '{"event": "tra' * 500))
+        longer = text + '{"event": "tra' * 500
+        path.write_text(text.replace("loss", "lose", 1) if how == "changed" else longer)
     train(parts)
     # Entries after the checkpoint are dropped without a word.
     assert ("the log it belongs to is not whole" in caplog.text) == (how != "longer")
@@ -257,7 +242,7 @@ def test_damaged_log(how, make_job, caplog):
 
 def test_checkpoint_of_other_settings(make_job, caplog):
     job, other, fresh = (
-        make_job("cb", "bitfit", {}, TRAIN | {"learning_rate": rate}, output)
+        make_job("rte", "bitfit", {}, TRAIN | {"learning_rate": rate}, output)
         for rate, output in ((1e-2, "out"), (1e-3, "out"), (1e-3, "fresh"))
     )
     kill(job, 3)
@@ -340,25 +325,6 @@ def test_full_disk(target, make_job, monkeypatch):
     assert not [path for path in parts.directory.rglob(".*")]
 
 
-def test_file_size_limit(make_job):
-    """The system cuts writes off in the middle, in a process of its own."""
-    job = make_job("cb", "full_tuning", {}, TRAIN)
-    kill(job, 3)
-    before = checkpoints(job)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-            train(job)
-        except OSError as error:
-            os._exit(error.errno)
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
-    assert checkpoints(job) == before
-    assert train(job).status == "ok"
-
-
 def test_partial_files_are_removed(make_job):
     job = make_job(*BITFIT)
     kill(job, 3)
@@ -370,6 +336,6 @@ def test_partial_files_are_removed(make_job):
 
 def test_threads(make_job):
     found = train(make_job(*BITFIT, threads=2))
-    assert found.provenance.threads == 2
+    assert (found.provenance.threads, found.provenance.nondeterministic) == (2, [])
     assert torch.get_num_threads() == 1
     assert not torch.are_deterministic_algorithms_enabled()

@@ -59,7 +59,7 @@ def _batches(
     encoder = empty_encoder(source.path)
     tokenizer = load(source.path, encoder.config.model_type)
     with compat.shims():
-        jiant_task = features.make_task(task.reader, {"train": path})
+        jiant_task = features.make_task(task.like, {"train": path})
         rows = features.load_phase(jiant_task, path, tokenizer, encoder, setting.sequence_length)
         stream = features.Epochs(jiant_task, rows.rows, setting.batch_size, seed=0)
         masks = [stream.pop()[0].input_mask for _ in range(count)]

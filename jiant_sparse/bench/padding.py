@@ -83,7 +83,7 @@ def _rows(
         path = phase_path(data_dir, task, "train").absolute()
         # Closed before the yield: the caller's code must not run under the shims.
         with compat.shims():
-            jiant_task = features.make_task(task.reader, {"train": path})
+            jiant_task = features.make_task(task.like, {"train": path})
             rows = features.load_phase(
                 jiant_task, path, tokenizer, encoder, sizes["max_seq_length"]
             ).rows

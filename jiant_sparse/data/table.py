@@ -36,11 +36,11 @@ class Task:
 
     name: key in a configuration, and folder below the data directory.
     title: column of the published tables.
-    reader: name in jiant.tasks.retrieval.TASK_DICT.
     metric: reported metric, by its name in jiant's evaluation.
     metrics: all metrics of that evaluation.
     texts: fields that hold text.
-    like: name of the known task that has the same fields; its own name for a known task.
+    like: name of the known task that has the same fields, and of jiant's reader in
+        jiant.tasks.retrieval.TASK_DICT; its own name for a known task.
     labels: allowed labels, compared by type and value (True is not 1); empty for a number.
     label_range: smallest and largest label, if the label is a number.
     choices: (field, allowed strings) for a field that is neither text nor label.
@@ -50,7 +50,6 @@ class Task:
 
     name: str
     title: str
-    reader: str
     metric: str
     metrics: tuple[str, ...]
     texts: tuple[str, ...]
@@ -78,9 +77,7 @@ ENTAILMENT = _same("entailment", "not_entailment")
 
 def _known(name: str, title: str, metrics: tuple[str, ...], hub: HubSource, **fields: Any) -> Task:
     """A row of the table. metrics: the reported one first."""
-    return Task(
-        name, title, reader=name, like=name, metric=metrics[0], metrics=metrics, hub=hub, **fields
-    )
+    return Task(name, title, like=name, metric=metrics[0], metrics=metrics, hub=hub, **fields)
 
 
 _COLA = _known(

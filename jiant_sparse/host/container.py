@@ -60,7 +60,7 @@ def write_configs(cell: Cell, data: TaskData, directory: Path, examples: int) ->
     The caches that it names, below `directory`, are the ones that jiant's tokenize_and_cache
     writes; our own run keeps its features in memory. examples: number for training.
     """
-    name = cell.task.reader
+    name = cell.task.like
     task = features.task_config(name, data.paths)
     config = _container_config(cell, data, directory, examples)
     write_text(directory / f"{name}_config.json", json.dumps(task, indent=1) + "\n")
@@ -69,7 +69,7 @@ def write_configs(cell: Cell, data: TaskData, directory: Path, examples: int) ->
 
 
 def _container_config(cell: Cell, data: TaskData, directory: Path, examples: int) -> dict[str, Any]:
-    train, name = cell.train, cell.task.reader
+    train, name = cell.train, cell.task.like
     steps = total_steps(train, examples)
     phases = ("train", "val", "val_labels", "test")
     return {

@@ -106,7 +106,7 @@ class _Run:
     def _build(self) -> SparseRunner:
         """Model, data and runner; everything trains, and there is no optimizer yet."""
         cell, data = self.cell, self.job.data
-        task = features.make_task(cell.task.reader, data.paths)
+        task = features.make_task(cell.task.like, data.paths)
         # The seed alone decides the head and a missing pooler, so all methods start from the same.
         torch.manual_seed(derive(cell.seed, "model"))
         jiant_model = model.build(self.job.source, task, cell.setup.pooling).to(self.device)

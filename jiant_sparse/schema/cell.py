@@ -176,7 +176,7 @@ class Cell:
         return {
             **self.setup.model_dump(exclude={"data_dir"}),
             "seed": self.seed,
-            "task": {"name": self.task.name, "like": self.task.reader, "metric": self.task.metric},
+            "task": {"name": self.task.name, "like": self.task.like, "metric": self.task.metric},
             "method": {
                 "name": self.method_name,
                 **({"revision": kind.revision} if kind.revision > 1 else {}),

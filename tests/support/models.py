@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import json
 import resource
 from collections.abc import Iterable, Iterator
@@ -279,6 +280,12 @@ def write_shape(path: Path, kind: str = "bert") -> str:
 
 def _split(text: str) -> list[str]:
     return "".join(c if c.isalnum() else f" {c} " for c in text).split()
+
+
+def in_turn(names: Iterable[str], *encoders: str) -> list:
+    """Parameters: each name with one of the fixtures of encoders, which take turns."""
+    pairs = zip(names, itertools.cycle(encoders), strict=False)
+    return [pytest.param(*pair, id=pair[0]) for pair in pairs]
 
 
 def refusal(path: object) -> str:

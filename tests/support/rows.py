@@ -1,4 +1,10 @@
-"""A good row of each task, for tests to spoil."""
+"""A good row of each task, for tests to spoil; and rows on disk."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
 
 PAIR = {"text_a": "A.", "text_b": "B.", "idx": 3}
 NLI = {"premise": "A.", "hypothesis": "B.", "idx": 3}
@@ -20,3 +26,32 @@ GOOD = {
     "sst": {"text": "fine", "label": "1"},
     "qnli": {"premise": "A?", "hypothesis": "B.", "label": "not_entailment"},
 }
+
+
+def cb(index: int, label: str = "neutral") -> dict:
+    """A row of CB that its idx tells from others."""
+    return {"premise": f"p {index} é", "hypothesis": "h", "label": label, "idx": index}
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a task's file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write(path: Path, rows: Iterable[dict]) -> Path:
+    """Write a task's file, and its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def uneven(data_dir: Path, task: str, directory: Path) -> Path:
+    """The task's files with a random number of words after each text."""
+    draw = np.random.RandomState(0)
+    for path in (data_dir / task).iterdir():
+        rows = read(path)
+        for row in rows:
+            for name in {"text", "text_a", "text_b", "premise", "hypothesis", "choice1"} & {*row}:
+                row[name] += " king" * draw.randint(20)
+        write(directory / task / path.name, rows)
+    return directory
