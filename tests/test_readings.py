@@ -26,7 +26,7 @@ SIZES = {
 # Neither decides nor is compared with the published experiment: no result but by rounding.
 MACHINERY = {
     "eval_batch_size", "length_grouping", "adam_epsilon", "checkpoint_every", "checkpoint_minutes",
-    "allow_dropped", "sgd_momentum",
+    "allow_dropped", "sgd_momentum", "padding", "score_train",
 }  # fmt: skip
 PROGRAM_TRAIN = {"reshuffle": False, "eval_offset": 1, "dev_examples": 500}
 

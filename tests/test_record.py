@@ -68,7 +68,8 @@ def test_a_record_of_version_2_names_its_method(tmp_path):
 def test_a_record_of_version_1_is_read_without_its_method(tmp_path):
     found = record.read(VERSION_1)
     assert (found.schema_version, found.method) == (1, None)
-    assert found.model_dump(mode="json", exclude={"method"}) == json.loads(VERSION_1.read_text())
+    later = {"method": True, "provenance": {"padding"}}
+    assert found.model_dump(mode="json", exclude=later) == json.loads(VERSION_1.read_text())
     found.write(tmp_path)
     assert record.read(tmp_path / "record.json") == found
 

@@ -51,9 +51,9 @@ def work_and_die_at(job, name: str, count: int) -> None:
 def work_and_die_in_evaluation(job, batch: int) -> None:
     real, seen = runner.batches, 0
 
-    def batches(*arguments):
+    def batches(*arguments, **options):
         nonlocal seen
-        for made in real(*arguments):
+        for made in real(*arguments, **options):
             seen += 1
             if seen == batch:
                 die()

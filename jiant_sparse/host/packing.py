@@ -9,12 +9,16 @@ another stream.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
+
+from jiant_sparse.methods.base import Method
+
+Padding = Literal["packed", "trimmed", "jiant"]
 
 # Rows share a call of attention if the shortest has at least this fraction of the tokens of the
 # longest: fewer calls, against padding inside of a call.
@@ -36,6 +40,18 @@ class Group:
     width: int
     real: Tensor | None
     index: Tensor | None
+
+    def unpack(self, tensor: Tensor) -> Tensor:
+        """(1, heads, tokens, size) of all groups -> (rows, heads, width, size) of this one."""
+        found = tensor[0, :, self.start : self.end]
+        if self.index is not None:
+            found = found.index_select(1, self.index)
+        return found.unflatten(1, (self.rows, self.width)).transpose(0, 1)
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """(rows, heads, width, size) -> (heads, tokens, size), without padding."""
+        found = tensor.transpose(0, 1).flatten(1, 2)
+        return found if self.real is None else found[:, self.real.flatten()]
 
 
 def groups(lengths: list[int], device: torch.device) -> list[Group]:
@@ -98,21 +114,11 @@ def _attention(
         )
     parts = []
     for group in attn_mask.groups:
-        found = [tensor[0, :, group.start : group.end] for tensor in (query, key, value)]
-        if group.index is not None:
-            found = [tensor.index_select(1, group.index) for tensor in found]
-        heads, _, size = found[0].shape
-        found = [t.reshape(heads, group.rows, group.width, size).transpose(0, 1) for t in found]
         mask = None if group.real is None else group.real[:, None, None]
-        output = functional.scaled_dot_product_attention(*found, attn_mask=mask, **options)
-        output = output.transpose(0, 1).flatten(1, 2)
-        parts.append(output if group.real is None else output[:, group.real.flatten()])
+        q, k, v = map(group.unpack, (query, key, value))
+        output = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, **options)
+        parts.append(group.pack(output))
     return torch.cat(parts, 1).unsqueeze(0)
-
-
-def can_pack(encoder: nn.Module) -> bool:
-    """Whether the attention of an encoder knows nothing of positions, and so can be packed."""
-    return getattr(encoder.config, "position_embedding_type", "absolute") == "absolute"
 
 
 def install(encoder: Any) -> list[RemovableHandle]:
@@ -147,3 +153,16 @@ def install(encoder: Any) -> list[RemovableHandle]:
         encoder.encoder.register_forward_pre_hook(pack, with_kwargs=True),
         encoder.encoder.register_forward_hook(unpack),
     ]
+
+
+def choose(wanted: Padding, encoder: Any, method: Method) -> Padding:
+    """What runs of `wanted`; sets it up. Where rows must be told apart, trimmed runs for packed.
+
+    These are methods whose `packs` is False, and encoders whose attention knows of positions.
+    """
+    if wanted != "packed":
+        return wanted
+    if not method.packs or encoder.config.position_embedding_type != "absolute":
+        return "trimmed"
+    install(encoder)
+    return "packed"

@@ -112,13 +112,7 @@ class _Run:
         jiant_model = model.build(self.job.source, task, cell.setup.pooling).to(self.device)
         jiant_model.train()
         method = cell.make_method()
-        self.padding = cell.train.padding
-        if self.padding == "packed" and not (
-            method.packs and packing.can_pack(jiant_model.encoder)
-        ):
-            self.padding = "trimmed"
-        if self.padding == "packed":
-            packing.install(jiant_model.encoder)
+        self.padding = packing.choose(cell.train.padding, jiant_model.encoder, method)
         phases = {
             phase: feature_cache.load_phase(
                 task,

@@ -48,6 +48,11 @@ class Test(NamedTuple):
     df: float
     p: float
 
+    @staticmethod
+    def fields(test: "Test | None") -> dict[str, float | None]:
+        """Its numbers by name; None for each if there is no test."""
+        return dict(zip(("t", "df", "p"), test or (None, None, None), strict=True))
+
 
 class Correlation(NamedTuple):
     """Spearman's rho in [-1, 1] of n pairs, and its two-sided p if the pairs are independent."""

@@ -22,10 +22,8 @@ from jiant_sparse.schema.record import (
 
 
 def _later(did: JsonValue) -> dict[str, JsonValue]:
-    """Mark a field that earlier versions did not have; did: the value of what they did.
-
-    At this value the field is left out of a cell's settings, so that older records stay valid.
-    """
+    """Mark a field that earlier versions lacked; did: its value in effect then, left out of a
+    cell's settings, so that older records stay valid."""
     return {"earlier_versions": did}
 
 

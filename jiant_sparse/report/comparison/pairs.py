@@ -127,7 +127,7 @@ def _compared(rows: Sequence[Result], base_rows: Sequence[Result] | None, averag
         "mean_baseline": base.mean,
         "std_baseline": base.std,
         "difference": difference,
-        **(test._asdict() if test else dict.fromkeys(Test._fields)),
+        **Test.fields(test),
         "holm_p": None,
         "hedges_g": effect,
         "step_time_ratio": ratio,

@@ -106,8 +106,7 @@ def _compared(
             a, b = samples[ours.task, reference], samples[theirs.task, label]
             where = {"benchmark": frame.benchmark, "task": theirs.task, "reference": reference}
             where |= {"method": label, "n_reference": ours.n, "n": theirs.n}
-            found = test(a, b)
-            tested = found._asdict() if found else dict.fromkeys(Test._fields)
+            tested = Test.fields(test(a, b))
             paper = _published(ours, theirs) if with_paper else (None, None)
             beside = dict(zip(PUBLISHED_FIELDS, paper, strict=True))
             rows.append({**where, **tested, "hedges_g": hedges_g(a, b), **beside})
