@@ -19,7 +19,7 @@ ROOMS = {
     "data": (1900, set()),
     "schema": (800, {"methods", "data"}),  # 550
     "config": (1300, {"schema", "methods", "data"}),  # 900
-    "host": (3200, {"schema", "methods", "sparse", "data"}),  # 2,600
+    "host": (3250, {"schema", "methods", "sparse", "data"}),  # 2,600
     "grid": (2350, {"config", "host", "schema", "data"}),  # 1,400
     "report": (6300, {"schema", "data"}),  # 3,300
     "bench": (1350, {"host", "schema", "methods", "sparse", "data"}),  # 1,100
