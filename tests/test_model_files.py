@@ -440,3 +440,21 @@ def test_vocabulary_of_another_language(bert, data_dir, tmp_path):
         f"the tokenizer of {bert}; at most half may be\n",
     )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "first_token", "mean"])
+def test_input_of_the_head(pooling, bert_dir, data_dir):
+    task = features.make_task("cb", {"train": data_dir / "cb" / "train.jsonl"})
+    encoder = model.build(model.resolve(str(bert_dir)), task, pooling).encoder.eval()
+    ids = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]])
+    mask = ids.ne(0).long()
+    with torch.no_grad():
+        found = encoder.encode(ids, torch.zeros_like(ids), mask).pooled
+        output = encoder(input_ids=ids, attention_mask=mask)
+    hidden = output.last_hidden_state
+    expected = {
+        "pooler": output.pooler_output,
+        "first_token": hidden[:, 0],
+        "mean": torch.stack([hidden[0].mean(0), hidden[1, :3].mean(0)]),
+    }
+    torch.testing.assert_close(found, expected[pooling])

@@ -84,7 +84,7 @@ def test_full_tuning_equals_plain_jiant(make_job, still_dir, tmp_path, monkeypat
     others = [p for n, p in model.named_parameters() if "bias" in n or "LayerNorm" in n]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}],
-        lr=1e-2, eps=1e-8,
+        lr=1e-2, eps=1e-8, fused=True,
     )  # fmt: skip
     steps = container_setup.GlobalTrainConfig.from_dict(settings["global_train_config"])
     schedule = get_linear_schedule_with_warmup(optimizer, steps.warmup_steps, steps.max_steps)

@@ -58,7 +58,7 @@ class Trainer:
         model.train()  # what has been added too
         self.names = names.keys()
         groups = surgery.parameter_groups(model, WEIGHT_DECAY)
-        self.optimizer = AdamW(groups, lr=LEARNING_RATE)
+        self.optimizer = AdamW(groups, lr=LEARNING_RATE, fused=True)
         self.steps = 0
 
     def counts(self) -> dict[str, int]:
