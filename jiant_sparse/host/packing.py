@@ -29,29 +29,29 @@ LIKE = 0.75
 class Group:
     """Rows of like length that follow each other among the packed tokens.
 
-    start, end: their tokens. rows, width: their number, and the tokens of the longest. real:
-    (rows, width) bool, False for padding; None if all are of one length. index: (rows * width,)
-    position in the group of each token; padding repeats the token before it.
+    start, end: their tokens. rows, width: their number, and the tokens of the longest. padded: None
+    if all rows are of one length, else three tensors: (rows, 1, 1, width) bool, False for padding;
+    (rows * width,) position of each token among those of the group, where padding repeats the token
+    before it; and (tokens,) the reverse.
     """
 
     start: int
     end: int
     rows: int
     width: int
-    real: Tensor | None
-    index: Tensor | None
+    padded: tuple[Tensor, Tensor, Tensor] | None
 
-    def unpack(self, tensor: Tensor) -> Tensor:
-        """(1, heads, tokens, size) of all groups -> (rows, heads, width, size) of this one."""
-        found = tensor[0, :, self.start : self.end]
-        if self.index is not None:
-            found = found.index_select(1, self.index)
-        return found.unflatten(1, (self.rows, self.width)).transpose(0, 1)
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        """(rows, heads, width, size) -> (heads, tokens, size), without padding."""
-        found = tensor.transpose(0, 1).flatten(1, 2)
-        return found if self.real is None else found[:, self.real.flatten()]
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        """(tokens, heads, size) of this group, from (all tokens, heads, size)."""
+        parts = [tensor[self.start : self.end] for tensor in (query, key, value)]
+        mask = kept = None
+        if self.padded:
+            mask, taken, kept = self.padded
+            parts = [part.index_select(0, taken) for part in parts]
+        q, k, v = (p.unflatten(0, (self.rows, self.width)).transpose(1, 2) for p in parts)
+        output = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, **options)
+        output = output.transpose(1, 2).flatten(0, 1)
+        return output if kept is None else output.index_select(0, kept)
 
 
 def groups(lengths: list[int], device: torch.device) -> list[Group]:
@@ -68,13 +68,13 @@ def groups(lengths: list[int], device: torch.device) -> list[Group]:
             parts.append([length])
     found: list[Group] = []
     for part in reversed(parts):
-        start, width = found[-1].end if found else 0, part[0]
-        real = index = None
+        start, width, padded = found[-1].end if found else 0, part[0], None
         if part[-1] < width:
             real = torch.arange(width) < torch.tensor(part[::-1])[:, None]
-            index = real.flatten().cumsum(0).sub(1).to(device)
-            real = real.to(device)
-        found.append(Group(start, start + sum(part), len(part), width, real, index))
+            taken = real.flatten().cumsum(0).sub(1)
+            (kept,) = real.flatten().nonzero(as_tuple=True)
+            padded = real[:, None, None].to(device), taken.to(device), kept.to(device)
+        found.append(Group(start, start + sum(part), len(part), width, padded))
     return found
 
 
@@ -112,13 +112,9 @@ def _attention(
             f"packed rows have queries {tuple(query.shape)} and keys {tuple(key.shape)}; a layer "
             "that adds keys of its own needs train.padding: trimmed"
         )
-    parts = []
-    for group in attn_mask.groups:
-        mask = None if group.real is None else group.real[:, None, None]
-        q, k, v = map(group.unpack, (query, key, value))
-        output = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, **options)
-        parts.append(group.pack(output))
-    return torch.cat(parts, 1).unsqueeze(0)
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    parts = [group.attend(q, k, v, **options) for group in attn_mask.groups]
+    return torch.cat(parts).transpose(0, 1).unsqueeze(0)
 
 
 def install(encoder: Any) -> list[RemovableHandle]:
