@@ -7,15 +7,16 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.models import bert, quick_fields, roberta
+from support.models import SIZES, bert, quick_fields, roberta
 from support.resuming import losses
 from support.rows import uneven
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, BertConfig
 
 from jiant_sparse.host import features, packing, runner
 from jiant_sparse.host.runner import SparseRunner
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base as methods
+from jiant_sparse.methods.base import Method
 from jiant_sparse.sparse import delta
 
 BATCHES = {
@@ -83,6 +84,16 @@ def test_bf16():
             found.append(model(input_ids=ids, attention_mask=real.long()).last_hidden_state[real])
         packing.install(model)
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0.05)
+
+
+def test_another_kind_of_attention():
+    config = BertConfig(vocab_size=50, **SIZES)
+    model = AutoModel.from_config(config, attn_implementation="eager")
+    assert packing.choose("packed", model, Method()) == "trimmed"
+    packing.install(model)
+    ids, real = batch([3, 5], 0)
+    with pytest.raises(TypeError, match="add.* of a mask of packed rows.* padding to trimmed"):
+        model(input_ids=ids, attention_mask=real.long())
 
 
 def test_another_batch_after_an_error():

@@ -82,7 +82,8 @@ class RowMask(Tensor):
     """An attention mask for packed rows: a token sees the tokens of its own row alone.
 
     It holds no numbers. torch asks it to compute `scaled_dot_product_attention`, so no layer is
-    replaced, and a checkpointed layer has it again in its second run.
+    replaced, and a checkpointed layer has it again in its second run. Any other function that would
+    compute with it raises TypeError.
     """
 
     groups: list[Group]
@@ -100,7 +101,14 @@ class RowMask(Tensor):
     ) -> Any:
         if function is functional.scaled_dot_product_attention:
             return _attention(*args, **(kwargs or {}))
-        return super().__torch_function__(function, types, args, kwargs or {})
+        result = super().__torch_function__(function, types, args, kwargs or {})
+        if isinstance(result, Tensor):
+            name = getattr(function, "__name__", function)
+            raise TypeError(
+                f"{name} of a mask of packed rows, which scaled_dot_product_attention alone can "
+                "take; set train.padding to trimmed"
+            )
+        return result
 
 
 def _attention(
@@ -154,11 +162,16 @@ def install(encoder: Any) -> list[RemovableHandle]:
 def choose(wanted: Padding, encoder: Any, method: Method) -> Padding:
     """What runs of `wanted`; sets it up. Where rows must be told apart, trimmed runs for packed.
 
-    These are methods whose `packs` is False, and encoders whose attention knows of positions.
+    These are methods whose `packs` is False, and encoders whose attention knows of positions or is
+    not torch's.
     """
     if wanted != "packed":
         return wanted
-    if not method.packs or encoder.config.position_embedding_type != "absolute":
+    config = encoder.config
+    is_plain = (
+        config.position_embedding_type == "absolute" and config._attn_implementation == "sdpa"
+    )
+    if not (method.packs and is_plain):
         return "trimmed"
     install(encoder)
     return "packed"
