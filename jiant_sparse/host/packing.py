@@ -83,7 +83,7 @@ class RowMask(Tensor):
 
     It holds no numbers. torch asks it to compute `scaled_dot_product_attention`, so no layer is
     replaced, and a checkpointed layer has it again in its second run. Any other function that would
-    compute with it raises TypeError.
+    compute with it raises ValueError.
     """
 
     groups: list[Group]
@@ -104,7 +104,7 @@ class RowMask(Tensor):
         result = super().__torch_function__(function, types, args, kwargs or {})
         if isinstance(result, Tensor):
             name = getattr(function, "__name__", function)
-            raise TypeError(
+            raise ValueError(
                 f"{name} of a mask of packed rows, which scaled_dot_product_attention alone can "
                 "take; set train.padding to trimmed"
             )
