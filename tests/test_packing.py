@@ -92,7 +92,9 @@ def test_another_kind_of_attention():
     assert packing.choose("packed", model, Method()) == "trimmed"
     packing.install(model)
     ids, real = batch([3, 5], 0)
-    with pytest.raises(ValueError, match="add.* of a mask of packed rows.* padding to trimmed"):
+    with pytest.raises(
+        ValueError, match="add.* of a mask of packed rows.*train.padding to trimmed"
+    ):
         model(input_ids=ids, attention_mask=real.long())
 
 
