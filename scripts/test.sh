@@ -10,4 +10,5 @@ export HF_HUB_OFFLINE=1
 ruff format --check .
 ruff check .
 mypy
-python -m pytest -q --numprocesses 2 "$@"
+# Three processes: some tests wait for others more than they compute.
+python -m pytest -q --numprocesses 3 --dist worksteal "$@"
