@@ -167,11 +167,8 @@ def choose(wanted: Padding, encoder: Any, method: Method) -> Padding:
     """
     if wanted != "packed":
         return wanted
-    config = encoder.config
-    is_plain = (
-        config.position_embedding_type == "absolute" and config._attn_implementation == "sdpa"
-    )
-    if not (method.packs and is_plain):
+    is_plain = encoder.config.position_embedding_type == "absolute"
+    if not (method.packs and is_plain and encoder.attn_implementation == "sdpa"):
         return "trimmed"
     install(encoder)
     return "packed"
