@@ -42,3 +42,11 @@ def test_unknown_names_are_refused(measured):
         measured("cola", only=("fulll",))
     with pytest.raises(InputError, match="task 'colla' is unknown; did you mean cola"):
         measured("colla")
+
+
+def test_missing_data_are_named(tmp_path, bert_dir):
+    found = cell.run(
+        Setting("minilm"), tmp_path, str(bert_dir), tasks=["cb"], repeats=1, only=["full"]
+    )
+    with pytest.raises(InputError, match="cb/train.jsonl: cannot be read: No such file"):
+        list(found)

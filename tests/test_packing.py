@@ -209,7 +209,7 @@ def test_records_of_earlier_versions_were_trimmed(make_job):
     assert "padding" not in make_job(train={"padding": "trimmed"}).cell.settings["train"]
 
 
-@pytest.mark.parametrize(("rows", "scored"), [("all", 24), (5, 5), ("none", None)])
+@pytest.mark.parametrize(("rows", "scored"), [(None, 24), (5, 5), (0, None)])
 def test_rows_of_the_training_data_that_are_scored(rows, scored, make_job, monkeypatch):
     seen = []
     score = SparseRunner.score

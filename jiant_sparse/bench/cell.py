@@ -16,7 +16,7 @@ from jiant_sparse.bench import contenders, measure, models
 from jiant_sparse.bench.contenders import Trainer
 from jiant_sparse.bench.models import CLASSES, Notify, Setting, silent
 from jiant_sparse.data.store import phase_path
-from jiant_sparse.data.tasks import find
+from jiant_sparse.data.tasks import find, read_rows
 from jiant_sparse.host import compat, features, packing
 from jiant_sparse.host.model import ModelSource, empty_encoder, resolve
 from jiant_sparse.host.tokenizer import load
@@ -38,7 +38,8 @@ def run(
 
     setting: `sequence_length` is the longest example. model: whose tokenizer counts, see
     `host.model.resolve`. Every round takes another batch, the same for all forms. tokens: computed
-    in the median round. Raises InputError for an unknown task, model or contender.
+    in the median round. Raises InputError for an unknown task, model or
+    contender, and for training data that cannot be read.
     """
     compat.require_jiant()
     source, names = resolve(model), contenders.chosen(only)
@@ -56,6 +57,7 @@ def _batches(
     """Lengths of the rows of each batch, and the width of the task's longest row as the last."""
     task = find(name)
     path = phase_path(data_dir, task, "train").absolute()
+    read_rows(path, task)
     encoder = empty_encoder(source.path)
     tokenizer = load(source.path, encoder.config.model_type)
     with compat.shims():

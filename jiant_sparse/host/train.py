@@ -194,9 +194,8 @@ class _Run:
     def _score(self) -> Metrics:
         metrics: Metrics = {}
         for name, phase in PHASES.items():
-            rows = self.cell.train.score_train if phase == "train" else "all"
-            if rows != "none":
-                limit = None if rows == "all" else rows
+            limit = self.cell.train.score_train if phase == "train" else None
+            if limit != 0:
                 metrics[name] = fractions(self.runner.score(phase, limit))
         return metrics
 

@@ -36,7 +36,6 @@ class Block(BaseModel):
 # No run is that long or wide: larger numbers would fill the memory, or never end.
 _Steps = Annotated[int, Field(le=1_000_000_000)]
 _Rows = Annotated[int, Field(le=65_536)]
-_ScoredRows = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _Path = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
 
 
@@ -62,10 +61,11 @@ class Train(Block):
     dev_examples: _Steps | None = Field(
         None, ge=1, description="score the first dev examples alone; null = all, jiant: 500"
     )
-    score_train: Literal["all", "none"] | _ScoredRows = Field(
-        "all",
-        description="rows of the training data to score at the end: all, none or the first so many",
-        json_schema_extra=_later("all"),
+    score_train: _Steps | None = Field(
+        None,
+        ge=0,
+        description="score the first rows of the training data at the end; null = all, 0 = none",
+        json_schema_extra=_later(None),
     )
     min_steps: _Steps = Field(20_000, ge=0, description="no early stopping before this step")
     patience: _Steps = Field(
