@@ -5,7 +5,7 @@ import json
 import pytest
 from transformers import BertConfig
 
-from jiant_sparse.bench import cell
+from jiant_sparse.bench import cell, contenders
 from jiant_sparse.bench.models import Setting
 from jiant_sparse.errors import InputError
 
@@ -50,3 +50,10 @@ def test_missing_data_are_named(tmp_path, bert_dir):
     )
     with pytest.raises(InputError, match="cb/train.jsonl: cannot be read: No such file"):
         list(found)
+
+
+def test_a_group_of_contenders(measured, monkeypatch):
+    """`ours` stands for all of its names, as in `bench step`, and is not left out in silence."""
+    monkeypatch.setattr(cell, "_measured", lambda name, *rest: [name])
+    assert measured("cola", only=("ours",)) == list(contenders.under("ours"))
+    assert measured("cola", only=("lora", "bound")) == ["bound", "lora"]

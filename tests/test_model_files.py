@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.models import refusal
+from support import refusals
 from transformers import AutoModel
 from typer.testing import CliRunner
 
@@ -16,6 +16,11 @@ from jiant_sparse.host import features, model
 from jiant_sparse.host.model_files import TOKENIZER
 
 BIAS = "encoder.layer.0.output.dense.bias"
+
+
+def refusal(path) -> str:
+    """The error with which a model is refused."""
+    return refusals.refusal(model.resolve, str(path))
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_references_in_a_circle_are_an_error(folder, check):
 
 
 def chain(count: int, labels=("sam",)) -> None:
-    """Files of which each chooses by the next one what that sweeps."""
+    """Files in a chain: each selects a value that the next one sweeps."""
     for number in range(count):
         swept, chosen = ("density", "burn_in")[:: 1 if number % 2 else -1]
         block = {"sweep": {swept: [1]}, chosen: {"select": f"{number + 1}.yaml"}}

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from jiant_sparse.bench import contenders, measure, models
+from jiant_sparse.bench import contenders, measure, models, padding
 from jiant_sparse.bench.contenders import Trainer
 from jiant_sparse.bench.models import CLASSES, Notify, Setting, silent
 from jiant_sparse.data.store import phase_path
 from jiant_sparse.data.tasks import find, read_rows
 from jiant_sparse.host import compat, features, packing
-from jiant_sparse.host.model import ModelSource, empty_encoder, resolve
-from jiant_sparse.host.tokenizer import load
+from jiant_sparse.host.model import ModelSource, resolve
 
 FORMS = ("packed", "trimmed", "jiant", "ideal")
 
@@ -38,12 +37,15 @@ def run(
 
     setting: `sequence_length` is the longest example. model: whose tokenizer counts, see
     `host.model.resolve`. Every round takes another batch, the same for all forms. tokens: computed
-    in the median round. Raises InputError for an unknown task, model or
-    contender, and for training data that cannot be read.
+    in the median round. only: contenders of `bench step`; all that are installed if empty.
+    Raises InputError for an unknown task, model or contender, and for training data that cannot be
+    read.
     """
     compat.require_jiant()
     source, names = resolve(model), contenders.chosen(only)
-    names = tuple(name for name in names if name in only)
+    # Without the references, which the forms do not need; `ours` stands for all of its names.
+    asked = {name for each in only for name in contenders.under(each)}
+    names = tuple(name for name in names if name in asked or not only)
     for task in tasks:
         batches = _batches(source, data_dir, task, setting, repeats + 1)
         for name in names:
@@ -56,16 +58,13 @@ def _batches(
 ) -> list[np.ndarray]:
     """Lengths of the rows of each batch, and the width of the task's longest row as the last."""
     task = find(name)
-    path = phase_path(data_dir, task, "train").absolute()
-    read_rows(path, task)
-    encoder = empty_encoder(source.path)
-    tokenizer = load(source.path, encoder.config.model_type)
+    read_rows(phase_path(data_dir, task, "train"), task)
+    known = padding.tools(source)
     with compat.shims():
-        jiant_task = features.make_task(task.like, {"train": path})
-        rows = features.load_phase(jiant_task, path, tokenizer, encoder, setting.sequence_length)
-        stream = features.Epochs(jiant_task, rows.rows, setting.batch_size, seed=0)
+        jiant_task, rows = padding.training_rows(data_dir, task, known, setting.sequence_length)
+        stream = features.Epochs(jiant_task, rows, setting.batch_size, seed=0)
         masks = [stream.pop()[0].input_mask for _ in range(count)]
-    width = rows.rows[0]["data_row"].input_ids.shape[-1]
+    width = rows[0]["data_row"].input_ids.shape[-1]
     return [np.append(mask.flatten(0, -2).sum(-1).numpy(), width) for mask in masks]
 
 

@@ -118,7 +118,7 @@ def names() -> tuple[str, ...]:
 
 def absent() -> tuple[str, ...]:
     """The contenders whose library is not installed."""
-    return () if importlib.util.find_spec("peft") else _under("peft")
+    return () if importlib.util.find_spec("peft") else under("peft")
 
 
 def chosen(only: Iterable[str]) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ def chosen(only: Iterable[str]) -> tuple[str, ...]:
     """
     wanted: set[str] = set()
     for name in only:
-        found = _under(name)
+        found = under(name)
         if not found:
             raise InputError(f"contender {name!r} is unknown; {suggest(name, names())}")
         if missing := set(found) & set(absent()):
@@ -231,5 +231,6 @@ _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {
 }
 
 
-def _under(name: str) -> tuple[str, ...]:
+def under(name: str) -> tuple[str, ...]:
+    """The contenders that a name stands for: itself, and every name that begins with it and /."""
     return tuple(known for known in _MAKERS if known == name or known.startswith(f"{name}/"))

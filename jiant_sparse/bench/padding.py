@@ -70,6 +70,21 @@ def run(
     return _rows(data_dir, source, found, sizes, epochs)
 
 
+def tools(source: ModelSource) -> tuple[Any, Any]:
+    """A model's tokenizer, and its encoder without weights."""
+    encoder = empty_encoder(source.path)
+    return load(source.path, encoder.config.model_type), encoder
+
+
+def training_rows(
+    data_dir: Path, task: Task, tools: tuple[Any, Any], max_seq_length: int
+) -> tuple[Any, list[dict]]:
+    """jiant's task, and its training rows as a run has them. To be called under `compat.shims`."""
+    path = phase_path(data_dir, task, "train").absolute()
+    jiant_task = features.make_task(task.like, {"train": path})
+    return jiant_task, features.load_phase(jiant_task, path, *tools, max_seq_length).rows
+
+
 def _rows(
     data_dir: Path,
     source: ModelSource,
@@ -77,16 +92,11 @@ def _rows(
     sizes: Mapping[str, int],
     epochs: int,
 ) -> Iterator[dict[str, object]]:
-    encoder = empty_encoder(source.path)
-    tokenizer = load(source.path, encoder.config.model_type)
+    known = tools(source)
     for task in tasks:
-        path = phase_path(data_dir, task, "train").absolute()
         # Closed before the yield: the caller's code must not run under the shims.
         with compat.shims():
-            jiant_task = features.make_task(task.like, {"train": path})
-            rows = features.load_phase(
-                jiant_task, path, tokenizer, encoder, sizes["max_seq_length"]
-            ).rows
+            jiant_task, rows = training_rows(data_dir, task, known, sizes["max_seq_length"])
             computed = _computed(jiant_task, rows, sizes, epochs)
         real = epochs * sum(int(row["data_row"].input_mask.sum()) for row in rows)
         for contender, tokens in computed.items():

@@ -22,7 +22,7 @@ from jiant.utils.torch_utils import ListDataset
 
 from jiant_sparse.errors import InputError
 from jiant_sparse.schema.cell import Train
-from jiant_sparse.schema.record import MOST_DROPPED
+from jiant_sparse.schema.record import MOST_DROPPED, Padding
 from jiant_sparse.seeds import derive
 
 _PADDED = ("input_ids", "input_mask", "segment_ids")
@@ -145,12 +145,12 @@ def trim(batch: BatchMixin) -> BatchMixin:
 
 
 def batches(
-    task: Task, rows: list[dict], batch_size: int, *, trimmed: bool = True
+    task: Task, rows: list[dict], batch_size: int, padding: Padding
 ) -> Iterator[tuple[BatchMixin, dict]]:
     """jiant's batches in the order of the rows, with metadata; the last may be smaller."""
     for start in range(0, len(rows), batch_size):
         batch, metadata = task.collate_fn(rows[start : start + batch_size])
-        yield trim(batch) if trimmed else batch, metadata
+        yield batch if padding == "jiant" else trim(batch), metadata
 
 
 def lengths(rows: list[dict]) -> np.ndarray:
@@ -233,6 +233,5 @@ class Epochs:
         while True:
             order = self.order(epoch)[first * self.batch_size :]
             rows = [self.rows[position] for position in order]
-            trimmed = self.train.padding != "jiant"
-            yield from batches(self.task, rows, self.batch_size, trimmed=trimmed)
+            yield from batches(self.task, rows, self.batch_size, self.train.padding)
             epoch, first = epoch + 1, 0

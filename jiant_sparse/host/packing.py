@@ -9,7 +9,7 @@ another stream.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,7 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from jiant_sparse.methods.base import Method
-
-Padding = Literal["packed", "trimmed", "jiant"]
+from jiant_sparse.schema.record import Padding
 
 # Rows share a call of attention if the shortest has at least this fraction of the tokens of the
 # longest: fewer calls, against padding inside of a call.

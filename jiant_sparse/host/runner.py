@@ -141,12 +141,7 @@ class SparseRunner(jiant_runner.JiantRunner):
             warnings.simplefilter("ignore", ConstantInputWarning)
             result = jiant_runner.run_val(
                 val_dataloader=self._stoppable(
-                    batches(
-                        self.task,
-                        rows,
-                        settings.eval_batch_size,
-                        trimmed=settings.padding != "jiant",
-                    )
+                    batches(self.task, rows, settings.eval_batch_size, settings.padding)
                 ),
                 val_labels=labels,
                 jiant_model=self.jiant_model,

@@ -348,7 +348,7 @@ def settings_apart(departures: dict[str, tuple[str, ...]] | None) -> list[str]:
 
 
 def _label(results: pd.DataFrame) -> str:
-    """The comparability label of results some of which depart."""
+    """The comparability label of results if some of them depart."""
     return "partly not comparable" if is_partly(results) else "not comparable"
 
 

@@ -16,6 +16,7 @@ from jiant_sparse.schema.record import (
     PUBLISHED_MODEL,
     CellKey,
     MethodFacts,
+    Padding,
     Record,
     settings_hash,
 )
@@ -89,10 +90,9 @@ class Train(Block):
     adam_epsilon: float = Field(1e-8, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_seq_length: int = Field(256, ge=8, le=512)
-    padding: Literal["packed", "trimmed", "jiant"] = Field(
+    padding: Padding = Field(
         "packed",
-        description="packed: the encoder computes no padding; trimmed: rows are as wide as the "
-        "longest of their batch; jiant: of their file",
+        description="packed: computes none; trimmed: up to a batch's longest row; jiant: a file's",
         json_schema_extra=_later("trimmed"),
     )
     allow_dropped: bool = Field(

@@ -20,6 +20,7 @@ READ_VERSIONS = (1, 2)
 FILE_NAME = "record.json"
 # Lies beside the record of a cell that ended well; written before it.
 DELTA = "delta.safetensors"
+Padding = Literal["packed", "trimmed", "jiant"]
 # Percent of the rows of dev, and of test, that may be left out as too long without `allow_dropped`.
 MOST_DROPPED = 1
 # Names of the model of Fu et al. 2023.
@@ -139,7 +140,7 @@ class Provenance(Machine):
     pooler: Literal["loaded", "initialised"] | None = Field(
         description="whether the pooler came with the model's weights; None = never loaded"
     )
-    padding: Literal["packed", "trimmed", "jiant"] | None = Field(
+    padding: Padding | None = Field(
         default=None, description="what ran; None = never ran, or trimmed before it was recorded"
     )
     dropped_examples: dict[str, int] = Field(

@@ -22,7 +22,6 @@ from transformers import (
     RobertaModel,
 )
 
-from jiant_sparse.errors import InputError
 from jiant_sparse.methods import base as methods
 from jiant_sparse.methods.base import Method
 from jiant_sparse.seeds import derive
@@ -286,12 +285,3 @@ def in_turn(names: Iterable[str], *encoders: str) -> list:
     """Parameters: each name with one of the fixtures of encoders, which take turns."""
     pairs = zip(names, itertools.cycle(encoders), strict=False)
     return [pytest.param(*pair, id=pair[0]) for pair in pairs]
-
-
-def refusal(path: object) -> str:
-    """The error with which a model is refused."""
-    from jiant_sparse.host import model
-
-    with pytest.raises(InputError) as caught:
-        model.resolve(str(path))
-    return str(caught.value)

@@ -27,9 +27,9 @@ from jiant_sparse.units import counted
 INK, QUIET, HAIR, PAPER = "#1f1d1a", "#6b665d", "#dcd7cc", "#ffffff"
 # Neighbours also differ in grey, by more than 20 of 255.
 PALETTE = (
-    *("#1b3a6b", "#ad4b12", "#35a07f", "#832a5c", "#b08a00"),
-    *("#3a78bd", "#4a2f72", "#586714", "#282828", "#d9737f"),
-)
+    "#1b3a6b", "#ad4b12", "#35a07f", "#832a5c", "#b08a00",
+    "#3a78bd", "#4a2f72", "#586714", "#282828", "#d9737f",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (9, 1.5)))
 # Looks that a reader tells apart without colour: every marker, filled and hollow.
