@@ -497,7 +497,7 @@ def _entries(model: Tied, name: str) -> nn.Parameter:
 
 def _mixed(model: Tied, name: str) -> nn.Parameter:
     form = Mixed(model.embedding.weight, name, Noise(rng), 0.4, "elements", None)
-    surgery.edit(model, name, form)
+    surgery.edit(model, {name: form})
     return model.embedding.parametrizations.weight.original
 
 
@@ -505,7 +505,7 @@ def _gated(model: Tied, name: str) -> nn.Parameter:
     weight, logit = model.embedding.weight, normal(13, 8, seed=8)
     gates = Gated(weight, name, Noise(rng), (-1.5, 1.5), logit, None)
     gates.difference.data = normal(13, 8, seed=9).to(weight)
-    surgery.edit(model, name, gates)
+    surgery.edit(model, {name: gates})
     return gates.difference
 
 
@@ -812,7 +812,7 @@ def test_a_module_keeps_its_forward_pass_until_its_last_tensor_is_plain():
     gates = Gated(layer.bias, "bias", Noise(rng), (-1.5, 1.5), torch.zeros(ROWS), None)
     surgery.freeze(layer)
     surgery.train_entries(layer, "weight", SOME)
-    surgery.edit(layer, "bias", gates)
+    surgery.edit(layer, {"bias": gates})
     surgery.narrow(layer, {"bias": chosen["bias"]})
     for each in (layer, plain):
         each(normal(6, COLUMNS, seed=3, dtype=torch.float64)).sin().sum().backward()
@@ -853,7 +853,9 @@ def test_another_parametrization_leaves_a_layer_its_own_forward_pass():
     model = nn.Embedding(5, 4, max_norm=1.0)
     with torch.no_grad():
         expected = copy.deepcopy(model)(torch.tensor([1, 2]))
-        surgery.edit(model, "weight", Mixed(model.weight, "weight", Noise(rng), 0.5, "none", None))
+        surgery.edit(
+            model, {"weight": Mixed(model.weight, "weight", Noise(rng), 0.5, "none", None)}
+        )
         assert torch.equal(model(torch.tensor([1, 2])), expected)
 
 

@@ -74,7 +74,7 @@ def test_bad_requests_are_named(verb, name, index, expected):
         model.register_parameter(other, nn.Parameter(value))
     model.mixed = nn.Parameter(torch.zeros(2))
     surgery.train_entries(model, "edited", torch.tensor([1]))
-    surgery.edit(model, "mixed", Mixed(model.mixed, "m", Noise(rng), 0.5, "elements", None))
+    surgery.edit(model, {"mixed": Mixed(model.mixed, "m", Noise(rng), 0.5, "elements", None)})
     with pytest.raises(InputError) as caught:
         VERBS[verb](model, name, torch.tensor(index))
     assert str(caught.value).startswith(expected)
@@ -114,9 +114,9 @@ def test_an_edit_is_what_the_forward_pass_sees_and_fold_leaves_it_as_evaluated(t
     old = model.weight.detach().clone()
     doubled = Doubled(model.weight, trains_original=trains_original)
     with pytest.raises(InputError, match="^wieght: the encoder has no such weight tensor$"):
-        surgery.edit(model, "wieght", doubled)
-    surgery.edit(model, "weight", doubled)
-    for again in (surgery.train_tensor, lambda m, name: surgery.edit(m, name, doubled)):
+        surgery.edit(model, {"wieght": doubled})
+    surgery.edit(model, {"weight": doubled})
+    for again in (surgery.train_tensor, lambda m, name: surgery.edit(m, {name: doubled})):
         with pytest.raises(InputError, match="^weight: this tensor has been given a parametriz"):
             again(model, "weight")
     assert doubled.calls == 0, "a trial run would draw noise"
@@ -166,7 +166,7 @@ def test_narrowing_gates_keeps_the_evaluated_values_of_the_chosen_alone(group_lo
     model = nn.Linear(4, 3)
     start = model.weight.detach().clone()
     gates = gated(model.weight, "weight", group_logit=group_logit, gates=Schedule(0.5))
-    surgery.edit(model, "weight", gates)
+    surgery.edit(model, {"weight": gates})
     optimizer = torch.optim.AdamW(surgery.parameter_groups(model, 0.2))
     model.train()(torch.ones(1, 4)).sum().backward()
     optimizer.step()
@@ -203,7 +203,7 @@ def test_edits_count_with_what_they_tune_and_new_modules_with_what_trains():
     }
     tuned = 0
     for name, (edit, entries) in edits.items():
-        surgery.edit(model, name, edit)
+        surgery.edit(model, {name: edit})
         tuned += entries
         assert surgery.count(model, names) == (tuned, 0)
     surgery.train_entries(model, "3.weight", torch.tensor([1, 2]))
@@ -212,7 +212,7 @@ def test_edits_count_with_what_they_tune_and_new_modules_with_what_trains():
     model.extra = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, bias=False))
     model.extra[1].requires_grad_(False)
     assert surgery.count(model, names) == (tuned + 2 + 4, 8)
-    surgery.edit(model, "extra.1.weight", Doubled(model.extra[1].weight, trains_original=False))
+    surgery.edit(model, {"extra.1.weight": Doubled(model.extra[1].weight, trains_original=False)})
     model.own = nn.Parameter(torch.zeros(7))
     assert surgery.count(model, [*names, "own"])[0] == tuned + 2 + 4 + 2 + 7
 
@@ -239,9 +239,9 @@ def test_parameters_of_a_constant_rate_do_not_decay_and_come_last():
     half, quarter, falling = Schedule(0.5), Schedule(0.25), Schedule(steps=7)
     for name, gates in (("1.weight", half), ("2.bias", half), ("3.weight", quarter)):
         weight = model.get_parameter(name)
-        surgery.edit(model, name, gated(weight, name, gates=gates))
+        surgery.edit(model, {name: gated(weight, name, gates=gates)})
     four = gated(model.get_parameter("3.bias"), "3.bias", differences=falling)
-    surgery.edit(model, "3.bias", four)
+    surgery.edit(model, {"3.bias": four})
     surgery.train_entries(model, "0.weight", torch.tensor([0, 5]))
     surgery.train_entries(model, "2.weight", torch.tensor([1]))
     matrix, vector = (model[i].parametrizations.weight[0].values for i in (0, 2))

@@ -127,10 +127,9 @@ class DiffPruning(LateChoice):
         """Give every tensor a gated difference."""
         self.begin(model)
         self.noise = Noise(rng)
-        self.gated: dict[str, Gated] = {}
-        for name, weight in surgery.eligible(model).items():
-            self.gated[name] = self._gated(name, weight, rng)
-            surgery.edit(model, name, self.gated[name])
+        weights = surgery.eligible(model)
+        self.gated = {name: self._gated(name, weight, rng) for name, weight in weights.items()}
+        surgery.edit(model, self.gated)
 
     def penalty(self) -> Tensor | float:
         """`l0_weight` times the expected number of open gates; 0 after the cut."""

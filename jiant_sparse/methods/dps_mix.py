@@ -53,8 +53,7 @@ class DpsMix(DpsDense):
             name: Anchored(weight, name, self.noise, self.updated_fraction)
             for name, weight in self.weights.items()
         }
-        for name, edit in self.edits.items():
-            surgery.edit(model, name, edit)
+        surgery.edit(model, self.edits)
 
     def before_step(self, step: int) -> None:
         """Stage I: add to F and c. In stage II the formula masks the gradients."""

@@ -72,11 +72,12 @@ class Mixout(Method):
             kept = selection.uniform(sizes, float(1 - Fraction(repr(self.q))), rng)
             surgery.check_choice(model, kept)
         mixed = weights if self.tensors == "all" else modules.linear_weights(model)
+        edits = {}
         for name, weight in weights.items():
             mix = self.mix if name in mixed else "none"
             if mix != "none" or self.reset:
-                edit = Mixed(weight, name, self.noise, self.q, mix, kept.get(name))
-                surgery.edit(model, name, edit)
+                edits[name] = Mixed(weight, name, self.noise, self.q, mix, kept.get(name))
+        surgery.edit(model, edits)
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
         """Let the next step draw anew."""

@@ -56,14 +56,14 @@ def check_low_rank(encoder: nn.Module, names: Sequence[str], rank: int) -> None:
 
     Once merged, an update of one layer would reach every layer that holds the weight.
     """
-    linear = _linear_layers(encoder)
+    linear, holders = _linear_layers(encoder), tree.holders(encoder)
     for name in names:
         layer = linear[name]
         smaller = min(layer.in_features, layer.out_features)
         if rank > smaller:
             shape = f"{layer.out_features}x{layer.in_features}"
             raise InputError(f"rank is {rank}; {name} is {shape}, so it must be at most {smaller}")
-        if len(tree.holders(encoder, layer.weight)) > 1:
+        if len(holders[layer.weight]) > 1:
             raise InputError(f"modules: {name} shares its weight with another module; leave it out")
 
 

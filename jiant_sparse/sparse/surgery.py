@@ -11,7 +11,7 @@ for tuning. The task head lies outside of it and is never touched. Names are tho
 >>> fold(encoder)
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple
 
@@ -71,12 +71,7 @@ def train_entries(encoder: nn.Module, name: str, index: Tensor) -> None:
     Raises InputError if there is no such tensor, if it is not contiguous or edited already, if an
     embedding's `max_norm` rewrites it, or if the index is not of that form.
     """
-    dense = tree.find(encoder, name)[2]
-    tree.check_entries(encoder, name, dense, index)
-    if index.numel():
-        edit(encoder, name, SparseWeight(dense, index))
-    else:
-        dense.requires_grad_(False)
+    _train_entries(encoder, {name: index})
 
 
 def train_tensor(encoder: nn.Module, name: str) -> None:
@@ -84,22 +79,23 @@ def train_tensor(encoder: nn.Module, name: str) -> None:
     tree.find(encoder, name)[2].requires_grad_(True)
 
 
-def edit(encoder: nn.Module, name: str, form: Parametrization) -> None:
-    """Train tensor `name` in another form, in every module that holds it.
+def edit(encoder: nn.Module, forms: Mapping[str, Parametrization]) -> None:
+    """Train tensors in another form, in every module that holds them.
 
-    Raises InputError as `train_tensor`.
+    forms: tensor name -> its form. Raises InputError as `train_tensor`.
     """
-    dense = tree.find(encoder, name)[2]
-    dense.requires_grad_(form.trains_original)
-    holders = tree.holders(encoder, dense)
-    first = holders[0][0]
-    for module, leaf in holders:
-        module.__dict__.setdefault(_ORDER, [own for own, _ in tree.own_tensors(module)])
-        # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
-        parametrize.register_parametrization(module, leaf, form, unsafe=True)
-        states.name_plainly(module, leaf, first=module is first)
-        if isinstance(form, SparseWeight):
-            layers.adapt(module)
+    holders = tree.holders(encoder)
+    for name, form in forms.items():
+        dense = tree.find(encoder, name)[2]
+        dense.requires_grad_(form.trains_original)
+        first = holders[dense][0][0]
+        for module, leaf in holders[dense]:
+            module.__dict__.setdefault(_ORDER, [own for own, _ in tree.own_tensors(module)])
+            # Unsafe leaves out torch's trial run, which would draw noise and cost a pass over all.
+            parametrize.register_parametrization(module, leaf, form, unsafe=True)
+            states.name_plainly(module, leaf, first=module is first)
+            if isinstance(form, SparseWeight):
+                layers.adapt(module)
 
 
 def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
@@ -110,8 +106,7 @@ def select(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
     """
     check_choice(encoder, chosen)
     freeze(encoder)
-    for name, index in chosen.items():
-        train_entries(encoder, name, index)
+    _train_entries(encoder, chosen)
 
 
 def check_choice(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
@@ -138,27 +133,28 @@ def narrow(
     Raises InputError, and edits nothing, for an empty choice, a tensor or an index as `select`.
     """
     check_choice(encoder, chosen)
-    for name, index in chosen.items():
-        dense = tree.find(encoder, name, allow=Gated)[2]
-        tree.check_entries(encoder, name, dense, index)
+    _check_entries(encoder, chosen, allow=Gated)
+    holders = tree.holders(encoder)
+    places, old, values = {}, {}, {}
     for name, index in chosen.items():
         module, leaf, dense = tree.find(encoder, name, allow=Gated)
-        place = index.to(dense.device)
-        old, values = [dense], dense.detach().flatten()[place]
+        places[name] = place = index.to(dense.device)
+        old[name], values[name] = [dense], dense.detach().flatten()[place]
         gated = first_of(stack_of(module, leaf))
         if gated is not None:
-            old = list(gated.parameters())
-            values = gated.eval()(dense).detach().flatten()[place]
-            _remove(encoder, dense)
+            old[name] = list(gated.parameters())
+            values[name] = gated.eval()(dense).detach().flatten()[place]
+            _remove(holders[dense])
         dense.grad = None
-        train_entries(encoder, name, index)
-        entries = first_of(stack_of(module, leaf))
+    _train_entries(encoder, chosen)
+    for name, place in places.items():
+        entries = first_of(stack_of(*tree.find(encoder, name, allow=SparseWeight)[:2]))
         new = None
         if isinstance(entries, SparseWeight):
             new = entries.values
-            new.data.copy_(values)
+            new.data.copy_(values[name])
         if optimizer is not None:
-            moments.replace(optimizer, old, new, place if keep_moments else None)
+            moments.replace(optimizer, old[name], new, place if keep_moments else None)
 
 
 def fold(encoder: nn.Module, *, unchecked: bool = False) -> None:
@@ -190,9 +186,10 @@ def settle(encoder: nn.Module) -> None:
     release(encoder)
     # By the stored tensor: the modules that hold a tied one have a list each.
     lists = [m for m in encoder.modules() if isinstance(m, ParametrizationList) and first_of(m)]
+    holders = tree.holders(encoder)
     for dense, stack in {tree.stored(stack): stack for stack in lists}.items():
         value = stack.eval()()
-        _remove(encoder, dense)
+        _remove(holders[dense])
         dense.copy_(value)
 
 
@@ -276,9 +273,29 @@ def _trainable(model: nn.Module) -> Iterator[tuple[bool, Schedule | None, nn.Par
                     yield parameter.dim() >= 2, None, parameter
 
 
-def _remove(encoder: nn.Module, dense: Tensor) -> None:
-    """Undo the edit of a stored tensor in every module; the tensor stays as it is stored."""
-    for module, leaf in tree.holders(encoder, dense):
+def _check_entries(
+    encoder: nn.Module, chosen: Mapping[str, Tensor], allow: type[Parametrization] | None = None
+) -> None:
+    """Raise InputError unless these entries can train. allow: as `tree.find`."""
+    holders = tree.holders(encoder)
+    for name, index in chosen.items():
+        dense = tree.find(encoder, name, allow)[2]
+        tree.check_entries([module for module, _ in holders[dense]], name, dense, index)
+
+
+def _train_entries(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
+    """Train the chosen entries of each tensor, and freeze its rest."""
+    _check_entries(encoder, chosen)
+    for name, index in chosen.items():
+        if not index.numel():
+            tree.find(encoder, name)[2].requires_grad_(False)
+    filled = {name: index for name, index in chosen.items() if index.numel()}
+    edit(encoder, {n: SparseWeight(tree.find(encoder, n)[2], i) for n, i in filled.items()})
+
+
+def _remove(holders: Iterable[tuple[nn.Module, str]]) -> None:
+    """Undo the edit of a stored tensor in the modules that hold it; it stays as it is stored."""
+    for module, leaf in holders:
         # A class of its own again: a deep copy shares the original's, from which the tensor goes.
         kind = type(module)
         module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))

@@ -1,5 +1,6 @@
 """Find tensors in a module tree by the names that they had before anything was parametrized."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -37,18 +38,18 @@ def find(
     raise InputError(f"{name}: the encoder has no such weight tensor")
 
 
-def holders(encoder: nn.Module, dense: Tensor) -> list[tuple[nn.Module, str]]:
-    """Every module that holds the stored tensor, parametrized or not, and its name there.
+def holders(encoder: nn.Module) -> dict[Tensor, list[tuple[nn.Module, str]]]:
+    """By stored tensor: the modules that hold it, parametrized or not, and its name there.
 
-    Several for tied weights.
+    Several for tied weights. Edits of the encoder leave it as it is.
     """
-    found = []
+    found: dict[Tensor, list[tuple[nn.Module, str]]] = {}
     for module in encoder.modules():
         if isinstance(module, ParametrizationList):
             continue
-        found += [(module, leaf) for leaf, tensor in own_tensors(module) if tensor is dense]
         stacks = getattr(module, "parametrizations", {}) if is_parametrized(module) else {}
-        found += [(module, leaf) for leaf, stack in stacks.items() if stack.original is dense]
+        for leaf, tensor in own_tensors(module) + [(leaf, stored(s)) for leaf, s in stacks.items()]:
+            found.setdefault(tensor, []).append((module, leaf))
     return found
 
 
@@ -62,9 +63,12 @@ def stored(stack: ParametrizationList) -> nn.Parameter:
     return stack.original  # type: ignore[return-value]  # torch's stubs: Tensor or Module
 
 
-def check_entries(encoder: nn.Module, name: str, dense: Tensor, index: Tensor) -> None:
-    """Raise InputError unless entries of a stored tensor, at the positions `index`, can train."""
-    for module, _ in holders(encoder, dense):
+def check_entries(modules: Iterable[nn.Module], name: str, dense: Tensor, index: Tensor) -> None:
+    """Raise InputError unless entries of a stored tensor, at the positions `index`, can train.
+
+    modules: all that hold the tensor.
+    """
+    for module in modules:
         check_no_max_norm(name, module)
     check_contiguous(name, dense)
     if index.dtype != torch.int64 or index.dim() != 1:
