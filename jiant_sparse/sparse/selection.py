@@ -9,8 +9,10 @@ The same scores or the same seed give the same index on every run.
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -269,7 +271,7 @@ def _threshold(pieces: Iterable[Tensor], k: int, total: int) -> tuple[float, int
     pool = np.empty(min(total, k + slack + _CHUNK), dtype=np.float32)
     size, bar = 0, -float("inf")
     for chunk in _in_float32(pieces):
-        entering = chunk if size < k else chunk[chunk > bar]
+        entering = chunk if size < k else chunk[_positions(chunk, operator.gt, bar)]
         pool[size : size + entering.numel()] = entering.cpu().numpy()
         size += entering.numel()
         if size > k + slack:
@@ -290,11 +292,18 @@ def _collect(source: Weights, threshold: float, ties: int) -> tuple[Tensor, int]
     """Index of the scores above `threshold` and of the first `ties` equal to it; the ties left."""
     parts, start = [], 0
     for chunk in _in_float32(source.chunks()):
-        chosen = chunk > threshold
+        index = _positions(chunk, operator.gt, threshold)
         if ties:
-            equal = (chunk == threshold).nonzero().view(-1)[:ties]
-            chosen[equal] = True
+            equal = _positions(chunk, operator.eq, threshold)[:ties]
+            index = torch.cat([index, equal]).sort().values
             ties -= equal.numel()
-        parts.append(chosen.nonzero().view(-1).cpu() + start)
+        parts.append(index.cpu() + start)
         start += chunk.numel()
     return torch.cat(parts), ties
+
+
+def _positions(scores: Tensor, compare: Callable[[Any, float], Any], bar: float) -> Tensor:
+    """(n,) int64, ascending: where float32 scores, a vector, compare so with `bar`."""
+    if scores.is_cpu:  # where numpy takes a tenth of torch's time
+        return torch.from_numpy(np.flatnonzero(compare(scores.numpy(), bar)))
+    return compare(scores, bar).nonzero().view(-1)
