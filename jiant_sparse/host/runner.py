@@ -19,7 +19,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from torch import Tensor
 
 from jiant_sparse.errors import NotFinite
-from jiant_sparse.host.features import Epochs, Phase, batches
+from jiant_sparse.host.features import Epochs, Phase, batches, within
 from jiant_sparse.methods.base import Method
 from jiant_sparse.schema.cell import Train
 from jiant_sparse.schema.control import Control
@@ -135,14 +135,13 @@ class SparseRunner(jiant_runner.JiantRunner):
         """
         rows, labels = self.phases[phase].by_length(limit)
         settings = self.train_settings
+        parts = within(rows, settings.eval_tokens, settings.padding)
         with self._autocast(), warnings.catch_warnings():
             # Constant predictions leave some metrics undefined; the record says so.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             warnings.simplefilter("ignore", ConstantInputWarning)
             result = jiant_runner.run_val(
-                val_dataloader=self._stoppable(
-                    batches(self.task, rows, settings.eval_batch_size, settings.padding)
-                ),
+                val_dataloader=self._stoppable(batches(self.task, parts, settings.padding)),
                 val_labels=labels,
                 jiant_model=self.jiant_model,
                 task=self.task,
