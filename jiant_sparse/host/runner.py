@@ -83,10 +83,14 @@ class SparseRunner(jiant_runner.JiantRunner):
 
     def backward(self, batch: Any, penalty: Tensor | float = 0.0, parts: float = 1) -> float:
         """Add the gradient of (loss + penalty) / parts. Returns the loss without the penalty."""
+        there = batch.to(self.device)
+        if self.train_settings.padding == "packed":
+            # Packing counts the rows' lengths: on a GPU the host would wait for them.
+            there = there.new(input_mask=batch.input_mask)
         with self._autocast():
             output = wrap_jiant_forward(
                 jiant_model=self.jiant_model,
-                batch=batch.to(self.device),
+                batch=there,
                 task=self.task,
                 compute_loss=True,
             )
