@@ -87,7 +87,7 @@ def test_the_papers_split_is_the_default_of_the_papers_tasks_alone():
 def test_all_errors_of_a_file_come_at_once():
     raw = BASE | {
         "trian": {},
-        "train": {"learning_rat": 1, "batch_size": 0},
+        "train": {"learning_rat": 1, "batch_size": 0, "eval_batch_size": 32, "eval_tokens": 0},
         "tasks": {"cbb": {}, "rte": {"seeds": []}},
         "methods": {"samm": {}, "sam": {"density": 1.5}, "bitfit": {"x": 1}, "a/b": None},
     }
@@ -96,6 +96,9 @@ def test_all_errors_of_a_file_come_at_once():
         "f.yaml: trian: is not a known key; did you mean train?",
         "f.yaml: train.learning_rat: is not a known key; did you mean learning_rate?",
         "f.yaml: train.batch_size: is 0; it should be greater than or equal to 1",
+        "f.yaml: train.eval_tokens: is 0; it should be greater than or equal to 1",
+        "f.yaml: train.eval_batch_size: is no longer a key; set eval_tokens, the most tokens of an "
+        "evaluation batch",
         "tasks.cbb: task 'cbb' is unknown",
         "f.yaml: tasks.rte.seeds: is []",
         "f.yaml: methods: names 'a/b'; a name has letters",
@@ -203,8 +206,9 @@ def test_settings_are_all_that_decides_the_result_and_nothing_else():
     assert [c.settings_hash for c in one] == [c.settings_hash for c in two]
     assert len({c.settings_hash for c in (*one, *three)}) == 2 * len(one)
     assert one[0].setup.threads == 1
-    threads = config.parse(BASE | {"threads": 2}, "f").cells[0]
-    assert threads.settings_hash != one[0].settings_hash
+    for change in ({"threads": 2}, {"train": {"eval_tokens": 4096}}):
+        other = config.parse(BASE | change, "f").cells[0]
+        assert other.settings_hash != one[0].settings_hash
 
 
 def test_settings_of_later_fields_and_revisions():

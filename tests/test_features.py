@@ -13,6 +13,7 @@ from support.rows import read, uneven, write
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.errors import InputError
 from jiant_sparse.host import compat, features, model
+from jiant_sparse.host import runner as host_runner
 from jiant_sparse.host.runner import SparseRunner
 from jiant_sparse.host.train import train
 from jiant_sparse.schema.cell import Train
@@ -224,6 +225,32 @@ def test_longest_rows_first(kind, monkeypatch):
     assert phase.by_length(3) is phase.by_length(3)
 
 
+@pytest.mark.parametrize(
+    ("padding", "tokens", "expected"),
+    [
+        ("packed", 14, [[9, 5], [5, 2, 2, 1]]),
+        ("packed", 13, [[9], [5, 5, 2], [2, 1]]),
+        ("trimmed", 13, [[9], [5, 5], [2, 2, 1]]),
+        ("jiant", 26, [[9, 5], [5, 2], [2, 1]]),
+        ("jiant", 27, [[9, 5, 5], [2, 2, 1]]),
+        *[(padding, 1, [[9], [5], [5], [2], [2], [1]]) for padding in ("packed", "jiant")],
+        *[(padding, 99, [[9, 5, 5, 2, 2, 1]]) for padding in ("packed", "trimmed", "jiant")],
+    ],
+)
+def test_batches_within_a_budget_of_tokens(padding, tokens, expected):
+    """As many rows as fit, at least one."""
+    rows = phase_of([9, 5, 5, 2, 2, 1], [0] * 6).rows
+    parts = [*features.within(rows, tokens, padding)]
+    assert [id(row) for part in parts for row in part] == [*map(id, rows)]
+    assert [features.lengths(part).tolist() for part in parts] == expected
+
+
+@pytest.mark.parametrize(("padding", "sizes"), [("packed", [2, 1]), ("trimmed", [1, 1, 1])])
+def test_all_choices_of_a_row_are_computed(padding, sizes):
+    rows = masked_rows(*[[[1, 1, 1, 0], [1, 0, 0, 0]]] * 3)
+    assert [len(part) for part in features.within(rows, 8, padding)] == sizes
+
+
 class Compared(Exception):
     """The test has seen what it wants of a cell."""
 
@@ -264,10 +291,51 @@ def test_scores_do_not_depend_on_the_order(task, make_job, data_dir, tmp_path, m
             scores.add(expected[0]["major"])
         raise Compared
 
+    def by_four(rows, tokens, padding):
+        return (rows[start : start + 4] for start in range(0, len(rows), 4))
+
     monkeypatch.setattr(features, "trim", trim)
+    monkeypatch.setattr(host_runner, "within", by_four)
     monkeypatch.setattr(SparseRunner, "score", score)
     scores = set()
     uneven_dir = uneven(data_dir, task, tmp_path / "uneven")
     with pytest.raises(Compared):
-        train(make_job(task, data_dir=str(uneven_dir), train={"eval_batch_size": 4}))
+        train(make_job(task, data_dir=str(uneven_dir)))
     assert len(scores) > 2
+
+
+@pytest.mark.parametrize("padding", ["packed", "trimmed"])
+@pytest.mark.parametrize("task", ["stsb", "copa", "wsc"])
+def test_scores_do_not_depend_on_the_budget(
+    task, padding, make_job, data_dir, tmp_path, monkeypatch
+):
+    """But by rounding. And scoring keeps nothing for a gradient and drops nothing out."""
+    plain, seen = SparseRunner.score, []
+
+    def look(model, inputs, output):
+        assert not output["logits"].requires_grad
+        assert not any(module.training for module in model.modules())
+        seen.append(output["logits"])
+
+    def score(runner, phase, limit=None):
+        # In float64: the tiny model predicts nearly a constant, whose correlations rounding moves.
+        runner.jiant_model.double().register_forward_hook(look)
+        found, batches = [], []
+        for tokens in (10**6, 120, 1):
+            changes = {"eval_tokens": tokens}
+            runner.train_settings = runner.train_settings.model_copy(update=changes)
+            majors = [plain(runner, phase).major for phase in runner.phases]
+            found.append((majors, torch.cat(seen)))
+            batches.append(len(seen))
+            seen.clear()
+        assert batches[0] == 3 < batches[1] < batches[2] == len(found[0][1])
+        for majors, logits in found[1:]:
+            assert majors == pytest.approx(found[0][0], abs=1e-6, rel=0)
+            torch.testing.assert_close(logits, found[0][1], rtol=0, atol=1e-6)
+        raise Compared
+
+    monkeypatch.setattr(SparseRunner, "score", score)
+    uneven_dir = uneven(data_dir, task, tmp_path / "uneven")
+    fields = {"padding": padding, "max_steps": 1, "eval_every": 1}
+    with pytest.raises(Compared):
+        train(make_job(task, "random", {"density": 0.1}, fields, data_dir=str(uneven_dir)))

@@ -56,6 +56,16 @@ def test_values_of_one_setting_are_told_together(tmp_path: Path) -> None:
     assert notes.apart_briefly(found.results, but="max_steps") == fewer
 
 
+def test_older_records_are_told_together_with_new_ones(tmp_path: Path) -> None:
+    """Evaluation had 32 rows a batch by default, then a budget of tokens."""
+    told = "the seeds were run with 2 different settings"
+    for rows, different in ((32, False), (16, True)):
+        found = frame(
+            tmp_path / str(rows), trained("sam", 0, eval_batch_size=rows), trained("sam", 1)
+        )
+        assert any(told in warning for warning in notes.warnings(found)) == different
+
+
 def test_some_results_may_be_comparable(tmp_path: Path) -> None:
     denser = {"method": {"name": "sam", "density": 0.01}}
     records = [record(task, "sam", 0) for task in SEVEN[:-1]]

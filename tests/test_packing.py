@@ -170,8 +170,10 @@ def test_every_kind_of_task(task, pooling, make_job, still_dir, data_dir, tmp_pa
     ],
 )
 def test_what_tells_rows_apart_runs_trimmed_and_says_so(
-    method, fields, position, make_job, bert_dir, tmp_path
+    method, fields, position, make_job, bert_dir, tmp_path, monkeypatch
 ):
+    budgets = []
+    monkeypatch.setattr(runner, "within", lambda *budget: budgets.append(budget) or [budget[0]])
     model = shutil.copytree(bert_dir, tmp_path / "model")
     config = json.loads((model / "config.json").read_text()) | {"position_embedding_type": position}
     (model / "config.json").write_text(json.dumps(config))
@@ -180,6 +182,7 @@ def test_what_tells_rows_apart_runs_trimmed_and_says_so(
     job = make_job("cb", method, fields, {"max_steps": 1, "eval_every": 1}, model=str(model))
     assert job.cell.train.padding == "packed"
     assert train(job).provenance.padding == "trimmed"
+    assert {budget[1:] for budget in budgets} == {(8192, "trimmed")}  # what is computed counts
 
 
 def test_padding_as_jiant_has_it(make_job, data_dir, tmp_path, monkeypatch):
@@ -187,10 +190,10 @@ def test_padding_as_jiant_has_it(make_job, data_dir, tmp_path, monkeypatch):
     whole = []
     collate = features.batches
 
-    def batches(task, rows, *args, **options):
-        width = rows[0]["data_row"].input_ids.shape[-1]
-        for batch, metadata in collate(task, rows, *args, **options):
-            whole.append(batch.input_ids.shape[-1] == width)
+    def batches(task, parts, padding):
+        for part in parts:
+            ((batch, metadata),) = collate(task, [part], padding)
+            whole.append(batch.input_ids.shape[-1] == part[0]["data_row"].input_ids.shape[-1])
             yield batch, metadata
 
     monkeypatch.setattr(features, "batches", batches)

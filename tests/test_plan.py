@@ -189,3 +189,16 @@ def test_a_frozen_head_cannot_train_for_the_choice(make_job):
     message = "methods.sam: head_steps is 3, but train.freeze_head is true; it must be false"
     with pytest.raises(InputError, match=message):
         make_job("cb", "sam", {"head_steps": 3}, {"freeze_head": True})
+
+
+def test_a_record_from_before_evaluation_by_tokens_is_the_cells_own(raw, tmp_path):
+    job, *_ = jobs_of(raw, tmp_path, "task=cb,method=sam,seed=0")
+    for rows, state in ((32, "ok"), (16, "")):
+        train = job.cell.settings["train"] | {"eval_batch_size": rows}
+        write(job, settings=job.cell.settings | {"train": train})
+        if state:
+            assert plan.states([job]) == [state]
+            assert plan.read_record(job).settings_hash == job.cell.settings_hash
+        else:
+            (problem,) = problems(plan.states, [job])
+            assert "other settings: train.eval_batch_size was 16, is absent" in problem

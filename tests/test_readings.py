@@ -25,7 +25,7 @@ SIZES = {
 }  # fmt: skip
 # Neither decides nor is compared with the published experiment: no result but by rounding.
 MACHINERY = {
-    "eval_batch_size", "length_grouping", "adam_epsilon", "checkpoint_every", "checkpoint_minutes",
+    "eval_tokens", "length_grouping", "adam_epsilon", "checkpoint_every", "checkpoint_minutes",
     "allow_dropped", "sgd_momentum", "padding", "score_train",
 }  # fmt: skip
 PROGRAM_TRAIN = {"reshuffle": False, "eval_offset": 1, "dev_examples": 500}

@@ -69,7 +69,10 @@ def test_a_record_of_version_1_is_read_without_its_method(tmp_path):
     found = record.read(VERSION_1)
     assert (found.schema_version, found.method) == (1, None)
     later = {"method": True, "provenance": {"padding"}}
-    assert found.model_dump(mode="json", exclude=later) == json.loads(VERSION_1.read_text())
+    expected = json.loads(VERSION_1.read_text())
+    # Evaluation at its default is left out, then of 32 rows.
+    assert expected["settings"]["train"].pop("eval_batch_size") == 32
+    assert found.model_dump(mode="json", exclude=later) == expected
     found.write(tmp_path)
     assert record.read(tmp_path / "record.json") == found
 
@@ -118,6 +121,25 @@ def test_settings_hash_is_of_the_content():
     one = record.settings_hash({"a": 1, "b": {"c": [1.5, None]}})
     assert one == record.settings_hash({"b": {"c": [1.5, None]}, "a": 1})
     assert one != record.settings_hash({"b": {"c": [1.5, 0]}, "a": 1})
+
+
+def test_evaluation_in_rows_at_its_default_is_evaluation_at_its_default(tmp_path):
+    """And any other number of rows, or budget of tokens, is another setting."""
+    hashes = []
+    for written, kept in (
+        ({}, {}),
+        ({"eval_batch_size": 32}, {}),
+        ({"eval_batch_size": 2}, {"eval_batch_size": 2}),
+        ({"eval_tokens": 99}, {"eval_tokens": 99}),
+    ):
+        settings = {"train": {"batch_size": 16} | written}
+        hashes.append(record.settings_hash(settings))
+        changes = {"settings": settings, "settings_hash": hashes[-1]}
+        RECORD.model_copy(update=changes).write(tmp_path)
+        found = record.read(tmp_path / "record.json")
+        assert found.settings["train"] == {"batch_size": 16} | kept
+        assert found.settings_hash == record.settings_hash(found.settings) == hashes[-1]
+    assert hashes[0] == hashes[1] and len({*hashes}) == 3
 
 
 def counted(**changes):

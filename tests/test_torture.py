@@ -89,7 +89,7 @@ def twins(make_job):
 def test_killed_at_thirty_moments_a_cell_ends_as_if_never_interrupted(method, twins):
     begun = time.perf_counter()
     # Evaluation in small batches: many moments in it.
-    whole, parts = twins(method, eval_batch_size=2)
+    whole, parts = twins(method, eval_tokens=50)
     seconds = time.perf_counter() - begun
     draw = random.Random(method)
     deaths = 0

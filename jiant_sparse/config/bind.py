@@ -265,4 +265,6 @@ class Binder:
 
 
 def _unknown(key: Any, known: Iterable[str]) -> str:
+    if key == "eval_batch_size" and "eval_tokens" in known:
+        return "is no longer a key; set eval_tokens, the most tokens of an evaluation batch"
     return f"is not a known key; {suggest(key, known) if known else 'it has no keys'}"

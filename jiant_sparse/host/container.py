@@ -82,7 +82,7 @@ def _container_config(cell: Cell, data: TaskData, directory: Path, examples: int
         "task_specific_configs_dict": {
             name: {
                 "train_batch_size": train.batch_size,
-                "eval_batch_size": train.eval_batch_size,
+                "eval_batch_size": max(1, train.eval_tokens // train.max_seq_length),
                 "gradient_accumulation_steps": train.gradient_accumulation,
                 "eval_subset_num": train.dev_examples or data.examples["val"],
             }

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,12 +145,39 @@ def trim(batch: BatchMixin) -> BatchMixin:
 
 
 def batches(
-    task: Task, rows: list[dict], batch_size: int, padding: Padding
+    task: Task, parts: Iterable[list[dict]], padding: Padding
 ) -> Iterator[tuple[BatchMixin, dict]]:
-    """jiant's batches in the order of the rows, with metadata; the last may be smaller."""
-    for start in range(0, len(rows), batch_size):
-        batch, metadata = task.collate_fn(rows[start : start + batch_size])
+    """jiant's batch of each part of the rows, with metadata."""
+    for part in parts:
+        batch, metadata = task.collate_fn(part)
         yield batch if padding == "jiant" else trim(batch), metadata
+
+
+def within(rows: list[dict], tokens: int, padding: Padding) -> Iterator[list[dict]]:
+    """Cut rows, in their order, into parts of at most `tokens` computed tokens, or of one row.
+
+    A packed batch computes its real tokens, any other one its rows at the width of the widest.
+    """
+    start = total = widest = 0
+    for at, own in enumerate(_computed(rows, padding)):
+        total, widest = total + own, max(widest, own)
+        needed = total if padding == "packed" else widest * (at + 1 - start)
+        if needed > tokens and at > start:
+            yield rows[start:at]
+            start, total, widest = at, own, own
+    yield rows[start:]
+
+
+def _computed(rows: list[dict], padding: Padding) -> Iterator[int]:
+    """Tokens computed of each row alone, all choices of multiple choice together."""
+    for row in rows:
+        mask = row["data_row"].input_mask
+        if padding == "packed":
+            yield int(mask.sum())
+        elif padding == "jiant":
+            yield mask.size
+        else:
+            yield mask.size // mask.shape[-1] * int(lengths([row])[0])
 
 
 def lengths(rows: list[dict]) -> np.ndarray:
@@ -232,6 +259,9 @@ class Epochs:
         epoch, first = divmod(self._first, self.batches)
         while True:
             order = self.order(epoch)[first * self.batch_size :]
-            rows = [self.rows[position] for position in order]
-            yield from batches(self.task, rows, self.batch_size, self.train.padding)
+            parts = (
+                [self.rows[position] for position in order[start : start + self.batch_size]]
+                for start in range(0, len(order), self.batch_size)
+            )
+            yield from batches(self.task, parts, self.train.padding)
             epoch, first = epoch + 1, 0

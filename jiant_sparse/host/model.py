@@ -103,7 +103,7 @@ def _pool(encoder: Any, pooling: str) -> None:
         output = plain(self, input_ids, segment_ids, input_mask, **options)
         if pooling == "first_token":
             return dataclasses.replace(output, pooled=output.unpooled[:, 0])
-        mask = input_mask.unsqueeze(-1).to(output.unpooled.dtype)
+        mask = input_mask.unsqueeze(-1).to(output.unpooled)
         return dataclasses.replace(output, pooled=(output.unpooled * mask).sum(1) / mask.sum(1))
 
     encoder.encode = types.MethodType(encode, encoder)

@@ -127,7 +127,8 @@ def _attention(
 def install(encoder: Any) -> list[RemovableHandle]:
     """Make `encoder`, transformers' BERT or RoBERTa, pack each batch with padding.
 
-    Its output has no `hidden_states` then, whatever it is asked for. The handles undo it.
+    Its output has no `hidden_states` then, whatever it is asked for. The handles undo it. Nothing
+    waits for a GPU if the attention mask that it is given is on the CPU, where lengths are counted.
     """
     place: list[tuple[torch.Size, Tensor]] = []
 
@@ -137,12 +138,13 @@ def install(encoder: Any) -> list[RemovableHandle]:
         # transformers gives no mask to a batch without padding.
         if options["attention_mask"] is None:
             return args, options
-        real = options["attention_mask"][:, 0, 0] == 0
+        real, device = options["attention_mask"][:, 0, 0] == 0, args[0].device
         lengths, order = real.sum(1).sort(stable=True)
         positions = torch.arange(real.numel(), device=real.device).view_as(real)[order][real[order]]
+        positions = positions.to(device)
         tokens = args[0].flatten(0, 1).index_select(0, positions).unsqueeze(0)
         place.append((args[0].shape, positions))
-        mask = RowMask.of(groups(lengths.tolist(), real.device), args[0])
+        mask = RowMask.of(groups(lengths.tolist(), device), args[0])
         return (tokens,), {**options, "attention_mask": mask}
 
     def unpack(stack: nn.Module, args: Any, output: Any) -> Any:

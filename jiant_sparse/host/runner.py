@@ -19,7 +19,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from torch import Tensor
 
 from jiant_sparse.errors import NotFinite
-from jiant_sparse.host.features import Epochs, Phase, batches
+from jiant_sparse.host.features import Epochs, Phase, batches, within
 from jiant_sparse.methods.base import Method
 from jiant_sparse.schema.cell import Train
 from jiant_sparse.schema.control import Control
@@ -83,10 +83,14 @@ class SparseRunner(jiant_runner.JiantRunner):
 
     def backward(self, batch: Any, penalty: Tensor | float = 0.0, parts: float = 1) -> float:
         """Add the gradient of (loss + penalty) / parts. Returns the loss without the penalty."""
+        there = batch.to(self.device)
+        if self.train_settings.padding == "packed":
+            # Packing counts the rows' lengths: on a GPU the host would wait for them.
+            there = there.new(input_mask=batch.input_mask)
         with self._autocast():
             output = wrap_jiant_forward(
                 jiant_model=self.jiant_model,
-                batch=batch.to(self.device),
+                batch=there,
                 task=self.task,
                 compute_loss=True,
             )
@@ -135,14 +139,13 @@ class SparseRunner(jiant_runner.JiantRunner):
         """
         rows, labels = self.phases[phase].by_length(limit)
         settings = self.train_settings
+        parts = within(rows, settings.eval_tokens, settings.padding)
         with self._autocast(), warnings.catch_warnings():
             # Constant predictions leave some metrics undefined; the record says so.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
             warnings.simplefilter("ignore", ConstantInputWarning)
             result = jiant_runner.run_val(
-                val_dataloader=self._stoppable(
-                    batches(self.task, rows, settings.eval_batch_size, settings.padding)
-                ),
+                val_dataloader=self._stoppable(batches(self.task, parts, settings.padding)),
                 val_labels=labels,
                 jiant_model=self.jiant_model,
                 task=self.task,

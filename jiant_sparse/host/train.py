@@ -131,7 +131,7 @@ class _Run:
         return SparseRunner(
             method=method,
             phases=phases,
-            train=cell.train,
+            train=cell.train.model_copy(update={"padding": self.padding}),
             seed=cell.seed,
             control=self.control,
             jiant_task_container=container.make_container(task, config),

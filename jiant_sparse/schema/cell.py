@@ -47,10 +47,10 @@ class Train(Block):
     """
 
     batch_size: _Rows = Field(16, ge=1)
-    gradient_accumulation: _Rows = Field(
-        1, ge=1, description="micro-batches of batch_size per step"
+    gradient_accumulation: _Rows = Field(1, ge=1, description="micro-batches of batch_size a step")
+    eval_tokens: _Steps = Field(  # earlier versions: 32 rows, the same but for rounding
+        8192, ge=1, description="most of an evaluation batch", json_schema_extra=_later(8192)
     )
-    eval_batch_size: _Rows = Field(32, ge=1)
     learning_rate: float = Field(1e-4, gt=0, description="peak, after the warm-up")
     max_epochs: _Steps = Field(10_000, ge=1, description="sets the steps if max_steps is null")
     max_steps: _Steps | None = Field(None, ge=1)
@@ -69,12 +69,8 @@ class Train(Block):
         json_schema_extra=_later(None),
     )
     min_steps: _Steps = Field(20_000, ge=0, description="no early stopping before this step")
-    patience: _Steps = Field(
-        40, ge=0, description="evaluations without a better score before early stopping; 0 = off"
-    )
-    reshuffle: bool = Field(
-        True, description="draw a new order each epoch; jiant replays the first one"
-    )
+    patience: _Steps = Field(40, ge=0, description="evaluations without a better score; 0 = never")
+    reshuffle: bool = Field(True, description="new order each epoch; jiant replays the first")
     length_grouping: _Rows | None = Field(
         None, ge=2, description="group rows by length among so many batches; null = off"
     )
@@ -126,9 +122,7 @@ class Setup(Block):
         "seven tasks of Fu et al. 2023, files for other tasks",
     )
     split_seed: int = Field(0, ge=0, lt=seeds.LIMIT)
-    drop_train: float = Field(
-        0.0, ge=0, lt=1, description="fraction of train left out, drawn by seed"
-    )
+    drop_train: float = Field(0.0, ge=0, lt=1, description="fraction of train left out, by seed")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(
         1,

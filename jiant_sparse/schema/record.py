@@ -208,6 +208,9 @@ def read(path: Path, cell: CellKey | None = None) -> Record:
         problems.append(f"is the record of another cell: {place}")
     if problems:
         raise InputError(*(f"{path}: {problem}" for problem in problems))
+    train = found.settings.get("train")
+    if isinstance(train, dict) and train.get("eval_batch_size") == 32:
+        del train["eval_batch_size"]  # as `eval_tokens` is left out at its default
     return found
 
 
@@ -282,8 +285,11 @@ def flatten(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """SHA-256 of the settings as canonical JSON; equal settings have equal hashes anywhere.
 
-    The model's name or path is left out: its files are hashed among the inputs.
+    The model's name or path is left out: its files are hashed among the inputs. Evaluation at its
+    default counts as the default of earlier versions, whose scores are the same but for rounding.
     """
     settings = {key: value for key, value in settings.items() if key != "model"}
+    if isinstance(train := settings.get("train"), Mapping) and "eval_tokens" not in train:
+        settings["train"] = {"eval_batch_size": 32, **train}
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
