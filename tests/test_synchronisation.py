@@ -34,7 +34,7 @@ READS = {"tolist", "cpu", "numpy", "__array__"}
 LOSS = "_local_scalar_dense"
 # Beside the loss, by method: the list of docs/benchmarks.md.
 ROWS = {"repeat_interleave"}
-TOP = {"cpu", "index", "nonzero"}
+TOP = {"cpu", "nonzero", "numpy"}  # by numpy on a CPU what is nonzero on a GPU
 DRAWN = {"cpu", "nonzero"}
 EXPECTED: dict[str, set[str]] = {
     "full_tuning": set(),
