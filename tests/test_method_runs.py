@@ -56,8 +56,12 @@ def test_frozen_matrices_decay_if_asked_and_only_they(make_job):
 
 
 def test_the_best_step_brings_its_decayed_weights_back(make_job, monkeypatch):
-    scores, plain = iter([0.9, 0.1, 0.1, 0.1]), loop.Loop.dev_score
-    monkeypatch.setattr(loop.Loop, "dev_score", lambda self: next(scores, plain(self)))
+    scores, plain = iter([0.9, 0.1, 0.1, 0.1]), loop.Loop.dev_metrics
+
+    def dev_metrics(self):
+        return plain(self) | {"major": next(scores)}
+
+    monkeypatch.setattr(loop.Loop, "dev_metrics", dev_metrics)
     settings = {"max_steps": 8, "eval_every": 2, "decay_unselected": True, "weight_decay": 0.5}
     long = make_job("cb", "bitfit", train=settings, output="long")
     assert train(long).best_step == 2

@@ -237,9 +237,10 @@ def test_best_step(settings, scores, steps, best, stopped_by, make_job, monkeypa
         head = of.jiant_model.taskmodels_dict[of.task.name].head
         return torch.cat([p.detach().flatten() for p in head.parameters()])
 
-    def dev_score(self):
+    def dev_metrics(self):
         heads.append(head(self.runner))
-        return next(given)
+        value = next(given)
+        return dict.fromkeys(("major", "acc"), None if value != value else value)
 
     plain = runner.SparseRunner.score
 
@@ -247,15 +248,18 @@ def test_best_step(settings, scores, steps, best, stopped_by, make_job, monkeypa
         assert torch.equal(head(self), heads[best - 1])
         return plain(self, phase, limit)
 
-    monkeypatch.setattr(loop.Loop, "dev_score", dev_score)
+    monkeypatch.setattr(loop.Loop, "dev_metrics", dev_metrics)
     monkeypatch.setattr(runner.SparseRunner, "score", score)
     result = train(make_job(train={"max_steps": 50, "eval_every": 1} | settings))
     assert (result.steps, result.best_step, result.stopped_by) == (steps, best, stopped_by)
     assert [s for _, s in result.history] == [None if s != s else s for s in scores]
+    assert result.primary.dev == scores[best - 1]
     assert not torch.equal(heads[best - 1], heads[-1])
 
 
-def test_dev_examples_limit_selection_only(make_job, monkeypatch):
+@pytest.mark.parametrize(("limit", "again"), [(3, [("val", None)]), (None, [])])
+def test_dev_examples_limit_selection_only(limit, again, make_job, monkeypatch):
+    """And dev is scored once more for the record only if selection saw a part of it."""
     asked = []
     plain = runner.SparseRunner.score
 
@@ -264,8 +268,8 @@ def test_dev_examples_limit_selection_only(make_job, monkeypatch):
         return plain(self, phase, limit)
 
     monkeypatch.setattr(runner.SparseRunner, "score", score)
-    train(make_job(train={"dev_examples": 3}))
-    assert asked == [("val", 3), ("val", 3), ("val", None), ("test", None), ("train", None)]
+    train(make_job(train={"dev_examples": limit}))
+    assert asked == [("val", limit), ("val", limit), *again, ("test", None), ("train", None)]
 
 
 def test_accumulation_is_one_step_on_the_whole(make_job, monkeypatch):

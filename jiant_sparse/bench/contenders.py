@@ -212,6 +212,13 @@ def _ours(method: str, **fields: Any) -> Callable[[Classifier], Trainer]:
     return partial(Trainer, attach=attach)
 
 
+def _peft(tune: Callable[[nn.Module, float], Any]) -> Callable[[Classifier], Trainer]:
+    def attach(model: Classifier) -> None:
+        model.encoder = tune(model.encoder, model.setting.density)
+
+    return partial(Trainer, attach=attach)
+
+
 _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {
     "bound": partial(Trainer, attach=_bound),
     "full": partial(Trainer, attach=_full),
@@ -226,8 +233,8 @@ _MAKERS: dict[str, Callable[[Classifier], Trainer]] = {
     "ours/top_tuning": _ours("top_tuning", density=None),
     "ours/random_per_step": _ours("random_per_step", density=None),
     "lora": _ours("lora"),
-    "peft/super_tuning": partial(Trainer, attach=peft_tuners.super_tuning),
-    "peft/shira": partial(Trainer, attach=peft_tuners.shira),
+    "peft/super_tuning": _peft(peft_tuners.super_tuning),
+    "peft/shira": _peft(peft_tuners.shira),
 }
 
 

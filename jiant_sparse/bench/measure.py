@@ -17,7 +17,7 @@ import torch
 
 from jiant_sparse.schema import provenance
 
-PACKAGES = ("jiant-sparse", "torch", "transformers", "numpy", "loralib", "peft")
+PACKAGES = ("jiant-sparse", "torch", "transformers", "numpy", "loralib", "peft", "accelerate")
 CPU = torch.device("cpu")
 
 

@@ -1,31 +1,41 @@
-"""The sparse tuners of Hugging Face PEFT on every linear layer of the encoder.
+"""Hugging Face PEFT's tuners, each put around an encoder.
 
-Their density counts these layers alone: embeddings, biases and LayerNorm stay frozen.
+Their density counts linear layers alone: embeddings, biases and LayerNorm stay frozen.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
-from jiant_sparse.bench.models import Classifier
+from jiant_sparse.methods.lora import LoRA
 
 
-def super_tuning(model: Classifier) -> None:
-    """Super-Tuning: the fraction `density` of largest magnitude in each layer."""
+def super_tuning(encoder: nn.Module, density: float) -> Any:
+    """Super-Tuning: the fraction `density` of largest magnitude in each linear layer."""
     from peft import SupertuningConfig, get_peft_model
 
-    layers = [*_linear(model.encoder)]
-    config = SupertuningConfig(target_modules=layers, sparsity=1 - model.setting.density)
-    model.encoder = get_peft_model(model.encoder, config)
+    layers = [*_linear(encoder)]
+    config = SupertuningConfig(target_modules=layers, sparsity=1 - density)
+    return get_peft_model(encoder, config)
 
 
-def shira(model: Classifier) -> None:
-    """SHiRA: r (rows + columns) random entries of each layer, r chosen to come near `density`."""
+def shira(encoder: nn.Module, density: float) -> Any:
+    """SHiRA: r (rows + columns) random entries of each linear layer, near `density` of all."""
     from peft import ShiraConfig, get_peft_model
 
-    layers = _linear(model.encoder)
-    rank = shira_rank(layers.values(), model.setting.density)
-    model.encoder = get_peft_model(model.encoder, ShiraConfig(target_modules=[*layers], r=rank))
+    layers = _linear(encoder)
+    rank = shira_rank(layers.values(), density)
+    return get_peft_model(encoder, ShiraConfig(target_modules=[*layers], r=rank))
+
+
+def lora(encoder: nn.Module, density: float) -> Any:
+    """LoRA with this package's defaults, whatever the density."""
+    from peft import LoraConfig, get_peft_model
+
+    ours = LoRA()
+    config = LoraConfig(r=ours.rank, lora_alpha=ours.alpha, target_modules=ours.modules)
+    return get_peft_model(encoder, config)
 
 
 def shira_rank(layers: Iterable[nn.Linear], density: float) -> int:

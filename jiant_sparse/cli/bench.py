@@ -174,6 +174,39 @@ def cell(
 
 
 @app.command()
+def job(
+    data_dir: Annotated[Path, typer.Option(help="Directory of the task data.")],
+    model: Annotated[str, typer.Option(help="Model that is trained, as `run` takes it.")],
+    tasks: Annotated[str, typer.Option(help="Separated by commas.")] = "cb,rte,stsb",
+    methods: Annotated[
+        str, typer.Option(help="Methods of ours, each beside what Trainer and PEFT have for it.")
+    ] = "full_tuning,lora,random",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of a job.")] = 20,
+    batch_size: BatchSize = 16,
+    max_seq_length: Annotated[int, typer.Option(min=8, help="Longest example, in tokens.")] = 256,
+    density: Density = 0.005,
+    threads: Threads = 1,
+    repeats: Repeats = 3,
+) -> None:
+    """Time a whole job, data to dev scores, beside Hugging Face's Trainer and PEFT."""
+    from jiant_sparse.bench import job as module
+
+    found = module.run(
+        data_dir,
+        model,
+        tasks=_listed(tasks),
+        methods=_listed(methods),
+        steps=steps,
+        repeats=repeats,
+        batch_size=batch_size,
+        max_seq_length=max_seq_length,
+        density=density,
+        notify=_notify,
+    )
+    _print(found, threads)
+
+
+@app.command()
 def delta(
     model_config: ModelConfig = "roberta-base",
     density: Density = 0.005,

@@ -1,6 +1,5 @@
 """The training loop: evaluations at their steps, patience, checkpoints, the best state back."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from jiant.proj.main.runner import TrainState
 from torch import Tensor
 
 from jiant_sparse.host.container import evaluations
+from jiant_sparse.host.metrics import fractions
 from jiant_sparse.host.runner import SparseRunner
 
 
@@ -22,6 +22,7 @@ class Scores:
     best_step: int | None = None
     best_score: float | None = None
     best_state: dict[str, Tensor] = field(default_factory=dict)
+    best_metrics: dict[str, float | None] | None = None  # None if only a part of dev was scored
     evaluations_since_best: int = 0
     stopped_by: Literal["max_steps", "patience"] | None = None
     eval_seconds: float = 0.0
@@ -72,9 +73,9 @@ class Loop:
             for name, parameter in self._moving():
                 parameter.copy_(self.scores.best_state[name])
 
-    def dev_score(self) -> float:
-        """jiant's major metric on dev, or on its first `train.dev_examples`."""
-        return float(self.runner.score("val", self.train.dev_examples).major)
+    def dev_metrics(self) -> dict[str, float | None]:
+        """jiant's metrics on dev, or on its first `train.dev_examples`; NaN is None."""
+        return fractions(self.runner.score("val", self.train.dev_examples))
 
     def _after_step(self) -> bool:
         """Evaluate if due, and save a checkpoint if due. Returns whether training has ended."""
@@ -114,13 +115,14 @@ class Loop:
         if scores.history and scores.history[-1][0] == step:
             return
         started = time.perf_counter()
-        found = self.dev_score()
-        score = None if math.isnan(found) else found
+        found = self.dev_metrics()
+        score = found["major"]
         scores.history.append((step, score))
         self.runner.log_writer.write_entry("dev", {"step": step, "score": score})
         if self.runner.method.scores_at(step):
             if scores.is_better(score):
                 scores.best_step, scores.best_score = step, score
+                scores.best_metrics = found if self.train.dev_examples is None else None
                 scores.best_state = {
                     name: parameter.detach().to("cpu", copy=True)
                     for name, parameter in self._moving()

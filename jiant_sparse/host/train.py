@@ -195,7 +195,9 @@ class _Run:
         metrics: Metrics = {}
         for name, phase in PHASES.items():
             limit = self.cell.train.score_train if phase == "train" else None
-            if limit != 0:
+            if phase == "val" and self.scores.best_metrics is not None:
+                metrics[name] = self.scores.best_metrics
+            elif limit != 0:
                 metrics[name] = fractions(self.runner.score(phase, limit))
         return metrics
 
