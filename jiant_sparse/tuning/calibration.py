@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,11 @@ class Calibration:
     """`methods.base.Probe` over batches of the user.
 
     model: whole, with its head. batches: an iterable of batches; None raises as soon as a method
-    asks for gradients. loss_fn: None = a batch is a mapping of the model's arguments, labels among
-    them, and the model returns a loss. seed: of dropout and of what loaders draw. method: its
-    name, for errors.
+    asks for gradients. loss_fn: None = a batch is a mapping of the model's arguments with labels.
+    seed: of dropout and shuffling. method: its name, for errors.
 
     A loader starts again where a method asks for more batches than it has. `batch_size` splits
-    batches into smaller ones. `head_steps` is refused: there is no learning rate to train a head.
+    batches into smaller ones. `head_steps` is refused: there is no learning rate for a head.
     """
 
     def __init__(
@@ -55,54 +54,46 @@ class Calibration:
     ) -> Iterator[float]:
         if self.batches is None:
             raise InputError(
-                f"{self.method} looks at gradients before training, but calibration is None; give "
-                "an iterable of batches with labels"
+                f"{self.method} looks at gradients before training, but calibration is None; it "
+                "must be an iterable of batches with labels"
             )
         if head_steps:
             raise InputError(
                 f"{self.method}: head_steps is {head_steps}; it must be 0 in the library, which "
-                "has no learning rate for the head: train the head before"
+                "has no learning rate for a head: train the head before"
             )
-        full, device = None, next(self.model.parameters()).device
-        endless = batches is not None and repeat
+        device = next(self.model.parameters()).device
+        full = batch_size or getattr(self.batches, "batch_size", None)
+        stream = self._stream(self.batches, batches is not None and repeat, batch_size)
         with _restoring(self.model, getattr(self.batches, "generator", None)):
             torch.manual_seed(derive(self.seed, self.method, "probe"))
-            for batch in islice(self._stream(endless, batch_size), batches):
+            for batch in islice(stream, batches):
                 self.model.train(dropout)
                 self.model.zero_grad()
-                loss = self._loss(_mapped(batch, lambda tensor: tensor.to(device)))
-                loss.backward()
+                self._loss(_mapped(batch, lambda tensor: tensor.to(device))).backward()
                 if max_grad_norm is not None:
                     clip_grad_norm_(self.model.parameters(), max_grad_norm)
-                examples = _examples(batch)
-                full = full or batch_size or _loader_size(self.batches) or examples
-                yield examples / full
+                full = full or _examples(batch)
+                yield _examples(batch) / full
 
-    def _stream(self, endless: bool, batch_size: int | None) -> Iterator[Any]:
-        """The batches, from the start again at the end if `endless`."""
-        assert self.batches is not None
-        passes = 0
-        while endless or not passes:
-            empty = True
-            for batch in self.batches:
-                empty = False
+    def _stream(
+        self, batches: Iterable[Any], endless: bool, batch_size: int | None
+    ) -> Iterator[Any]:
+        for _ in count() if endless else range(1):
+            batch = None
+            for batch in batches:
                 yield from [batch] if batch_size is None else _split(batch, batch_size)
-            if empty and passes:
+            if batch is None:
                 raise InputError(
-                    f"calibration ends before {self.method} has the batches that it asks for, and "
-                    "cannot start again; give a list or a DataLoader, or ask for fewer"
+                    f"calibration has fewer batches than {self.method} asks for, or none, and "
+                    "cannot start again; it must be a list, a DataLoader or the like"
                 )
-            if empty:
-                raise InputError("calibration has no batches")
-            passes += 1
 
     def _loss(self, batch: Any) -> Tensor:
         if self.loss_fn is not None:
             loss = self.loss_fn(self.model, batch)
         elif isinstance(batch, Mapping):
-            output = self.model(**batch)
-            loss = output.get("loss") if isinstance(output, Mapping) else None
-            loss = getattr(output, "loss", None) if loss is None else loss
+            loss = getattr(self.model(**batch), "loss", None)
             if loss is None:
                 raise InputError(
                     f"{type(self.model).__name__} returns no loss for a calibration batch of "
@@ -129,7 +120,7 @@ def _restoring(model: nn.Module, generator: torch.Generator | None) -> Iterator[
     modes = {module: module.training for module in model.modules()}
     gradients = {parameter: parameter.grad for parameter in model.parameters()}
     buffers = {buffer: buffer.detach().clone() for buffer in model.buffers()}
-    drawn = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()
     own = None if generator is None else generator.get_state()
     for parameter in gradients:
         parameter.grad = None
@@ -143,27 +134,22 @@ def _restoring(model: nn.Module, generator: torch.Generator | None) -> Iterator[
             parameter.grad = gradient
         for buffer, value in buffers.items():
             buffer.copy_(value)
-        random.setstate(drawn[0])
-        np.random.set_state(drawn[1])
+        random.setstate(python)
+        np.random.set_state(numpy)
         if generator is not None and own is not None:
             generator.set_state(own)
-
-
-def _loader_size(batches: object) -> int | None:
-    size = getattr(batches, "batch_size", None)
-    return size if isinstance(size, int) else None
 
 
 def _mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The batch with every tensor changed."""
     if isinstance(batch, Tensor):
         return change(batch)
+    kind: Callable = type(batch)
     if isinstance(batch, Mapping):
-        made: Callable = type(batch)
-        return made({key: _mapped(value, change) for key, value in batch.items()})
+        return kind({key: _mapped(value, change) for key, value in batch.items()})
     if isinstance(batch, tuple | list):
         parts = [_mapped(value, change) for value in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+        return kind(*parts) if hasattr(batch, "_fields") else kind(parts)
     return batch
 
 

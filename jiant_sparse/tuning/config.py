@@ -18,27 +18,25 @@ VERSION = 1
 FILE = "sparse_config.json"
 _MOST_BYTES = 2**24  # of the file
 
+Names = str | list[str]
+"""Modules or tensors: a list of full names or ends of names, such as ["query", "value.bias"]; or a
+regular expression that has to match a full name. A module stands for every tensor in it."""
+
 
 @dataclass(frozen=True)
 class SparseConfig:
     """Settings of a sparse fine-tuning, checked when they are made.
 
     method: a key of `jiant_sparse.methods`, such as random, sam or bitfit.
-    density: fraction of the targeted weights that trains; None = the method's default.
-    scope: `global` or `per_tensor`; None = the method's default.
-    target_modules: which weights are eligible, by names of modules or of tensors:
-        - None: every weight of a transformers model without its head, or of another model;
-        - "all-linear": weights and biases of the linear layers there;
-        - a list of full names or ends of names, such as ["query", "value.bias"];
-        - other text: a regular expression that has to match a full name.
-        The name of a module stands for every tensor in it.
-    exclude_modules: what of these is not eligible after all, as a list or regular expression.
-    modules_to_save: names, or ends of names, of modules that train whole and are saved whole; None
-        = the head of a transformers model for classification, multiple choice or question
-        answering.
+    density: fraction of the targeted weights that trains. scope: `global` or `per_tensor`. None =
+        the method's default.
+    target_modules: the eligible weights. None = every weight of a transformers model without its
+        head, or of another model; "all-linear" = weights and biases of the linear layers there.
+    exclude_modules: weights that are not eligible after all.
+    modules_to_save: modules that train whole and are saved whole. None = the head of a transformers
+        model for classification, multiple choice or question answering.
     seed: of every random draw.
-    values_dtype: "float32" trains chosen entries of a bfloat16 or float16 model in float32; None
-        trains them in the model's dtype.
+    values_dtype: "float32" trains chosen entries of a 16-bit model in float32; None, in its dtype.
     method_kwargs: further fields of the method.
 
     Raises InputError for a wrong value, and for a field that the method does not have.
@@ -47,8 +45,8 @@ class SparseConfig:
     method: str
     density: Density | None = None
     scope: Scope | None = None
-    target_modules: str | list[str] | None = None
-    exclude_modules: str | list[str] | None = None
+    target_modules: Names | None = None
+    exclude_modules: Names | None = None
     modules_to_save: list[str] | None = None
     seed: Annotated[int, Ge(0)] = 0
     values_dtype: Literal["float32"] | None = "float32"
@@ -57,30 +55,21 @@ class SparseConfig:
     def __post_init__(self) -> None:
         good, wrong = fields.check(SparseConfig, vars(self))
         if wrong:
-            raise InputError(*(f"SparseConfig.{name} {text}" for name, text in wrong.items()))
+            raise InputError(*(f"SparseConfig: {name} {text}" for name, text in wrong.items()))
         vars(self).update(good)
         self.make_method()
 
     def make_method(self) -> base.Method:
-        """A new instance of the method. Raises InputError as the class does."""
-        kind, given = base.find(self.method), dict(self.method_kwargs)
-        for name in ("density", "scope"):
-            value = getattr(self, name)
-            if value is None:
-                continue
+        """A new instance of the method. Raises InputError for fields that do not fit."""
+        kind, own = base.find(self.method), {"density": self.density, "scope": self.scope}
+        given = {name: value for name, value in own.items() if value is not None}
+        if twice := given.keys() & self.method_kwargs:
+            raise InputError(f"SparseConfig: {min(twice)} stands in method_kwargs too")
+        for name in given | self.method_kwargs:
             if name not in fields.of(kind):
-                raise InputError(
-                    f"SparseConfig.{name} is {shown(value)}; {self.method} has no {name}: leave "
-                    "it out"
-                )
-            if name in given:
-                raise InputError(f"SparseConfig.{name} stands in method_kwargs too; give it once")
-            given[name] = value
-        for name in given:
-            if name not in fields.of(kind):
-                known = suggest(name, fields.of(kind)) if fields.of(kind) else "it has no fields"
-                raise InputError(f"method_kwargs: {self.method} has no field {name!r}; {known}")
-        return kind(**given)
+                known = suggest(name, fields.of(kind)) if fields.of(kind) else "leave it out"
+                raise InputError(f"SparseConfig: {self.method} has no field {name!r}; {known}")
+        return kind(**given, **self.method_kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields and the format's version, as JSON values."""
@@ -88,27 +77,20 @@ class SparseConfig:
 
     @classmethod
     def from_dict(cls, values: object) -> "SparseConfig":
-        """Read what `to_dict` gave.
-
-        Raises InputError for a newer version, an unknown key, and as the class does.
-        """
-        if not isinstance(values, Mapping):
-            raise InputError(f"a SparseConfig is {shown(values)}; it must be a mapping")
+        """Read what `to_dict` gave. Raises InputError for a newer version or an unknown key."""
+        if not isinstance(values, Mapping) or "method" not in values:
+            raise InputError(f"a SparseConfig is {shown(values)}; it must be a mapping with method")
         given = dict(values)
         version = given.pop("version", None)
         if type(version) is not int or not 1 <= version <= VERSION:
             raise InputError(
-                f"the SparseConfig has version {shown(version)}; this program reads versions 1 to "
-                f"{VERSION}: a newer one needs a newer jiant_sparse"
+                f"the SparseConfig has version {shown(version)}; it must be {VERSION}: a newer "
+                "version needs a newer jiant_sparse"
             )
         for name in given:
             if name not in fields.of(cls):
-                raise InputError(
-                    f"the SparseConfig has an unknown key {shown(name)}; "
-                    f"{suggest(name, fields.of(cls))}"
-                )
-        if "method" not in given:
-            raise InputError("the SparseConfig has no method")
+                known = suggest(name, fields.of(cls))
+                raise InputError(f"the SparseConfig has the unknown key {shown(name)}; {known}")
         return cls(**given)
 
     @classmethod
@@ -119,13 +101,11 @@ class SparseConfig:
 
 def read_file(directory: Path) -> dict[str, Any]:
     """The content of sparse_config.json. Raises InputError, naming the file."""
-    path = directory / FILE
+    text = files.read_input(directory / FILE, _MOST_BYTES)
     try:
-        found = json.loads(files.read_input(path, _MOST_BYTES))
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: is not JSON: {error}") from error
+        raise InputError(f"{directory / FILE}: is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise InputError(f"{path}: is {shown(found)}; it must be a mapping")
+        raise InputError(f"{directory / FILE}: is {shown(found)}; it must be a mapping")
     return found
