@@ -90,6 +90,7 @@ class Calibration:
                 )
 
     def _loss(self, batch: Any) -> Tensor:
+        loss: Any
         if self.loss_fn is not None:
             loss = self.loss_fn(self.model, batch)
         elif isinstance(batch, Mapping):
@@ -155,14 +156,17 @@ def _mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def _examples(batch: Any) -> int:
     """The first dimension of the first tensor; 1 if there is none."""
-    sizes: list[int] = []
-    _mapped(batch, lambda tensor: (sizes.extend(tensor.shape[:1]), tensor)[1])
-    return sizes[0] if sizes else 1
+    found: list[Tensor] = []
+    _mapped(batch, lambda tensor: found.append(tensor) or tensor)  # type: ignore[func-returns-value]
+    return found[0].shape[0] if found and found[0].dim() else 1
 
 
 def _split(batch: Any, size: int) -> Iterator[Any]:
     """Batches of `size` examples; what has another first dimension goes into each of them."""
     examples = _examples(batch)
     for start in range(0, examples, size):
-        part = slice(start, start + size)
-        yield _mapped(batch, lambda t, p=part: t[p] if t.shape[:1] == (examples,) else t)
+
+        def part(tensor: Tensor, start: int = start) -> Tensor:
+            return tensor[start : start + size] if tensor.shape[:1] == (examples,) else tensor
+
+        yield _mapped(batch, part)

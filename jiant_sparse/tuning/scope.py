@@ -42,7 +42,7 @@ class View(nn.Module):
 
     model: nn.Module
 
-    def named_modules(  # type: ignore[override]
+    def named_modules(
         self, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Module]]:
         """The view, the modules that hold its tensors, and what trains in the place of these."""
@@ -137,7 +137,7 @@ def _called(model: nn.Module, field: str, names: Names) -> dict[str, Tensor]:
     """
     own = [*model.named_parameters(remove_duplicate=False)]
     first = {tensor: name for name, tensor in reversed(own)}
-    found = {}
+    found: dict[str, Tensor] = {}
     for given, pattern in _patterns(field, names).items():
         hits = {first[t]: t for name, t in own if any(map(pattern.fullmatch, _around(name)))}
         if not hits:
