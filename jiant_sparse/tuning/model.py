@@ -251,6 +251,8 @@ class SparseModel(nn.Module):
         weights: one for each; None = 1.
         """
         self._check_free(name)
+        if not names:
+            raise InputError("names of deltas are []; name at least one to merge")
         with self.disable_delta():
             writes = self._combined(names, weights, on_conflict)
         config, first, _ = self._loaded(names[0])
