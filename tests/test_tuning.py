@@ -194,7 +194,10 @@ def test_sixteen_bit_models_train_chosen_entries_in_float32(tmp_path):
         InputError, match="bitfit trains bert.*bias as a whole, in torch.bfloat16; f"
     ):
         get_sparse_model(plain, SparseConfig("bitfit"))
+    with pytest.raises(InputError, match="lora trains bert.*lora_A as a whole, in torch.bfloat16;"):
+        get_sparse_model(plain, SparseConfig("lora"))
     assert all(p.requires_grad for p in plain.parameters())
+    assert same(state(plain), state(make().bfloat16()))
     get_sparse_model(plain, SparseConfig("bitfit", values_dtype=None))
 
 

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,35 +58,38 @@ def _attached(
     view, head = scope.select(model, config)
     found, names, method = SparseModel(model), [*tensors(model)], config.make_method()
     eligible, trains = {*view.parameters()}, {*head.values()}
+
+    def rng(name: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive(config.seed, config.method, name))
+
     surgery.set_trainable((p, p in trains) for p in model.parameters() if p not in eligible)
     try:
-        attach(method, view, partial(_stream, config))
-        origin = Origin(names, view, head)
-        _widen(view, origin, config)
-    except BaseException:
-        if claimed(view) is not None:
-            surgery.abandon(view)
+        attach(method, view, rng)
+    except BaseException:  # `attach` has undone its own edits
         surgery.set_trainable(found._flags)
         raise
-    found.__dict__ |= {"view": view, "origin": origin, "method": method, "sparse_config": config}
+    found.__dict__ |= {"view": view, "origin": Origin(names, view, head)}
+    found.method, found.sparse_config = method, config
+    try:
+        _widen(found)
+    except InputError:
+        found.unload()
+        raise
     return found
 
 
-def _stream(config: SparseConfig, name: str) -> torch.Generator:
-    return torch.Generator().manual_seed(derive(config.seed, config.method, name))
-
-
-def _widen(view: scope.View, origin: Origin, config: SparseConfig) -> None:
+def _widen(model: "SparseModel") -> None:
     """Let chosen entries train in float32. Raises InputError if other 16-bit tensors train."""
-    if config.values_dtype is None:
+    config = model.sparse_config
+    if config is None or config.values_dtype is None:
         return
-    for name in origin.whole:
-        if (dtype := stored(view.model, name).dtype).itemsize < 4:
+    for name in model.origin.whole:
+        if (dtype := stored(model.base_model, name).dtype).itemsize < 4:
             raise InputError(
-                f"{config.method} trains {name} as a whole, in {dtype}; float32 values are for "
-                "chosen entries only: set values_dtype=None, or load the model in float32"
+                f"{config.method} trains {name} as a whole, in {dtype}; float32 values "
+                "are for chosen entries only: set values_dtype=None, or load the model in float32"
             )
-    for module in view.modules():
+    for module in model.view.modules():
         if isinstance(module, SparseWeight) and module.values.element_size() < 4:
             module.values.data = module.values.data.float()
 

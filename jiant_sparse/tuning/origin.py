@@ -117,8 +117,14 @@ class Origin:
     @property
     def whole(self) -> list[str]:
         """The parameters, but the head's, of which more than chosen entries can move."""
-        free = [n for n, (index, _) in self.values.items() if index is None and n not in self.head]
-        return [n for n in free if isinstance(stored(self.model, n), nn.Parameter)] + self.added
+        return self.added + [
+            name
+            for name, (index, _) in self.values.items()
+            if index is None and name not in self.head and self._trains(name)
+        ]
+
+    def _trains(self, name: str) -> bool:
+        return stored(self.model, name).requires_grad or self.edit(name) is not None
 
     def digests(self) -> dict[str, str]:
         """The digest of every tensor of the base model but the head's.
