@@ -253,10 +253,13 @@ def test_files_that_do_not_belong_together_are_refused(saved, tmp_path):
     document = json.loads(path.read_text())
     document["sparse"]["version"] = 9
     for text, message in (
-        (json.dumps(document), "the SparseConfig has version 9; it must be 1: a newer version"),
+        (
+            json.dumps(document),
+            "sparse_config.json: the SparseConfig has version 9; it must be 1: a newer",
+        ),
         ("{", "sparse_config.json: is not JSON: "),
         ("[]", r"sparse_config.json: is \[\]; it must be a mapping"),
-        ("{}", "a SparseConfig is None; it must be a mapping with method"),
+        ("{}", "sparse_config.json: a SparseConfig is None; it must be a mapping with method"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message):

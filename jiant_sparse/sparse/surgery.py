@@ -52,12 +52,6 @@ def freeze(encoder: nn.Module) -> None:
     encoder.requires_grad_(False)
 
 
-def set_trainable(flags: Iterable[tuple[nn.Parameter, bool]]) -> None:
-    """Let each parameter train, or not; for tensors that belong to no encoder."""
-    for parameter, trains in flags:
-        parameter.requires_grad_(trains)
-
-
 @contextmanager
 def frozen(encoder: nn.Module) -> Iterator[None]:
     """Freeze every weight for a while; afterwards the weights that trained before train again."""

@@ -96,16 +96,20 @@ class SparseConfig:
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> "SparseConfig":
         """The settings of a saved delta. Raises InputError for a file that is damaged."""
-        return cls.from_dict(read_file(Path(directory)).get("sparse"))
+        return read_file(Path(directory))[0]
 
 
-def read_file(directory: Path) -> dict[str, Any]:
-    """The content of sparse_config.json. Raises InputError, naming the file."""
-    text = files.read_input(directory / FILE, _MOST_BYTES)
+def read_file(directory: Path) -> tuple[SparseConfig, dict[str, Any]]:
+    """The settings in sparse_config.json, and all of it. Raises InputError, naming the file."""
+    path = directory / FILE
+    text = files.read_input(path, _MOST_BYTES)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{directory / FILE}: is not JSON: {error}") from error
+        raise InputError(f"{path}: is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise InputError(f"{directory / FILE}: is {shown(found)}; it must be a mapping")
-    return found
+        raise InputError(f"{path}: is {shown(found)}; it must be a mapping")
+    try:
+        return SparseConfig.from_dict(found.get("sparse")), found
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

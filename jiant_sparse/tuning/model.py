@@ -57,16 +57,16 @@ def _attached(
         raise InputError("adapter: AdapterHub edits whole models of its own kinds; use its library")
     view, head = scope.select(model, config)
     found, names, method = SparseModel(model), [*tensors(model)], config.make_method()
-    eligible, trains = {*view.parameters()}, {*head.values()}
 
     def rng(name: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive(config.seed, config.method, name))
 
-    surgery.set_trainable((p, p in trains) for p in model.parameters() if p not in eligible)
+    eligible = [name for name, p in view.named_parameters() if p.requires_grad]
+    _train_only(model, [*eligible, *head])
     try:
         attach(method, view, rng)
     except BaseException:  # `attach` has undone its own edits
-        surgery.set_trainable(found._flags)
+        _train_only(model, found._trained)
         raise
     found.__dict__ |= {"view": view, "origin": Origin(names, view, head)}
     found.method, found.sparse_config = method, config
@@ -76,6 +76,12 @@ def _attached(
         found.unload()
         raise
     return found
+
+
+def _train_only(model: nn.Module, names: Iterable[str]) -> None:
+    surgery.freeze(model)
+    for name in names:
+        surgery.train_tensor(model, name)
 
 
 def _widen(model: "SparseModel") -> None:
@@ -118,10 +124,11 @@ class SparseModel(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.base_model = model
+        self.base_model, self.training = model, model.training
         self.deltas: dict[str, Loaded] = {}
         self.active: tuple[str, ...] = ()
-        self._flags = [(p, p.requires_grad) for p in model.parameters()]
+        self._trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        self._total = sum(p.numel() for p in model.parameters())
         self._patch: Patch | None = None
         self._digests: dict[str, str] = {}
 
@@ -144,9 +151,8 @@ class SparseModel(nn.Module):
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
         """(numbers that train, parameters of the model with what the method has added)."""
         added = self.origin.added if self.method is not None else ()
-        total = sum(p.numel() for p, _ in self._flags)
-        total += sum(self.base_model.get_parameter(name).numel() for name in added)
-        return sum(p.numel() for p in self.parameters() if p.requires_grad), total
+        more = sum(self.base_model.get_parameter(name).numel() for name in added)
+        return sum(p.numel() for p in self.parameters() if p.requires_grad), self._total + more
 
     def print_trainable_parameters(self) -> None:
         """Print the two numbers, and the first in percent of the second."""
@@ -194,18 +200,18 @@ class SparseModel(nn.Module):
         """Give a base model, in place, what `save_pretrained` saved.
 
         is_trainable: attach the method again, to train on with a new optimizer; else the delta is
-        loaded under this name, and nothing trains.
+        loaded under this name, nothing trains, and the model is put into evaluation mode.
         Raises InputError, naming the first tensor that differs, for another base model.
         """
         if not is_trainable:
             model = cls(base)
             model.load_delta(directory, name)
             model.set_delta([name])
-            return model
+            return model.eval()
         config, found, document = saving.load(Path(directory))
         cls(base)._check(Path(directory), found, document)
         resume = document.get("resume")
-        if not isinstance(resume, dict):
+        if not isinstance(resume, dict) or resume.keys() != {"state", "chosen"}:
             raise InputError(
                 f"{directory}: {config.method} cannot train on from a delta alone; resume from a "
                 "checkpoint of the training"
@@ -227,7 +233,7 @@ class SparseModel(nn.Module):
         self._check(Path(directory), found, document)
         with self.disable_delta():
             self.deltas[name] = Loaded(config, found, self._writes(config, found))
-        surgery.set_trainable((p, False) for p, _ in self._flags)
+        surgery.freeze(self.base_model)
 
     def set_delta(self, names: Sequence[str], on_conflict: Conflict = "error") -> None:
         """Let the model compute with these deltas alone: the sum of their differences to the base.
@@ -235,10 +241,14 @@ class SparseModel(nn.Module):
         on_conflict: what becomes of entries that several change (`stacking.Conflict`). Takes time
         in proportion to the number of entries. An empty list gives the base model.
         """
-        with self.disable_delta():
-            writes = self._combined(names, None, on_conflict)
         if self._patch is not None:
             self._patch.undo()
+        try:
+            writes = self._combined(names, None, on_conflict)
+        except InputError:
+            if self._patch is not None:
+                self._patch.redo()
+            raise
         self._patch, self.active = Patch(self._tensor, writes), (*names,)
 
     def merge_deltas(
@@ -303,7 +313,7 @@ class SparseModel(nn.Module):
         raise InputError("push_to_hub is not there yet; upload the folder of save_pretrained")
 
     def _released(self) -> nn.Module:
-        surgery.set_trainable(self._flags)
+        _train_only(self.base_model, self._trained)
         self.method, self.sparse_config, self._patch = None, None, None
         self.deltas, self.active = {}, ()
         return self.base_model

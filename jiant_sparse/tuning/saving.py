@@ -66,8 +66,8 @@ def load(directory: Path) -> tuple[SparseConfig, delta.Delta, Mapping[str, Any]]
 
     Raises InputError for files that are damaged or do not belong together.
     """
-    document = read_file(directory)
-    config, found = SparseConfig.from_dict(document.get("sparse")), delta.load(directory / DELTA)
+    config, document = read_file(directory)
+    found = delta.load(directory / DELTA)
     if document.get("sha256") != files.sha256(directory / DELTA):
         raise InputError(f"{directory}: {FILE} was written with another {DELTA}; save again")
     return config, found, document
