@@ -36,6 +36,11 @@ def test_by_default_the_encoder_is_eligible_and_the_head_trains_whole():
     assert eligible("t5") == all_names("t5")
     assert eligible("tied") == all_names("tied")
     assert eligible("llama") == all_names("llama") - {"lm_head.weight"}
+    model = make()
+    model.__class__ = type("Mine", (type(model),), {})
+    assert {*scope.select(model, SparseConfig("random"))[1]} == {
+        *("classifier.weight", "classifier.bias")
+    }
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,15 @@ def test_targets_that_do_not_fit_are_refused_before_anything_is_edited(fields, m
     assert same(state(model), state(make()))
     assert all(p.requires_grad for p in model.parameters())
     get_sparse_model(model, SparseConfig("random"))
+
+
+def test_an_optimizer_from_before_is_refused_at_its_first_step():
+    model = make()
+    optimizer = torch.optim.SGD(model.bert.parameters(), lr=1.0)
+    wrapped = get_sparse_model(model, SparseConfig("random"))
+    wrapped(**BATCH).loss.backward()
+    with pytest.raises(InputError, match="the optimizer was made before the method was attached"):
+        optimizer.step()
 
 
 def test_a_model_without_linear_layers():

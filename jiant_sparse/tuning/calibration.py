@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
@@ -19,6 +20,7 @@ LossFn = Callable[[nn.Module, Any], Tensor]
 """loss_fn(model, batch): the mean loss of the batch's examples, a scalar with a gradient."""
 
 
+@dataclass
 class Calibration:
     """`methods.base.Probe` over batches of the user.
 
@@ -30,17 +32,11 @@ class Calibration:
     batches into smaller ones. `head_steps` is refused: there is no learning rate for a head.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: Iterable[Any] | None,
-        loss_fn: LossFn | None,
-        *,
-        seed: int,
-        method: str,
-    ) -> None:
-        self.model, self.batches, self.loss_fn = model, batches, loss_fn
-        self.seed, self.method = seed, method
+    model: nn.Module
+    batches: Iterable[Any] | None
+    loss_fn: LossFn | None
+    seed: int
+    method: str
 
     def __call__(
         self,

@@ -42,7 +42,7 @@ def get_sparse_model(
     """
     if not isinstance(config, SparseConfig):
         raise InputError(f"config is {shown(config)}; it must be a SparseConfig")
-    probe = Calibration(model, calibration, loss_fn, seed=config.seed, method=config.method)
+    probe = Calibration(model, calibration, loss_fn, config.seed, config.method)
     return _attached(model, config, lambda method, view, rng: method.attach(view, probe, rng))
 
 

@@ -23,8 +23,8 @@ tags: [sparse-fine-tuning, {method}]
 ---
 # A sparse fine-tuning of {base}
 
-{changed:,} of the base model's values differ ({method}); {new:,} values are new or of a task head.
-All others are the base model's, bit for bit.
+{changed:,} of the base model's values are replaced ({method}), and {new:,} values are new or of a
+task head. All others are the base model's, bit for bit.
 
 ```python
 from jiant_sparse import SparseModel

@@ -123,7 +123,7 @@ def _head(model: nn.Module, config: SparseConfig) -> Names:
     prefix, _ = _encoder(model)
     if config.modules_to_save is not None:
         return config.modules_to_save
-    if not prefix or not _WITH_HEAD.fullmatch(type(model).__name__):
+    if not prefix or not any(_WITH_HEAD.fullmatch(kind.__name__) for kind in type(model).__mro__):
         return []
     return [
         n for n, m in model.named_children() if n != prefix and any(True for _ in m.parameters())
