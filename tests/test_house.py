@@ -29,7 +29,7 @@ ROOMS = {
         {"grid", "config", "report", "bench", "host", "schema", "methods", "sparse", "data"},
     ),
 }
-TESTS = 26_450  # 15,000
+TESTS = 26_400  # 15,000
 # Lines of README and the files that it lists for a newcomer's hour.
 HOUR = 2450
 GROUND = ("__init__", "errors", "files", "layout", "seeds", "units", "__version__")

@@ -1,6 +1,7 @@
 """Which weights are eligible, which batches give gradients, and settings: right or an error."""
 
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from jiant_sparse.sparse import surgery
 from jiant_sparse.tuning import scope
 from jiant_sparse.tuning.calibration import Calibration
 
+refused = partial(pytest.raises, InputError)
 BATCH = {"input_ids": IDS, "labels": LABELS}
 
 
@@ -115,33 +117,28 @@ NAMES = (
     "bert.encoder.layer.0.attention.output.LayerNorm, bert.encoder.layer.0.intermediate.dense "
     "and 12 more"
 )
+NOTHING_LEFT = "target_modules without exclude_modules and modules_to_save leaves no weight; "
+NOTHING_TO = "nothing to repeat at position 0"
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         (
-            {"target_modules": ["query", "quary"]},
+            {"target_modules": ["key", "quary"]},
             "target_modules: nothing is called 'quary'; " + NAMES,
         ),
         ({"target_modules": "query"}, "target_modules: nothing is called 'query'; " + NAMES),
         ({"exclude_modules": ["x"]}, "exclude_modules: nothing is called 'x'; " + NAMES),
         ({"modules_to_save": ["head"]}, "modules_to_save: nothing is called 'head'; " + NAMES),
-        (
-            {"target_modules": ["query"], "exclude_modules": ["encoder"]},
-            "target_modules without exclude_modules and modules_to_save leaves no weight; " + NAMES,
-        ),
-        (
-            {"target_modules": "(query"},
-            "target_modules is '(query': no regular expression: missing ), unterminated subpattern "
-            "at position 0",
-        ),
+        ({"target_modules": ["key"], "exclude_modules": ["encoder"]}, NOTHING_LEFT + NAMES),
+        ({"target_modules": "*"}, "target_modules is '*': no regular expression: " + NOTHING_TO),
         ({"density": 1e-9}, "the fraction to tune is too small: no weight of 7,664 would train"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused_before_anything_is_edited(fields, message):
     model = make()
-    with pytest.raises(InputError) as caught:
+    with refused() as caught:
         get_sparse_model(model, SparseConfig("random", **fields))
     assert str(caught.value) == message
     assert same(state(model), state(make()))
@@ -154,12 +151,12 @@ def test_an_optimizer_from_before_is_refused_at_its_first_step():
     optimizer = torch.optim.SGD(model.bert.parameters(), lr=1.0)
     wrapped = get_sparse_model(model, SparseConfig("random"))
     wrapped(**BATCH).loss.backward()
-    with pytest.raises(InputError, match="the optimizer was made before the method was attached"):
+    with refused(match="the optimizer was made before the method was attached"):
         optimizer.step()
 
 
 def test_a_model_without_linear_layers():
-    with pytest.raises(InputError, match="target_modules is 'all-linear'; the model has no linear"):
+    with refused(match="target_modules is 'all-linear'; the model has no linear"):
         get_sparse_model(nn.LayerNorm(3), SparseConfig("random", target_modules="all-linear"))
 
 
@@ -172,7 +169,7 @@ def test_quantised_layers_are_refused_and_can_be_left_out():
 
     for packed in (Linear4bit(2, 2), QuantLinear()):
         model = nn.Sequential(nn.Linear(4, 4), packed)
-        with pytest.raises(InputError) as caught:
+        with refused() as caught:
             get_sparse_model(model, SparseConfig("random", density=0.5))
         assert str(caught.value) == (
             f"1 is quantised ({type(packed).__name__}), and entries of packed weights cannot train;"
@@ -181,24 +178,22 @@ def test_quantised_layers_are_refused_and_can_be_left_out():
         get_sparse_model(model, SparseConfig("random", density=0.5, target_modules=["0"]))
     packed = nn.Linear(2, 2)
     packed.weight = nn.Parameter(torch.ones(2, 2, dtype=torch.uint8), requires_grad=False)
-    with pytest.raises(InputError, match="^1 is quantised"):
+    with refused(match="^1 is quantised"):
         get_sparse_model(nn.Sequential(nn.Linear(4, 4), packed), SparseConfig("random"))
 
 
 def test_what_is_no_plain_model_is_refused():
     model = make()
     wrapped = get_sparse_model(model, SparseConfig("random"))
-    with pytest.raises(
-        InputError, match="the model is a SparseModel; it must be a plain torch mod"
-    ):
+    with refused(match="the model is a SparseModel; it must be a plain torch mod"):
         get_sparse_model(wrapped, SparseConfig("random"))
-    with pytest.raises(InputError, match="random: the encoder has a method already, random; fold"):
+    with refused(match="random: the encoder has a method already, random; fold"):
         get_sparse_model(model, SparseConfig("random"))
-    with pytest.raises(InputError, match="config is {'method': 'random'}; it must be a SparseConf"):
+    with refused(match="config is {'method': 'random'}; it must be a SparseConf"):
         get_sparse_model(make(), {"method": "random"})
     frozen = make()
     surgery.freeze(frozen.bert.pooler)
-    with pytest.raises(InputError, match="random: 2 tensors of the encoder are frozen, first bert"):
+    with refused(match="random: 2 tensors of the encoder are frozen, first bert"):
         get_sparse_model(frozen, SparseConfig("random"))
     get_sparse_model(frozen, SparseConfig("random", exclude_modules=["pooler"]))
 
@@ -262,68 +257,37 @@ def test_the_probe_restores_modes_gradients_buffers_and_generators():
 
 NO_LABELS = {"input_ids": IDS}
 
+NONE_LEFT = "calibration has fewer batches than sam asks for, or none, and cannot start again; it"
+
 
 @pytest.mark.parametrize(
     ("batches", "loss_fn", "message"),
     [
-        (
-            None,
-            None,
-            "sam looks at gradients before training, but calibration is None; it must be an "
-            "iterable of batches with labels",
-        ),
-        (
-            [NO_LABELS],
-            None,
-            "BertForSequenceClassification returns no loss for a calibration batch of input_ids; "
-            "add labels to the batches, or give loss_fn",
-        ),
+        (None, None, "sam looks at gradients before training, but calibration is None; it must be"),
+        ([NO_LABELS], None, "returns no loss for a calibration batch of input_ids; add labels to"),
         (
             [(IDS, LABELS)],
             None,
-            "a calibration batch is a tuple; it must be a mapping of the model's arguments, unless "
-            "there is a loss_fn(model, batch)",
+            "a calibration batch is a tuple; it must be a mapping of the model",
         ),
-        (
-            [BATCH],
-            lambda model, batch: 1.5,
-            "the loss of a calibration batch is 1.5; it must be a tensor of one number with a "
-            "gradient",
-        ),
-        (
-            [],
-            None,
-            "calibration has fewer batches than sam asks for, or none, and cannot start again; it "
-            "must be a list, a DataLoader or the like",
-        ),
-        (
-            iter([BATCH]),
-            None,
-            "calibration has fewer batches than sam asks for, or none, and cannot start again; it "
-            "must be a list, a DataLoader or the like",
-        ),
+        ([BATCH], lambda *_: 1.5, "the loss of a calibration batch is 1.5; it must be a tensor of"),
+        ([], None, NONE_LEFT),
+        (iter([BATCH]), None, NONE_LEFT),
     ],
 )
 def test_batches_that_give_no_gradient_are_refused(batches, loss_fn, message):
     model = make()
-    with pytest.raises(InputError) as caught:
+    with refused() as caught:
         get_sparse_model(model, SparseConfig("sam", method_kwargs={"burn_in": 2}), batches, loss_fn)
-    assert str(caught.value) == message
+    assert message in str(caught.value)
     assert same(state(model), state(make()))
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
 def test_a_loss_that_is_no_number_and_steps_of_the_head():
     with pytest.raises(NotFinite, match="the loss is nan while weights are being chosen"):
-        get_sparse_model(
-            make(),
-            SparseConfig("sam"),
-            [BATCH],
-            lambda model, batch: model(**batch).loss * torch.nan,
-        )
-    with pytest.raises(
-        InputError, match="sam: head_steps is 3; it must be 0 in the library, which"
-    ):
+        get_sparse_model(make(), SparseConfig("sam"), [BATCH], lambda m, b: m(**b).loss * torch.nan)
+    with refused(match="sam: head_steps is 3; it must be 0 in the library, which"):
         get_sparse_model(make(), SparseConfig("sam", method_kwargs={"head_steps": 3}), [BATCH])
 
 
@@ -356,43 +320,29 @@ def test_the_choice_of_a_model_is_the_choice_of_its_encoder():
         ({"scope": "local"}, "SparseConfig: scope is 'local'; it must be"),
         ({"seed": -1}, "SparseConfig: seed is -1; it must be an integer of at least 0"),
         ({"values_dtype": "float16"}, "SparseConfig: values_dtype is 'float16'; it must be"),
-        (
-            {"target_modules": 3},
-            "SparseConfig: target_modules is 3; it must be text, a list of names",
-        ),
+        ({"target_modules": 3}, "target_modules is 3; it must be text, a list of names or null"),
         (
             {"method": "bitfit", "density": 0.1},
             "SparseConfig: bitfit has no field 'density'; leave",
         ),
-        (
-            {"method": "fish", "scope": "global"},
-            "SparseConfig: fish has no field 'scope'; did you mean score?",
-        ),
+        ({"method": "fish", "scope": "global"}, "fish has no field 'scope'; did you mean score?"),
         ({"method_kwargs": {"drow": "exact"}}, "random has no field 'drow'; did you mean draw?"),
         (
             {"method_kwargs": {"draw": "once"}},
-            "random: draw is 'once'; it must be one of exact, bern",
+            "random: draw is 'once'; it must be one of exact, be",
         ),
-        (
-            {"density": 0.1, "method_kwargs": {"density": 0.2}},
-            "SparseConfig: density stands in method_kwargs too",
-        ),
+        ({"density": 0.1, "method_kwargs": {"density": 1}}, "density stands in method_kwargs too"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(fields, message):
-    with pytest.raises(InputError) as caught:
+    with refused() as caught:
         SparseConfig(**{"method": "random"} | fields)
     assert message in str(caught.value)
 
 
 def test_settings_come_back_from_their_dict():
-    config = SparseConfig(
-        "sam",
-        density=0.1,
-        scope="per_tensor",
-        target_modules=["query"],
-        method_kwargs={"burn_in": 3},
-    )
+    fields = {"density": 0.1, "scope": "per_tensor", "target_modules": ["query"]}
+    config = SparseConfig("sam", **fields, method_kwargs={"burn_in": 3})
     assert SparseConfig.from_dict(config.to_dict()) == config
     assert config.make_method() == base.find("sam")(density=0.1, scope="per_tensor", burn_in=3)
 
@@ -400,23 +350,18 @@ def test_settings_come_back_from_their_dict():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"version": 2},
-            "the SparseConfig has version 2; it must be 1: a newer version needs a new",
-        ),
+        ({"version": 2}, "has version 2; it must be 1: a newer version needs a newer jiant_spar"),
         ({"version": None}, "the SparseConfig has version None; it must be 1"),
         ({"densitty": 1}, "the SparseConfig has the unknown key 'densitty'; did you mean density?"),
         ({"density": "x"}, "SparseConfig: density is 'x'; it must be"),
     ],
 )
 def test_a_dict_that_does_not_fit_is_refused(change, message):
-    with pytest.raises(InputError) as caught:
+    with refused() as caught:
         SparseConfig.from_dict(SparseConfig("random").to_dict() | change)
     assert message in str(caught.value)
     for wrong in (None, [], {"version": 1}):
-        with pytest.raises(
-            InputError, match="a SparseConfig is .*; it must be a mapping with method"
-        ):
+        with refused(match="a SparseConfig is .*; it must be a mapping with method"):
             SparseConfig.from_dict(wrong)
 
 

@@ -130,6 +130,7 @@ class SparseModel(nn.Module):
         self._trained = [name for name, p in model.named_parameters() if p.requires_grad]
         self._total = sum(p.numel() for p in model.parameters())
         self._patch: Patch | None = None
+        self._off = False  # within disable_delta
         self._digests: dict[str, str] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -176,6 +177,7 @@ class SparseModel(nn.Module):
         colleague needs, as JSON (pooling, maximum length).
         Raises InputError if the training loop has never called a hook of the method.
         """
+        self._check_on()
         resume = None
         if self.method is not None and self.sparse_config is not None:
             if (held := claimed(self.view)) is not None:
@@ -241,6 +243,7 @@ class SparseModel(nn.Module):
         on_conflict: what becomes of entries that several change (`stacking.Conflict`). Takes time
         in proportion to the number of entries. An empty list gives the base model.
         """
+        self._check_on()
         if self._patch is not None:
             self._patch.undo()
         try:
@@ -275,23 +278,30 @@ class SparseModel(nn.Module):
     @contextmanager
     def disable_delta(self) -> Iterator[None]:
         """Compute what the base model computes, in evaluation, within the block."""
-        if self.method is not None:
-            hidden = self.origin.hidden()
-            try:
-                yield
-            finally:
-                hidden.undo()
-        elif self._patch is None:
+        training = self.method is not None
+        patch = None if self._off else self.origin.hidden() if training else self._patch
+        if patch is None:
             yield
-        else:
-            self._patch.undo()
-            try:
-                yield
-            finally:
-                self._patch.redo()
+            return
+        if not training:
+            patch.undo()
+        self._off = True
+        try:
+            yield
+        finally:
+            self._off = False
+            if training:
+                patch.undo()
+            else:
+                patch.redo()
+
+    def _check_on(self) -> None:
+        if self._off:
+            raise InputError("the model has its base's values in disable_delta; leave the block")
 
     def unload(self) -> nn.Module:
         """The base model, plain, with its own values, bit for bit. Ends this object's use."""
+        self._check_on()
         if self.method is not None:
             surgery.fold(self.view, unchecked=True)
             self.origin.restore()
@@ -304,6 +314,7 @@ class SparseModel(nn.Module):
 
         Raises InputError if the training loop has never called a hook of the method.
         """
+        self._check_on()
         if self.method is not None:
             surgery.fold(self.view)
         return self._released()
