@@ -192,9 +192,9 @@ def test_sixteen_bit_models_train_chosen_entries_in_float32(tmp_path):
     narrow = get_sparse_model(make().bfloat16(), SparseConfig("random", values_dtype=None))
     assert {p.dtype for p in narrow.parameters()} == {torch.bfloat16}
     plain = make().bfloat16()
-    with refused(match="bitfit trains bert.*bias as a whole, in torch.bfloat16; f"):
+    with refused(match="bitfit: bert.*bias trains as a whole, in torch.bfloat16; fl"):
         get_sparse_model(plain, SparseConfig("bitfit"))
-    with refused(match="lora trains bert.*lora_A as a whole, in torch.bfloat16;"):
+    with refused(match="lora: bert.*lora_A trains as a whole, in torch.bfloat16; fl"):
         get_sparse_model(plain, SparseConfig("lora"))
     assert all(p.requires_grad for p in plain.parameters())
     assert same(state(plain), state(make().bfloat16()))

@@ -5,26 +5,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError, shown, suggest
-from jiant_sparse.methods import base as methods
-from jiant_sparse.seeds import derive
-from jiant_sparse.sparse import delta, modules, surgery
-from jiant_sparse.sparse.bits import differing, flat, form
+from jiant_sparse.methods.base import Method, Rng
+from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.claims import claimed
-from jiant_sparse.sparse.gates import Gated
-from jiant_sparse.sparse.parametrizations import SparseWeight
-from jiant_sparse.tuning import saving, scope
+from jiant_sparse.tuning import saving
+from jiant_sparse.tuning.attach import attach, detach, resume_state, train_only, trainable
 from jiant_sparse.tuning.calibration import Calibration, LossFn
 from jiant_sparse.tuning.config import SparseConfig
 from jiant_sparse.tuning.origin import Origin, Patch, Writes, stored, tensors
+from jiant_sparse.tuning.saving import Loaded
+from jiant_sparse.tuning.scope import View, select
 from jiant_sparse.tuning.stacking import Conflict, combine
-
-_LOW_RANK = (".lora_A", ".lora_B")
 
 
 def get_sparse_model(
@@ -42,70 +39,10 @@ def get_sparse_model(
     """
     if not isinstance(config, SparseConfig):
         raise InputError(f"config is {shown(config)}; it must be a SparseConfig")
+    found = SparseModel(model)
     probe = Calibration(model, calibration, loss_fn, config.seed, config.method)
-    return _attached(model, config, lambda method, view, rng: method.attach(view, probe, rng))
-
-
-def _attached(
-    model: nn.Module,
-    config: SparseConfig,
-    attach: Callable[[methods.Method, scope.View, methods.Rng], None],
-) -> "SparseModel":
-    if not isinstance(model, nn.Module) or isinstance(model, SparseModel):
-        raise InputError(f"the model is a {type(model).__name__}; it must be a plain torch module")
-    if config.method == "adapter":
-        raise InputError("adapter: AdapterHub edits whole models of its own kinds; use its library")
-    view, head = scope.select(model, config)
-    found, names, method = SparseModel(model), [*tensors(model)], config.make_method()
-
-    def rng(name: str) -> torch.Generator:
-        return torch.Generator().manual_seed(derive(config.seed, config.method, name))
-
-    eligible = [name for name, p in view.named_parameters() if p.requires_grad]
-    _train_only(model, [*eligible, *head])
-    try:
-        attach(method, view, rng)
-    except BaseException:  # `attach` has undone its own edits
-        _train_only(model, found._trained)
-        raise
-    found.__dict__ |= {"view": view, "origin": Origin(names, view, head)}
-    found.method, found.sparse_config = method, config
-    try:
-        _widen(found)
-    except InputError:
-        found.unload()
-        raise
+    found._attach(config, lambda method, view, rng: method.attach(view, probe, rng))
     return found
-
-
-def _train_only(model: nn.Module, names: Iterable[str]) -> None:
-    surgery.freeze(model)
-    for name in names:
-        surgery.train_tensor(model, name)
-
-
-def _widen(model: "SparseModel") -> None:
-    """Let chosen entries train in float32. Raises InputError if other 16-bit tensors train."""
-    config = model.sparse_config
-    if config is None or config.values_dtype is None:
-        return
-    for name in model.origin.whole:
-        if (dtype := stored(model.base_model, name).dtype).itemsize < 4:
-            raise InputError(
-                f"{config.method} trains {name} as a whole, in {dtype}; float32 values "
-                "are for chosen entries only: set values_dtype=None, or load the model in float32"
-            )
-    for module in model.view.modules():
-        if isinstance(module, SparseWeight) and module.values.element_size() < 4:
-            module.values.data = module.values.data.float()
-
-
-class Loaded(NamedTuple):
-    """A delta in memory. writes: what it writes into the base model."""
-
-    config: SparseConfig
-    delta: delta.Delta
-    writes: Writes
 
 
 class SparseModel(nn.Module):
@@ -114,20 +51,24 @@ class SparseModel(nn.Module):
     Calls, and attributes that it does not have itself, go to `base_model`.
 
     method, sparse_config: of a model that trains; None otherwise.
+    view, origin: what the method has of the model, and what the model was before.
     deltas: the loaded ones by name. active: the names of those that the model computes with.
     """
 
-    view: scope.View
-    origin: Origin
-    method: methods.Method | None = None
+    method: Method | None = None
     sparse_config: SparseConfig | None = None
+    view: View
+    origin: Origin
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module) or isinstance(model, SparseModel):
+            kind = type(model).__name__
+            raise InputError(f"the model is a {kind}; it must be a plain torch module")
         self.base_model, self.training = model, model.training
         self.deltas: dict[str, Loaded] = {}
         self.active: tuple[str, ...] = ()
-        self._trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        self._trained = trainable(model)
         self._total = sum(p.numel() for p in model.parameters())
         self._patch: Patch | None = None
         self._off = False  # within disable_delta
@@ -183,11 +124,11 @@ class SparseModel(nn.Module):
             if (held := claimed(self.view)) is not None:
                 held.check_hooks()
             config, found = self.sparse_config, self.origin.trained()
-            resume = self._resume(self.method)
+            resume = resume_state(self.method, self.view, self.origin)
         elif name is None and len(self.active) != 1:
             raise InputError(f"{len(self.active)} deltas are active; say by name which one to save")
         else:
-            config, found, _ = self._loaded(name or self.active[0])
+            config, found, _, _ = self._loaded(name or self.active[0])
         further = {"resume": resume, "about": dict(about or {})}
         saving.save(Path(directory), found, config, self.base_model, **further)
 
@@ -210,18 +151,18 @@ class SparseModel(nn.Module):
             model.load_delta(directory, name)
             model.set_delta([name])
             return model.eval()
-        config, found, document = saving.load(Path(directory))
-        cls(base)._check(Path(directory), found, document)
+        model = cls(base)
+        config, found, document, _ = model._read(directory)
         resume = document.get("resume")
         if not isinstance(resume, dict) or resume.keys() != {"state", "chosen"}:
             raise InputError(
                 f"{directory}: {config.method} cannot train on from a delta alone; resume from a "
                 "checkpoint of the training"
             )
-        eligible = dict(scope.select(base, config)[0].named_parameters())
+        eligible = dict(select(base, config)[0].named_parameters())
         chosen = {f"chosen.{n}": i for n, (i, _) in found.entries.items() if n in eligible}
         state = resume["state"] | (chosen if resume["chosen"] else {})
-        model = _attached(base, config, lambda method, view, rng: method.restore(view, rng, state))
+        model._attach(config, lambda method, view, rng: method.restore(view, rng, state))
         model.origin.fill(found)
         return model
 
@@ -231,10 +172,8 @@ class SparseModel(nn.Module):
         Raises InputError for another base model, a name that is taken, and a model that trains.
         """
         self._check_free(name)
-        config, found, document = saving.load(Path(directory))
-        self._check(Path(directory), found, document)
         with self.disable_delta():
-            self.deltas[name] = Loaded(config, found, self._writes(config, found))
+            self.deltas[name] = self._read(directory)
         surgery.freeze(self.base_model)
 
     def set_delta(self, names: Sequence[str], on_conflict: Conflict = "error") -> None:
@@ -270,10 +209,11 @@ class SparseModel(nn.Module):
             raise InputError("names of deltas are []; name at least one to merge")
         with self.disable_delta():
             writes = self._combined(names, weights, on_conflict)
-        config, first, _ = self._loaded(names[0])
+        first = self._loaded(names[0])
         entries = {key: (index, v) for key, (index, v) in writes.items() if index is not None}
         new = {key: values for key, (index, values) in writes.items() if index is None}
-        self.deltas[name] = Loaded(config, replace(first, entries=entries, new=new), writes)
+        merged = replace(first.delta, entries=entries, new=new)
+        self.deltas[name] = first._replace(delta=merged, writes=writes)
 
     @contextmanager
     def disable_delta(self) -> Iterator[None]:
@@ -303,8 +243,7 @@ class SparseModel(nn.Module):
         """The base model, plain, with its own values, bit for bit. Ends this object's use."""
         self._check_on()
         if self.method is not None:
-            surgery.fold(self.view, unchecked=True)
-            self.origin.restore()
+            detach(self.view, self.origin)
         else:
             self.set_delta([])
         return self._released()
@@ -323,8 +262,17 @@ class SparseModel(nn.Module):
         """Refuse: the base model's own would upload the whole model."""
         raise InputError("push_to_hub is not there yet; upload the folder of save_pretrained")
 
+    def _attach(self, config: SparseConfig, call: Callable[[Method, View, Rng], None]) -> None:
+        self.method, view, origin = attach(self.base_model, config, call)
+        self.sparse_config = config
+        self.__dict__ |= {"view": view, "origin": origin}  # not as a submodule
+
+    def _read(self, directory: str | Path) -> Loaded:
+        self._digests = self._digests or delta.fingerprint(tensors(self.base_model))
+        return saving.load(Path(directory), self.base_model, self._digests)
+
     def _released(self) -> nn.Module:
-        _train_only(self.base_model, self._trained)
+        train_only(self.base_model, self._trained)
         self.method, self.sparse_config, self._patch = None, None, None
         self.deltas, self.active = {}, ()
         return self.base_model
@@ -350,20 +298,6 @@ class SparseModel(nn.Module):
         deltas = {name: self._loaded(name).writes for name in names}
         return combine(deltas, weights, on_conflict, self._tensor)
 
-    def _writes(self, config: SparseConfig, found: delta.Delta) -> Writes:
-        """What a delta writes; low-rank updates are merged into the weights of the base."""
-        writes: dict[str, Any] = dict(found.entries)
-        paths = [name.removesuffix(".lora_A") for name in found.new if name.endswith(".lora_A")]
-        weights = {f"{path}.weight": self._tensor(f"{path}.weight").cpu() for path in paths}
-        new = {**weights, **found.new}
-        if paths:
-            method: Any = config.make_method()
-            new = modules.fold_low_rank(new, method.alpha / method.rank)
-        for name, value in new.items():
-            index = differing(weights[name], value) if name in weights else None
-            writes[name] = index, value if index is None else flat(value)[index]
-        return writes
-
     def _check_free(self, name: str | None = None) -> None:
         """Raise InputError for a model that trains, and for a name that a delta has."""
         if self.method is not None:
@@ -373,33 +307,6 @@ class SparseModel(nn.Module):
             )
         if name in self.deltas:
             raise InputError(f"there is a delta called {name!r} already; give another name")
-
-    def _check(self, directory: Path, found: delta.Delta, document: Mapping[str, Any]) -> None:
-        """Raise InputError unless the model is the delta's base."""
-        own = tensors(self.base_model)
-        self._digests = self._digests or delta.fingerprint(own)
-        base = {name: tensor for name, tensor in own.items() if name not in found.new}
-        try:
-            delta.check_base(found, base, (self._digests[name] for name in base))
-        except InputError as error:
-            made = f"the delta was made from {document.get('base')}"
-            raise InputError(f"{directory}: {error}; {made}") from error
-        for name, value in found.new.items():
-            got = form(own[name]) if name in own else "missing"
-            if got != form(value) and not name.endswith(_LOW_RANK):
-                raise InputError(
-                    f"{directory}: {name} is {form(value)}; in the model it is {got}: make a model "
-                    "of the same class and number of labels"
-                )
-
-    def _resume(self, method: methods.Method) -> dict[str, Any] | None:
-        """What the method needs beside the delta to train on; None if it needs more than that."""
-        state = method.state_dict()
-        chosen = [key for key in state if key.startswith("chosen.")]
-        plain = {key: v for key, v in state.items() if isinstance(v, int | float | str)}
-        gated = any(isinstance(module, Gated) for module in self.view.modules())
-        lost = gated or len(plain) + len(chosen) < len(state) or chosen and self.origin.whole
-        return None if lost else {"state": plain, "chosen": bool(chosen)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SparseModel":
         busy = self.method is not None or self.deltas
