@@ -73,15 +73,17 @@ def test_the_loop_runs():
     assert 0 < sum(int((after[n] != before[n]).sum()) for n in before) <= 38
 
 
-def test_the_five_lines_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_few_lines_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope = {"base": make(), "loader": [batch_of()] * 3}
-    text = example("README.md", "get_sparse_model")
+    text = example(page, "model = get_sparse_model")
     short = text.replace("density=0.005", 'density=0.005, method_kwargs={"burn_in": 2}')
     assert short != text
     exec(short, scope)
     assert scope["model"].active == ("default",)
-    assert not torch.equal(logits(scope["model"]), logits(make()))
+    trained = not torch.equal(logits(scope["model"]), logits(make()))
+    assert trained == ("optimizer_step" in text)
 
 
 def test_the_life_of_several_deltas_runs(tmp_path, monkeypatch):
