@@ -8,7 +8,9 @@ import pytest
 import torch
 from support.methods import method_file
 from support.models import Trainer, bert, rng, state, trained_masks
+from support.tuning import batch_of, logits, make, tuned
 
+from jiant_sparse import SparseModel
 from jiant_sparse.config import load as config
 from jiant_sparse.host.train import train
 from jiant_sparse.methods import base
@@ -65,7 +67,29 @@ def test_the_loop_runs():
         "loss": lambda model, batch: model.roberta(batch).pooler_output.sum(),
     }
     before = state(model.roberta)
-    exec(example("README.md", "surgery.fold(model.roberta)"), scope)
+    exec(example("docs/library.md", "surgery.fold(model.roberta)"), scope)
     after = state(model.roberta)
     assert before.keys() == after.keys()
     assert 0 < sum(int((after[n] != before[n]).sum()) for n in before) <= 38
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_the_few_lines_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = {"base": make(), "loader": [batch_of()] * 3}
+    text = example(page, "model = get_sparse_model")
+    short = text.replace("density=0.005", 'density=0.005, method_kwargs={"burn_in": 2}')
+    assert short != text
+    exec(short, scope)
+    assert scope["model"].active == ("default",)
+    trained = not torch.equal(logits(scope["model"]), logits(make()))
+    assert trained == ("optimizer_step" in text)
+
+
+def test_the_life_of_several_deltas_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("code", "chat")):
+        tuned("llama", density=0.2, seed=seed).save_pretrained(f"out/{name}")
+    scope = {"base": make("llama"), "SparseModel": SparseModel}
+    exec(example("docs/library.md", "load_delta"), scope)
+    assert torch.equal(logits(scope["base"], "llama"), logits(make("llama"), "llama"))

@@ -96,7 +96,7 @@ def apply(delta: Delta, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tuned = dict(base)
     # As many threads as torch uses: hashing and copying release the GIL.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        _check_base(delta, base, pool.map(_digest, base.values()))
+        check_base(delta, base, pool.map(_digest, base.values()))
         edited = pool.map(lambda name: _edited(base[name], *delta.entries[name]), delta.entries)
         tuned |= zip(delta.entries, edited, strict=True)
     return tuned | {name: tensor.clone() for name, tensor in delta.new.items()}
@@ -209,7 +209,8 @@ def _digest(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _check_base(delta: Delta, base: Mapping[str, Tensor], digests: Iterable[str]) -> None:
+def check_base(delta: Delta, base: Mapping[str, Tensor], digests: Iterable[str]) -> None:
+    """Raise InputError as `apply`. digests: of the base's tensors, in their order."""
     for name in delta.base:
         if name not in base:
             raise InputError(f"base lacks {name}, which the delta's base has")

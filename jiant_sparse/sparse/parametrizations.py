@@ -111,6 +111,7 @@ class SparseWeight(Parametrization):
     written in place. No other entry is ever written: frozen means bit-equal.
 
     dense: any shape, frozen. index: (k,) int64, sorted, distinct flat positions.
+    `values` may get a wider dtype than `dense` has; they are rounded as they are written.
     A matrix has its index in CSR form too, `row_start` (rows + 1,) and `column` (k,), int32: row r
     has the entries row_start[r] up to row_start[r + 1].
     """
@@ -142,11 +143,12 @@ class SparseWeight(Parametrization):
         # earlier forward pass saved for its backward (COPA runs two) are still right, and the
         # version counter must not say otherwise. After a step they are not, and it has to.
         flat, now = dense.data.view(-1), version(self.values)
+        values = self.values.data.to(dense.dtype)
         if now is None:
-            stale = not torch.equal(bits(flat[self.index]), bits(self.values.data))
+            stale = not torch.equal(bits(flat[self.index]), bits(values))
         else:
             stale = now != self._written
-        flat.index_copy_(0, self.index, self.values.data)
+        flat.index_copy_(0, self.index, values)
         if stale:
             torch.autograd.graph.increment_version(dense)
             self._written = now
