@@ -102,6 +102,15 @@ class SparseConfig:
 def read_file(directory: Path) -> tuple[SparseConfig, dict[str, Any]]:
     """The settings in sparse_config.json, and all of it. Raises InputError, naming the file."""
     path = directory / FILE
+    found = read_mapping(path)
+    try:
+        return SparseConfig.from_dict(found.get("sparse")), found
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A JSON file that holds a mapping. Raises InputError, naming the file."""
     text = files.read_input(path, _MOST_BYTES)
     try:
         found = json.loads(text)
@@ -109,7 +118,4 @@ def read_file(directory: Path) -> tuple[SparseConfig, dict[str, Any]]:
         raise InputError(f"{path}: is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: is {shown(found)}; it must be a mapping")
-    try:
-        return SparseConfig.from_dict(found.get("sparse")), found
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return found

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,11 +15,11 @@ from jiant_sparse.errors import InputError, shown, suggest
 from jiant_sparse.methods.base import Method, Rng
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.claims import claimed
-from jiant_sparse.tuning import saving
+from jiant_sparse.tuning import export, hub, peft_files, saving
 from jiant_sparse.tuning.attach import attach, detach, resume_state, train_only, trainable
 from jiant_sparse.tuning.calibration import Calibration, LossFn
-from jiant_sparse.tuning.config import SparseConfig
-from jiant_sparse.tuning.origin import Origin, Patch, Writes, stored, tensors
+from jiant_sparse.tuning.config import FILE, SparseConfig
+from jiant_sparse.tuning.origin import Origin, Patch, Writes, read, stored, tensors
 from jiant_sparse.tuning.saving import Loaded
 from jiant_sparse.tuning.scope import View, select
 from jiant_sparse.tuning.stacking import Conflict, combine
@@ -118,17 +119,10 @@ class SparseModel(nn.Module):
         colleague needs, as JSON (pooling, maximum length).
         Raises InputError if the training loop has never called a hook of the method.
         """
-        self._check_on()
+        config, found = self._own(name)
         resume = None
-        if self.method is not None and self.sparse_config is not None:
-            if (held := claimed(self.view)) is not None:
-                held.check_hooks()
-            config, found = self.sparse_config, self.origin.trained()
+        if self.method is not None:
             resume = resume_state(self.method, self.view, self.origin)
-        elif name is None and len(self.active) != 1:
-            raise InputError(f"{len(self.active)} deltas are active; say by name which one to save")
-        else:
-            config, found, _, _ = self._loaded(name or self.active[0])
         further = {"resume": resume, "about": dict(about or {})}
         saving.save(Path(directory), found, config, self.base_model, **further)
 
@@ -139,8 +133,12 @@ class SparseModel(nn.Module):
         directory: str | Path,
         is_trainable: bool = False,
         name: str = "default",
+        revision: str | None = None,
     ) -> "SparseModel":
         """Give a base model, in place, what `save_pretrained` saved.
+
+        directory: or the name of a repository on the Hub, "user/name", and its revision. It may
+        hold a Super-Tuning or SHiRA adapter of PEFT instead.
 
         is_trainable: attach the method again, to train on with a new optimizer; else the delta is
         loaded under this name, nothing trains, and the model is put into evaluation mode.
@@ -148,11 +146,11 @@ class SparseModel(nn.Module):
         """
         if not is_trainable:
             model = cls(base)
-            model.load_delta(directory, name)
+            model.load_delta(directory, name, revision)
             model.set_delta([name])
             return model.eval()
         model = cls(base)
-        config, found, document, _ = model._read(directory)
+        config, found, document, _ = model._read(directory, revision)
         resume = document.get("resume")
         if not isinstance(resume, dict) or resume.keys() != {"state", "chosen"}:
             raise InputError(
@@ -166,14 +164,16 @@ class SparseModel(nn.Module):
         model.origin.fill(found)
         return model
 
-    def load_delta(self, directory: str | Path, name: str) -> None:
+    def load_delta(self, directory: str | Path, name: str, revision: str | None = None) -> None:
         """Read a saved delta and freeze the model; `set_delta` switches the delta on.
+
+        directory, revision: as for `from_pretrained`.
 
         Raises InputError for another base model, a name that is taken, and a model that trains.
         """
         self._check_free(name)
         with self.disable_delta():
-            self.deltas[name] = self._read(directory)
+            self.deltas[name] = self._read(directory, revision)
         surgery.freeze(self.base_model)
 
     def set_delta(self, names: Sequence[str], on_conflict: Conflict = "error") -> None:
@@ -258,18 +258,84 @@ class SparseModel(nn.Module):
             surgery.fold(self.view)
         return self._released()
 
-    def push_to_hub(self, *_: Any, **__: Any) -> None:
-        """Refuse: the base model's own would upload the whole model."""
-        raise InputError("push_to_hub is not there yet; upload the folder of save_pretrained")
+    def export(
+        self, directory: str | Path, format: export.Format = "peft", name: str | None = None
+    ) -> None:
+        """Write the delta for other programs, into a new directory, all or nothing.
+
+        format: "peft", a Super-Tuning adapter (`export.peft`); "patch", final values and positions
+        for a serving engine (`export.patch`); "full", the whole merged model by its own
+        `save_pretrained`. name: as for `save_pretrained`.
+        Raises InputError, before anything is written, for a delta that does not fit the format.
+        """
+        directory = Path(directory)
+        export.check(directory, format, self.base_model)
+        config, found = self._own(name)
+        if format == "full":
+            twin = copy.deepcopy(self)
+            if twin.method is None:
+                twin.set_delta([name or self.active[0]])
+            write: export.Write = twin.merge_and_unload().save_pretrained  # type: ignore[assignment]
+        elif format == "patch":
+            with self.disable_delta():
+                writes = saving.writes(config, found, self.base_model)
+            write = export.patch(self.base_model, writes)
+        else:
+            with self.disable_delta():
+                first = {key: self._first(key, index) for key, (index, _) in found.entries.items()}
+            write = export.peft(self.base_model, found, first)
+        with export.new_directory(directory) as made:
+            write(made)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        name: str | None = None,
+        about: Mapping[str, Any] | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        commit_message: str = "Upload a sparse delta",
+    ) -> str:
+        """Upload what `save_pretrained` writes to the Hub; never a whole model.
+
+        repo: "user/name"; made if it is not there. name, about: as for `save_pretrained`.
+        private, token: as huggingface_hub takes them; None = its defaults.
+        Returns the repository's address. Raises InputError if the Hub refuses or is out of reach.
+        """
+        with TemporaryDirectory() as directory:
+            self.save_pretrained(directory, name, about)
+            return hub.push(repo, Path(directory), private, token, commit_message)
 
     def _attach(self, config: SparseConfig, call: Callable[[Method, View, Rng], None]) -> None:
         self.method, view, origin = attach(self.base_model, config, call)
         self.sparse_config = config
         self.__dict__ |= {"view": view, "origin": origin}  # not as a submodule
 
-    def _read(self, directory: str | Path) -> Loaded:
+    def _read(self, place: str | Path, revision: str | None) -> Loaded:
+        directory = hub.fetch(place, revision)
         self._digests = self._digests or delta.fingerprint(tensors(self.base_model))
-        return saving.load(Path(directory), self.base_model, self._digests)
+        foreign = (directory / peft_files.CONFIG).exists() and not (directory / FILE).exists()
+        load = peft_files.load if foreign else saving.load
+        return load(directory, self.base_model, self._digests)
+
+    def _own(self, name: str | None) -> tuple[SparseConfig, delta.Delta]:
+        """What is trained; or the loaded delta of this name, or the one that is active."""
+        self._check_on()
+        if self.method is not None and self.sparse_config is not None:
+            if (held := claimed(self.view)) is not None:
+                held.check_hooks()
+            return self.sparse_config, self.origin.trained()
+        if name is None and len(self.active) != 1:
+            raise InputError(f"{len(self.active)} deltas are active; say by name which one to save")
+        config, found, _, _ = self._loaded(name or self.active[0])
+        return config, found
+
+    def _first(self, name: str, index: Tensor) -> Tensor:
+        """The base's values at an entry of a delta, while the model computes as its base."""
+        if self.method is None:
+            return read(self._tensor(name), index)
+        kept, values = self.origin.values[name]
+        return values if kept is not None else read(values, index)
 
     def _released(self) -> nn.Module:
         train_only(self.base_model, self._trained)

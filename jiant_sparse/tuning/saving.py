@@ -81,6 +81,18 @@ def load(directory: Path, model: nn.Module, digests: Mapping[str, str]) -> Loade
     found = delta.load(directory / DELTA)
     if document.get("sha256") != files.sha256(directory / DELTA):
         raise InputError(f"{directory}: {FILE} was written with another {DELTA}; save again")
+    return loaded(directory, config, found, document, model, digests)
+
+
+def loaded(
+    directory: Path,
+    config: SparseConfig,
+    found: delta.Delta,
+    document: Mapping[str, Any],
+    model: nn.Module,
+    digests: Mapping[str, str],
+) -> Loaded:
+    """Check that a delta fits the model, as `load` does. directory: for errors."""
     own = tensors(model)
     base = {name: tensor for name, tensor in own.items() if name not in found.new}
     try:
@@ -95,10 +107,10 @@ def load(directory: Path, model: nn.Module, digests: Mapping[str, str]) -> Loade
                 f"{directory}: {name} is {form(value)}; in the model it is {got}: make a model of "
                 "the same class and number of labels"
             )
-    return Loaded(config, found, document, _writes(config, found, model))
+    return Loaded(config, found, document, writes(config, found, model))
 
 
-def _writes(config: SparseConfig, found: delta.Delta, model: nn.Module) -> Writes:
+def writes(config: SparseConfig, found: delta.Delta, model: nn.Module) -> Writes:
     """What a delta writes into its base; low-rank updates are merged into the base's weights."""
     made: dict[str, Any] = dict(found.entries)
     new = dict(found.new)
