@@ -385,8 +385,6 @@ def test_what_the_wrapper_lacks_comes_from_the_model(either, tmp_path):
     assert either.get_base_model().num_labels == either.num_labels == 3
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         either.nothing  # noqa: B018
-    with refused(match="push_to_hub is not there yet; upload the folder"):
-        either.push_to_hub("me/out")
     # The model's own method writes the whole model, under the names that it has without us.
     either.get_base_model().save_pretrained(tmp_path)
     plain = BertForSequenceClassification.from_pretrained(tmp_path).eval()

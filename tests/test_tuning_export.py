@@ -1,13 +1,14 @@
 """Deltas for others and from others: PEFT's adapters, patches, whole models, the Hub."""
 
 import json
+import shutil
+import sys
 from functools import partial
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.tuning import logits, make, same, state, tuned
 from torch import nn
@@ -17,18 +18,25 @@ from jiant_sparse import SparseConfig, SparseModel, get_sparse_model
 from jiant_sparse.errors import InputError
 
 refused = partial(pytest.raises, InputError)
-LINEAR = ["query.weight", "intermediate.dense.weight"]
 QUERY = "bert.encoder.layer.0.attention.self.query"
+KEY = f"{QUERY}.supertuning_"
+LINEAR = ["query.weight", "intermediate.dense.weight"]
 fitting = partial(tuned, density=0.1, scope="per_tensor", target_modules=LINEAR)
 BOTH = pytest.mark.parametrize("loaded", [False, True])
 
 
-def maybe_loaded(model: SparseModel, loaded: bool, path: Path) -> SparseModel:
+def maybe_loaded(
+    model: SparseModel, loaded: bool, path: Path, dtype: torch.dtype = torch.float32
+) -> SparseModel:
     """The model that trains, or its delta, loaded into a fresh base and on."""
     if not loaded:
         return model
     model.save_pretrained(path)
-    return SparseModel.from_pretrained(make(), path)
+    return SparseModel.from_pretrained(make().to(dtype), path)
+
+
+def plain(model: nn.Module, target: str | None = None) -> SparseModel:
+    return get_sparse_model(model, SparseConfig("random", 0.5, target_modules=target))
 
 
 def files_of(path: Path) -> dict[str, bytes]:
@@ -44,9 +52,8 @@ def test_an_adapter_says_what_changed(loaded, tmp_path):
     model.export(tmp_path / "new" / "peft")
     made, before = load_file(tmp_path / "new" / "peft" / "adapter_model.safetensors"), state(make())
     now = state(model.merge_and_unload())
-    key = f"base_model.model.{QUERY}.supertuning_"
-    index, values = made[f"{key}indices"], made[f"{key}values"]
-    assert index.dtype == torch.int32 and values.dtype == torch.float32 and len(index) == 25
+    index, values = (made[f"base_model.model.{KEY}{end}"] for end in ("indices", "values"))
+    assert (index.dtype, values.dtype, len(index)) == (torch.int32, torch.float32, 25)
     old, new = (tensors[f"{QUERY}.weight"].view(-1) for tensors in (before, now))
     assert torch.equal((old != new).nonzero().view(-1), index.long())
     assert torch.equal(values, (new.double() - old.double())[index].float())
@@ -61,35 +68,23 @@ def test_an_adapter_says_what_changed(loaded, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_peft_merges_an_adapter_to_our_weights(loaded, dtype, tmp_path):
     peft = pytest.importorskip("peft")
-    model = get_sparse_model(
-        make().to(dtype),
-        SparseConfig("random", 0.1, "per_tensor", target_modules=LINEAR, modules_to_save=[]),
+    config = SparseConfig(
+        "random", 0.1, "per_tensor", target_modules=LINEAR, modules_to_save=["classifier"]
     )
+    model = get_sparse_model(make().to(dtype), config)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter += 0.01
-    if loaded:
-        model.save_pretrained(tmp_path / "delta")
-        model = SparseModel.from_pretrained(make().to(dtype), tmp_path / "delta")
+        for parameter in filter(lambda p: p.requires_grad, model.parameters()):
+            parameter += 0.01
+    model = maybe_loaded(model, loaded, tmp_path / "delta", dtype)
     model.export(tmp_path / "peft")
-    theirs = peft.PeftModel.from_pretrained(make().to(dtype), tmp_path / "peft")
+    theirs = peft.PeftModel.from_pretrained(make().to(dtype), tmp_path / "peft").eval()
+    torch.testing.assert_close(logits(theirs), logits(model))
     merged, ours = state(theirs.merge_and_unload()), state(model.merge_and_unload())
-    before = state(make().to(dtype))
+    eps, before = torch.finfo(dtype).eps, state(make().to(dtype))
     assert [*merged] == [*ours]
     for name, tensor in ours.items():
         assert torch.equal(merged[name] != before[name], tensor != before[name]), name
-        eps = torch.finfo(dtype).eps
-        torch.testing.assert_close(merged[name], tensor, rtol=eps, atol=eps * 0.01)
-
-
-def test_peft_takes_the_head_too(tmp_path):
-    peft = pytest.importorskip("peft")
-    model = fitting()
-    model.export(tmp_path / "peft")
-    theirs = peft.PeftModel.from_pretrained(make(seed=0), tmp_path / "peft").eval()
-    torch.testing.assert_close(logits(theirs), logits(model), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(logits(theirs.merge_and_unload()), logits(model))
+        torch.testing.assert_close(merged[name].to(dtype), tensor, rtol=eps, atol=eps * 0.01)
 
 
 def test_what_peft_cannot_hold_is_said_at_once(tmp_path):
@@ -104,95 +99,85 @@ def test_what_peft_cannot_hold_is_said_at_once(tmp_path):
     ):
         assert said + text in caught.value.problems
     assert caught.value.problems[-1].startswith(f"{said}from 0.")
-    assert "of a layer's weights have been chosen; PEFT has one density" in str(caught.value)
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-    ("family", "fields", "message"),
-    [
-        ("tied", {"target_modules": ["embed_tokens"]}, "no weight of a linear layer .Embedding"),
-        ("gpt2", {"target_modules": ["c_attn.weight"]}, "no weight of a linear layer .Conv1D"),
-        ("bert", {"method": "lora", "target_modules": "all-linear"}, "lora_A is a low-rank update"),
-        ("bert", {"method": "frozen"}, "no weight of a linear layer has changed"),
-        ("bert", {"modules_to_save": ["pooler.dense.bias"]}, "pooler.dense is saved whole by PEFT"),
-        ("bert", {"modules_to_save": ["layer.1"]}, None),
-    ],
-)
-def test_misfits(family, fields, message, tmp_path):
-    if fields.get("method") is None:
-        fields = {"scope": "per_tensor", "density": 0.2, "target_modules": LINEAR, **fields}
-    model = tuned(family, **fields)
-    if message is None:
-        model.export(tmp_path / "peft")
-        return
-    with refused(match=message):
-        model.export(tmp_path / "peft")
+    assert "weights have been chosen, and PEFT has one density for all" in str(caught.value)
     assert not [*tmp_path.iterdir()]
 
 
-def test_tied_and_ambiguous_layers_do_not_fit(tmp_path):
-    inner, twin = nn.Linear(8, 8), nn.Linear(8, 8)
-    twin.weight = inner.weight
-    config = SparseConfig("random", 0.5, "per_tensor", target_modules=["a.weight"])
-    tied = get_sparse_model(nn.ModuleDict({"a": inner, "b": twin}), config)
-    with refused(match="a.weight is tied, and PEFT would change one layer alone"):
-        tied.export(tmp_path / "x")
+def test_misfits(tmp_path):
+    for family, method, fields, message in (
+        (
+            "tied",
+            "random",
+            {"target_modules": ["embed_tokens"]},
+            "no weight of a linear .*Embeddin",
+        ),
+        ("gpt2", "random", {"target_modules": ["c_attn.weight"]}, "no weight of a linear .*Conv1D"),
+        ("bert", "lora", {"target_modules": "all-linear"}, "lora_A is a low-rank update"),
+        ("bert", "frozen", {}, "no weight of a linear layer has changed"),
+        (
+            "bert",
+            "frozen",
+            {"modules_to_save": ["pooler.dense.bias"]},
+            "dense is saved whole by PE",
+        ),
+    ):
+        with refused(match=message):
+            tuned(family, method, **fields).export(tmp_path / "peft")
+    tied = nn.ModuleDict({"a": nn.Linear(8, 8), "b": nn.Linear(8, 8)})
+    tied.b.weight = tied.a.weight
     nested = nn.ModuleDict({"a": nn.Linear(8, 8), "in": nn.ModuleDict({"a": nn.Linear(8, 8)})})
-    config = SparseConfig("random", 0.5, "per_tensor", target_modules=r"a\.weight")
-    with refused(match="PEFT would take in.a for a, the end of its name"):
-        get_sparse_model(nested, config).export(tmp_path / "x")
+    for model, message in (
+        (plain(tied, r"a\.weight"), "a.weight is tied, and PEFT would change one layer alone"),
+        (plain(nested, r"a\.weight"), "PEFT would take in.a for a, the end of its name"),
+        (plain(nn.Linear(8, 8)), "weight is no weight of a linear layer"),
+        (plain(nn.Sequential(nn.Linear(8, 8).double())), "0.weight is float64 .*; PEFT has float"),
+    ):
+        with refused(match=message):
+            model.export(tmp_path / "peft")
+    assert not [*tmp_path.iterdir()]
 
 
 @BOTH
 @pytest.mark.parametrize("method", ["random", "lora", "bitfit"])
-def test_a_patch_gives_the_tuned_tensors(loaded, method, tmp_path):
+def test_patches_and_whole_models_have_the_tuned_tensors(loaded, method, tmp_path):
     model = maybe_loaded(tuned(method=method), loaded, tmp_path / "delta")
+    before = logits(model)
     model.export(tmp_path / "patch", format="patch")
+    model.export(tmp_path / "full", format="full")
+    assert torch.equal(logits(model), before)
     made, found = load_file(tmp_path / "patch" / "patch.safetensors"), state(make())
-    with safe_open(tmp_path / "patch" / "patch.safetensors", framework="pt") as file:
-        assert file.metadata() == {"jiant_sparse.patch": "1"}
     for name in [key.removesuffix(".value") for key in made if key.endswith(".value")]:
         assert made[f"{name}.shape"].tolist() == [*found[name].shape]
         index = made.get(f"{name}.index", torch.arange(found[name].numel(), dtype=torch.int32))
         assert index.dtype == torch.int32 and bool((index.diff() > 0).all())
         found[name].view(-1)[index.long()] = made[f"{name}.value"]
     assert "classifier.weight.value" in made and "classifier.weight.index" not in made
-    assert same(found, state(model.merge_and_unload()))
-
-
-@BOTH
-def test_a_whole_model_is_the_merged_one(loaded, tmp_path):
-    model = maybe_loaded(tuned(), loaded, tmp_path / "delta")
-    before = logits(model)
-    model.export(tmp_path / "full", format="full")
-    plain = BertForSequenceClassification.from_pretrained(tmp_path / "full").eval()
-    assert torch.equal(logits(model), before) and torch.equal(logits(plain), before)
-    assert same(state(plain), state(model.merge_and_unload()))
+    merged = state(model.merge_and_unload())
+    assert same(found, merged)
+    assert same(state(BertForSequenceClassification.from_pretrained(tmp_path / "full")), merged)
 
 
 def test_an_export_that_cannot_be_is_refused(tmp_path):
-    model = fitting()
     (tmp_path / "old").mkdir()
-    with refused(match="old: is there already; an export makes a new directory"):
-        model.export(tmp_path / "old")
-    with refused(match="format is 'onnx'; it must be peft or patch or full"):
-        model.export(tmp_path / "new", format="onnx")
-    with refused(match="0 deltas are active; say by name"):
-        SparseModel(make()).export(tmp_path / "new", format="full")
-    config = SparseConfig("random", 0.5)
-    with refused(match="format is 'full', but Linear has no save_pretrained"):
-        get_sparse_model(nn.Linear(4, 4), config).export(tmp_path / "new", format="full")
+    for model, name, format, message in (
+        (fitting(), "old", "peft", "old: is there already; an export makes a new directory"),
+        (fitting(), "new", "onnx", "format is 'onnx'; it must be peft or patch or full"),
+        (SparseModel(make()), "new", "full", "0 deltas are active; say by name"),
+        (plain(nn.Linear(4, 4)), "new", "full", "format is 'full', but Linear has no save_pr"),
+    ):
+        with refused(match=message):
+            model.export(tmp_path / name, format)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 # --- import
 
 
-def adapter(path: Path, kind: str = "SUPERTUNING", /, **tensors: torch.Tensor) -> Path:
+def adapter(path: Path, kind: str, tensors: dict[str, torch.Tensor], **fields: int) -> Path:
     path.mkdir()
-    (path / "adapter_config.json").write_text(json.dumps({"peft_type": kind}))
-    save_file({f"base_model.model.{k}": v for k, v in tensors.items()}, path / "adapter_model.safetensors")
+    (path / "adapter_config.json").write_text(json.dumps({"peft_type": kind, **fields}))
+    state = {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
+    save_file(state, path / "adapter_model.safetensors")
     return path
 
 
@@ -219,38 +204,49 @@ def test_our_adapter_comes_back(tmp_path):
     again = SparseModel.from_pretrained(make(), tmp_path / "peft")
     torch.testing.assert_close(logits(again), logits(model), rtol=1e-6, atol=1e-6)
     assert again.deltas["default"].config.method == "mag_pruning"
+    again.export(tmp_path / "twin")
     assert same(state(again.unload()), state(make()))
 
 
 def test_rows_and_columns_are_positions(tmp_path):
-    where = {f"{QUERY}.shira_indices": torch.tensor([[3, 0], [1, 2]], dtype=torch.int32)}
-    values = {f"{QUERY}.shira_weight": torch.tensor([10.0, 20.0])}
-    model = SparseModel.from_pretrained(make(), adapter(tmp_path / "a", "SHIRA", **where, **values))
+    tensors = {
+        f"{QUERY}.shira_indices": torch.tensor([[3, 0], [1, 2]], dtype=torch.int32),
+        f"{QUERY}.shira_weight": torch.tensor([10.0, 20.0]),
+    }
+    model = SparseModel.from_pretrained(make(), adapter(tmp_path / "a", "SHIRA", tensors))
     moved = state(model.get_base_model())[f"{QUERY}.weight"] - state(make())[f"{QUERY}.weight"]
     assert (moved[3, 1].round(), moved[0, 2].round(), (moved != 0).sum()) == (10, 20, 2)
 
 
 def test_other_adapters_are_refused(tmp_path):
-    key, at = f"{QUERY}.supertuning_", torch.tensor([5, 5], dtype=torch.int32)
+    at, values, indices = torch.tensor([5, 5]), f"{KEY}values", f"{KEY}indices"
+    half = at / 2
     for number, (kind, tensors, message) in enumerate(
         (
-            ("LORA", {}, "adapter_config.json: peft_type is 'LORA'; it must be SUPERTUNING or SHI"),
+            ("LORA", {}, "config.json: peft_type is 'LORA' with r 4; it must be SUPERTUNING witho"),
+            (
+                "SUPERTUNING",
+                {},
+                "peft_type is 'SUPERTUNING' with r 4; it must be SUPERTUNING witho",
+            ),
             ("SHIRA", {"x": at}, "has no values of a SHIRA adapter"),
-            ("SUPERTUNING", {f"{key}values": at / 2}, f"{QUERY} has no positions; save the adap"),
-            ("SUPERTUNING", {f"{key}values": at / 2, f"{key}indices": at}, "each must occur once"),
-            ("SUPERTUNING", {f"{key}values": at / 2, f"{key}indices": at[:1]}, r"\[2\] values and"),
-            ("SUPERTUNING", {"no.supertuning_values": at / 2}, "adapts no, which has no matrix in"),
+            ("SHIRA", {"no.shira_weight": half}, "no has values, but no matrix in the"),
         )
     ):
-        path = adapter(tmp_path / f"{number}", kind, **tensors)
+        path = adapter(tmp_path / f"{number}", kind, tensors, r=4)
         with refused(match=message):
             SparseModel.from_pretrained(make(), path)
-    (path / "adapter_config.json").write_text('{"peft_type": "SUPERTUNING", "r": 4}')
-    with refused(match="r is 4; it must be null: a low-rank part is no sparse diff"):
-        SparseModel.from_pretrained(make(), path)
-    (path / "adapter_config.json").write_text('{"peft_type": "SUPERTUNING"}')
+    for tensors, message in (
+        ({values: half}, f"{QUERY} has no positions; save with save_precomputed"),
+        ({values: half, indices: at}, "2. positions; they must be equally many, each position on"),
+        ({values: half[:1], indices: at[:1] * 99}, "within the model's float32 .16, 16."),
+        ({values: half, indices: at[:1]}, "float32 .2. values and int64 .1. positions; they must"),
+    ):
+        path = adapter(path / "next", "SUPERTUNING", tensors)
+        with refused(match=message):
+            SparseModel.from_pretrained(make(), path)
     (path / "adapter_model.safetensors").write_bytes(b"x")
-    with refused(match="adapter_model.safetensors: not a readable safetensors file"):
+    with refused(match="adapter_model.safetensors: no readable safetensors file"):
         SparseModel.from_pretrained(make(), path)
 
 
@@ -263,21 +259,19 @@ def hub(monkeypatch, tmp_path) -> Path:
     place, api = tmp_path / "hub", huggingface_hub.HfApi
 
     def create_repo(self, repo, *, private, exist_ok):
-        assert exist_ok and private in (None, True)
-        (place / repo).mkdir(parents=True, exist_ok=True)
+        assert (self.token, private, exist_ok) == ("t", True, True)
+        (place / repo).mkdir(parents=True)
         return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo}")
-
-    def upload_folder(self, *, repo_id, folder_path, commit_message):
-        for name, content in files_of(folder_path).items():
-            (place / repo_id / name).write_bytes(content)
 
     def snapshot_download(self, repo, *, revision, allow_patterns):
         assert revision in (None, "v1") and "delta.safetensors" in allow_patterns
         return str(place / repo)
 
-    monkeypatch.setattr(api, "create_repo", create_repo)
-    monkeypatch.setattr(api, "upload_folder", upload_folder)
-    monkeypatch.setattr(api, "snapshot_download", snapshot_download)
+    def upload_folder(self, *, repo_id, folder_path):
+        shutil.copytree(folder_path, place / repo_id, dirs_exist_ok=True)
+
+    for method in (create_repo, snapshot_download, upload_folder):
+        monkeypatch.setattr(api, method.__name__, method)
     return place
 
 
@@ -302,6 +296,6 @@ def test_a_hub_that_is_out_of_reach_is_an_error(monkeypatch):
         SparseModel.from_pretrained(make(), "me/nothing")
     with refused(match="me/out: cannot be pushed to the Hub: .*offline mode is enabled"):
         tuned().push_to_hub("me/out", token="t")
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with refused(match="me/out: cannot be pushed to the Hub: .*; pip install huggingfa"):
         tuned().push_to_hub("me/out")

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,14 +10,14 @@ from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from jiant_sparse import files
 from jiant_sparse.errors import InputError, shown
 from jiant_sparse.sparse import tree
 from jiant_sparse.sparse.bits import flat, form
 from jiant_sparse.sparse.delta import Delta
-from jiant_sparse.tuning.origin import Writes, stored
+from jiant_sparse.tuning.origin import Writes, read, stored, write
 from jiant_sparse.tuning.peft_files import CONFIG, KINDS, PREFIX, WEIGHTS
 from jiant_sparse.tuning.scope import join
 
@@ -27,32 +26,29 @@ PATCH = "patch.safetensors"
 _PATCH = {"jiant_sparse.patch": "1"}  # the header, with the layout's version
 _LARGEST = 2**31  # int32 counts up to it
 
-Write = Callable[[Path], object]
-"""Writes prepared files into a directory."""
 
+def export(directory: Path, format: str, base: Any, found: Delta, writes: Writes) -> None:
+    """Write a delta in another format into a new directory, all or nothing.
 
-def check(directory: Path, format: str, model: nn.Module) -> None:
-    """Raise InputError for an unknown format, and for a directory that is there already."""
+    base: plain, with its own values; "full" writes the tuned ones into it. writes: those values.
+    Raises InputError, before anything is written, for what does not fit.
+    """
     if format not in (known := get_args(Format)):
         raise InputError(f"format is {shown(format)}; it must be {' or '.join(known)}")
     if os.path.lexists(directory):
         raise InputError(f"{directory}: is there already; an export makes a new directory")
     files.check_directory(directory)
-    if format == "full" and not hasattr(model, "save_pretrained"):
-        kind = type(model).__name__
+    if format == "full" and not hasattr(base, "save_pretrained"):
+        kind = type(base).__name__
         raise InputError(
             f"format is 'full', but {kind} has no save_pretrained; use merge_and_unload"
         )
-
-
-@contextmanager
-def new_directory(directory: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `directory` at the end of the block, whole and synced."""
+    save = {"peft": _adapter, "patch": _patch, "full": _full}[format](base, found, writes)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(".partial", f".{directory.name}.", directory.parent) as outer:
         made = Path(outer) / directory.name
         made.mkdir()
-        yield made
+        save(made)
         for path in made.iterdir():
             files.make_readable(path)
             with open(path, "rb") as written:
@@ -61,93 +57,80 @@ def new_directory(directory: Path) -> Iterator[Path]:
     files.sync_directory(directory.parent)
 
 
-def patch(model: nn.Module, writes: Writes) -> Write:
-    """Prepare a patch, `patch.safetensors`: final values to write over the base model's tensors.
+def _full(base: Any, found: Delta, writes: Writes) -> Callable[[Path], Any]:
+    for name, (index, values) in writes.items():
+        write(stored(base, name), index, values)
+    return base.save_pretrained
 
-    For each tensor NAME that changed there are `NAME.shape`, int64, the tensor's full shape;
-    `NAME.index`, (k,) int32, ascending positions in the flat tensor; and `NAME.value`, (k,) in the
-    tensor's dtype. A tensor that trained whole has no index, and all of its values.
-    Raises InputError for a tensor that is too large for int32.
-    """
+
+def _patch(base: Any, found: Delta, writes: Writes) -> Callable[[Path], Any]:
     state = {}
     for name, (index, values) in writes.items():
-        shape = stored(model, name).shape
-        if index is not None and shape.numel() > _LARGEST:
-            raise InputError(f"{name} has {shape.numel():,} values; int32 counts {_LARGEST:,}")
+        tensor = stored(base, name)
+        if index is not None and tensor.numel() > _LARGEST:
+            raise InputError(f"{name} is {form(tensor)}; a patch has int32 positions")
         if index is not None:
-            state[f"{name}.index"] = index.cpu().int()
+            state[f"{name}.index"] = index.int()
         state[f"{name}.value"] = flat(values).clone()
-        state[f"{name}.shape"] = torch.tensor(shape, dtype=torch.int64)
-    return lambda directory: save_file(state, directory / PATCH, metadata=_PATCH)
+        state[f"{name}.shape"] = torch.tensor(tensor.shape, dtype=torch.int64)
+    return lambda made: save_file(state, made / PATCH, metadata=_PATCH)
 
 
-def peft(model: nn.Module, found: Delta, first: Mapping[str, Tensor]) -> Write:
-    """Prepare an adapter of PEFT's type Super-Tuning, which adds differences at our positions.
-
-    first: the base's values where the delta has entries. The differences are float32, as PEFT's.
-    Raises one InputError that lists all that such an adapter cannot hold.
-    """
-    paths = {
-        path: module
-        for path, module in model.named_modules(remove_duplicate=False)
-        if "parametrizations" not in path.split(".")
-    }
+def _adapter(base: Any, found: Delta, writes: Writes) -> Callable[[Path], Any]:
     layers = {name.rpartition(".")[0]: name for name in found.entries}
     heads = {name.rpartition(".")[0] for name in found.new}
     heads = {path for path in heads if not any(path.startswith(f"{top}.") for top in heads)}
-    counts = [
-        (index.numel(), stored(model, name).numel()) for name, (index, _) in found.entries.items()
-    ]
-    sparsity = _sparsity(counts) if counts else None
-    problems = [
-        *_misfits(model, paths, found),
-        *(["no weight of a linear layer has changed"] if not counts else []),
-        *_unequal(counts, sparsity),
-        *_ambiguous(paths, layers, "."),
-        *_ambiguous(paths, heads, ""),
-    ]
-    if problems:
+    counts = {
+        n: (index.numel(), stored(base, n).numel()) for n, (index, _) in found.entries.items()
+    }
+    sparsity = _sparsity([*counts.values()]) if counts else 0.0
+    problems = [*_misfits(base, found), *_ambiguous(base, layers, heads)]
+    if any(int(size * (1 - sparsity)) != count for count, size in counts.values()):
+        parts = [count / size for count, size in counts.values()]
+        problems.append(
+            f"from {min(parts):.3g} to {max(parts):.3g} of a layer's weights have been chosen, and "
+            "PEFT has one density for all layers, as methods with scope='per_tensor' have"
+        )
+    if problems or not counts:
+        problems = problems or ["no weight of a linear layer has changed"]
         raise InputError(*(f"PEFT's Super-Tuning cannot hold this: {p}" for p in problems))
     value_end, index_end = KINDS["SUPERTUNING"]
     state = {f"{PREFIX}{name}": value.contiguous() for name, value in found.new.items()}
     for path, name in layers.items():
         index, values = found.entries[name]
-        difference = values.double() - first[name].double().cpu()
+        difference = values.double() - read(stored(base, name), index).cpu().double()
         state[f"{PREFIX}{path}{value_end}"] = difference.float()
         state[f"{PREFIX}{path}{index_end}"] = index.int()
-    known = getattr(model, "config", None)
+    known, kind = getattr(base, "config", None), type(base)
     settings = {
         "peft_type": "SUPERTUNING",
-        "task_type": None,
-        "auto_mapping": {
-            "base_model_class": type(model).__name__,
-            "parent_library": type(model).__module__,
-        },
+        "auto_mapping": {"base_model_class": kind.__name__, "parent_library": kind.__module__},
         "base_model_name_or_path": getattr(known, "name_or_path", None) or None,
         "revision": getattr(known, "_commit_hash", None),
         "inference_mode": True,
         "target_modules": sorted(layers),
         "modules_to_save": sorted(heads) or None,
         "sparsity": sparsity,
-        "save_precomputed_indices": True,
     }
 
-    def write(directory: Path) -> None:
-        save_file(state, directory / WEIGHTS, metadata={"format": "pt"})
-        files.write_text(directory / CONFIG, json.dumps(settings, indent=2) + "\n")
+    def save(made: Path) -> None:
+        save_file(state, made / WEIGHTS, metadata={"format": "pt"})
+        files.write_text(made / CONFIG, json.dumps(settings, indent=2) + "\n")
 
-    return write
+    return save
 
 
-def _misfits(model: nn.Module, paths: Mapping[str, nn.Module], found: Delta) -> Iterator[str]:
-    """Each tensor of a delta that is no weight of a linear layer, nor of a module saved whole."""
-    holders, modules = tree.holders(model), [*paths.values()]
+def _misfits(base: nn.Module, found: Delta) -> Iterator[str]:
+    """What is no chosen entries of a linear layer's own weight, and no module saved whole."""
+    holders, modules = (
+        tree.holders(base),
+        [m for _, m in base.named_modules(remove_duplicate=False)],
+    )
     for name, (_, values) in found.entries.items():
         path, _, leaf = name.rpartition(".")
-        module = paths[path]
-        kind, tensor = type(module).__name__.removeprefix("Parametrized"), stored(model, name)
+        module, tensor = base.get_submodule(path), stored(base, name)
         if not path or leaf != "weight" or not isinstance(module, nn.Linear):
-            yield f"{name} is no weight of a linear layer ({kind})"
+            yield f"{name} is no weight of a linear layer ({type(module).__name__})"
         elif len(holders[tensor]) > 1 or modules.count(module) > 1:
             yield f"{name} is tied, and PEFT would change one layer alone"
         elif values.element_size() > 4 or tensor.numel() > _LARGEST:
@@ -156,10 +139,21 @@ def _misfits(model: nn.Module, paths: Mapping[str, nn.Module], found: Delta) -> 
         path = name.rpartition(".")[0]
         if name.endswith((".lora_A", ".lora_B")):
             yield f"{name} is a low-rank update"
-        elif not path or len(holders[model.get_parameter(name)]) > 1:
+        elif not path or len(holders.get(stored(base, name), ())) > 1:
             yield f"{name} trained whole, but is tied, or in no module that PEFT could save"
-        elif rest := {join(path, key) for key in paths[path].state_dict()} - found.new.keys():
+        elif rest := {join(path, key) for key in base.get_submodule(path).state_dict()} - {
+            *found.new
+        }:
             yield f"{path} is saved whole by PEFT, but {min(rest)} has not trained"
+
+
+def _ambiguous(base: nn.Module, layers: Any, heads: Any) -> Iterator[str]:
+    """PEFT finds modules by the ends of their names; of a layer's, with a dot before."""
+    for other, _ in base.named_modules(remove_duplicate=False):
+        for own, dot in ((layers, "."), (heads, "")):
+            for path in own:
+                if path and other not in own and other.endswith(dot + path):
+                    yield f"PEFT would take {other} for {path}, the end of its name"
 
 
 def _sparsity(counts: list[tuple[int, int]]) -> float:
@@ -171,20 +165,3 @@ def _sparsity(counts: list[tuple[int, int]]) -> float:
     low = max(Fraction(count, size) for count, size in counts)
     high = min(Fraction(1), *(Fraction(count + 1, size) for count, size in counts))
     return float(1 - (low + high) / 2)
-
-
-def _unequal(counts: list[tuple[int, int]], sparsity: float | None) -> Iterator[str]:
-    if sparsity is not None and any(int(n * (1 - sparsity)) != k for k, n in counts):
-        parts = [k / n for k, n in counts]
-        yield (
-            f"from {min(parts):.3g} to {max(parts):.3g} of a layer's weights have been chosen; "
-            "PEFT has one density for all layers, as methods with scope='per_tensor' do"
-        )
-
-
-def _ambiguous(paths: Mapping[str, nn.Module], own: Any, dot: str) -> Iterator[str]:
-    """PEFT finds modules by the ends of their names, with a dot before a layer's."""
-    for path in own:
-        for other in paths:
-            if path and other not in own and other.endswith(f"{dot}{path}"):
-                yield f"PEFT would take {other} for {path}, the end of its name"

@@ -29,14 +29,14 @@ def fetch(place: str | Path, revision: str | None) -> Path:
         return Path(api.snapshot_download(place, revision=revision, allow_patterns=_FILES))
 
 
-def push(repo: str, directory: Path, private: bool | None, token: str | None, message: str) -> str:
-    """Upload the files of a directory. Returns the repository's address; makes it if need be.
+def push(repo: str, directory: Path, private: bool | None = None, token: str | None = None) -> str:
+    """Upload a directory's files. Returns the address of the repository, which may be new.
 
     Raises InputError with the Hub's answer if it refuses, or cannot be reached.
     """
     with _hub(f"{repo}: cannot be pushed to the Hub", token) as api:
         made = api.create_repo(repo, private=private, exist_ok=True)
-        api.upload_folder(repo_id=made.repo_id, folder_path=directory, commit_message=message)
+        api.upload_folder(repo_id=made.repo_id, folder_path=directory)
     return str(made)
 
 

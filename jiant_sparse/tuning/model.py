@@ -19,7 +19,7 @@ from jiant_sparse.tuning import export, hub, peft_files, saving
 from jiant_sparse.tuning.attach import attach, detach, resume_state, train_only, trainable
 from jiant_sparse.tuning.calibration import Calibration, LossFn
 from jiant_sparse.tuning.config import FILE, SparseConfig
-from jiant_sparse.tuning.origin import Origin, Patch, Writes, read, stored, tensors
+from jiant_sparse.tuning.origin import Origin, Patch, Writes, stored, tensors
 from jiant_sparse.tuning.saving import Loaded
 from jiant_sparse.tuning.scope import View, select
 from jiant_sparse.tuning.stacking import Conflict, combine
@@ -263,48 +263,36 @@ class SparseModel(nn.Module):
     ) -> None:
         """Write the delta for other programs, into a new directory, all or nothing.
 
-        format: "peft", a Super-Tuning adapter (`export.peft`); "patch", final values and positions
-        for a serving engine (`export.patch`); "full", the whole merged model by its own
-        `save_pretrained`. name: as for `save_pretrained`.
-        Raises InputError, before anything is written, for a delta that does not fit the format.
+        name: as for `save_pretrained`. format:
+        - "peft", a Super-Tuning adapter, which adds float32 differences at our positions.
+        - "patch", patch.safetensors, for serving engines. For each tensor NAME that changed:
+          NAME.shape, int64; NAME.index, (k,) int32, ascending positions in the flat tensor;
+          NAME.value, (k,) final values. What trained whole has no index, and all of its values.
+        - "full", the merged model by its own `save_pretrained`.
+
+        Takes the memory of a second model for a while.
+        Raises one InputError, before anything is written, with all that does not fit the format.
         """
-        directory = Path(directory)
-        export.check(directory, format, self.base_model)
         config, found = self._own(name)
-        if format == "full":
-            twin = copy.deepcopy(self)
-            if twin.method is None:
-                twin.set_delta([name or self.active[0]])
-            write: export.Write = twin.merge_and_unload().save_pretrained  # type: ignore[assignment]
-        elif format == "patch":
-            with self.disable_delta():
-                writes = saving.writes(config, found, self.base_model)
-            write = export.patch(self.base_model, writes)
-        else:
-            with self.disable_delta():
-                first = {key: self._first(key, index) for key, (index, _) in found.entries.items()}
-            write = export.peft(self.base_model, found, first)
-        with export.new_directory(directory) as made:
-            write(made)
+        base = copy.deepcopy(self).unload()
+        writes = saving.writes(config, found, base)
+        export.export(Path(directory), format, base, found, writes)
 
     def push_to_hub(
         self,
         repo: str,
         name: str | None = None,
         about: Mapping[str, Any] | None = None,
-        private: bool | None = None,
-        token: str | None = None,
-        commit_message: str = "Upload a sparse delta",
+        **options: Any,
     ) -> str:
-        """Upload what `save_pretrained` writes to the Hub; never a whole model.
+        """Upload what `save_pretrained` writes to the Hub's repository "user/name"; never a model.
 
-        repo: "user/name"; made if it is not there. name, about: as for `save_pretrained`.
-        private, token: as huggingface_hub takes them; None = its defaults.
-        Returns the repository's address. Raises InputError if the Hub refuses or is out of reach.
+        name, about: as for `save_pretrained`. options: `private`, `token`, of huggingface_hub.
+        Returns its address. Raises InputError if the Hub refuses or is out of reach.
         """
         with TemporaryDirectory() as directory:
             self.save_pretrained(directory, name, about)
-            return hub.push(repo, Path(directory), private, token, commit_message)
+            return hub.push(repo, Path(directory), **options)
 
     def _attach(self, config: SparseConfig, call: Callable[[Method, View, Rng], None]) -> None:
         self.method, view, origin = attach(self.base_model, config, call)
@@ -329,13 +317,6 @@ class SparseModel(nn.Module):
             raise InputError(f"{len(self.active)} deltas are active; say by name which one to save")
         config, found, _, _ = self._loaded(name or self.active[0])
         return config, found
-
-    def _first(self, name: str, index: Tensor) -> Tensor:
-        """The base's values at an entry of a delta, while the model computes as its base."""
-        if self.method is None:
-            return read(self._tensor(name), index)
-        kept, values = self.origin.values[name]
-        return values if kept is not None else read(values, index)
 
     def _released(self) -> nn.Module:
         train_only(self.base_model, self._trained)
