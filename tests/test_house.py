@@ -20,7 +20,7 @@ ROOMS = {
     "data": (1900, set()),
     "schema": (800, {"methods", "data"}),  # 550
     "config": (1300, {"schema", "methods", "data"}),  # 900
-    "host": (3250, {"schema", "methods", "sparse", "data"}),  # 2,600
+    "host": (3340, {"schema", "methods", "sparse", "data"}),  # 2,600
     "grid": (2350, {"config", "host", "schema", "data"}),  # 1,400
     "report": (6300, {"schema", "data"}),  # 3,300
     "bench": (1620, {"host", "schema", "methods", "sparse", "data"}),  # 1,100
@@ -29,7 +29,7 @@ ROOMS = {
         {"grid", "config", "report", "bench", "host", "schema", "methods", "sparse", "data"},
     ),
 }
-TESTS = 26_400  # 15,000
+TESTS = 27_100  # 15,000
 # Lines of README and the files that it lists for a newcomer's hour.
 HOUR = 2450
 GROUND = ("__init__", "errors", "files", "layout", "seeds", "units", "__version__")

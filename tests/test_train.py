@@ -17,7 +17,7 @@ from transformers import AutoModel, BertTokenizer
 from jiant_sparse.data.tasks import TASKS
 from jiant_sparse.grid import plan
 from jiant_sparse.grid.worker import work
-from jiant_sparse.host import features, loop, runner
+from jiant_sparse.host import dropout, features, loop, runner
 from jiant_sparse.host.export import export
 from jiant_sparse.host.train import train
 from jiant_sparse.methods.full_tuning import FullTuning
@@ -275,7 +275,7 @@ def test_dev_examples_limit_selection_only(limit, again, make_job, monkeypatch):
 def test_accumulation_is_one_step_on_the_whole(make_job, monkeypatch):
     """Micro-batches weigh by their size: 24 examples are 16 and 8."""
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: x)
-    monkeypatch.setattr(nn.functional, "dropout", lambda x, *a, **k: x)
+    monkeypatch.setattr(dropout, "dropout", lambda x, p: x)
     one = make_job(train={"batch_size": 24, "max_steps": 3}, output="one")
     fields = {"batch_size": 16, "gradient_accumulation": 2, "max_steps": 3}
     two = make_job(train=fields, output="two")

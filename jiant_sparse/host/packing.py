@@ -5,7 +5,7 @@ out of the hidden states, (rows, width, features) -> (1, tokens, features), shor
 gives the layers a mask, `RowMask`, that keeps the rows apart. The second one puts the result back
 into rows, with zeros for padding. Everything in between works token by token, but for attention,
 which torch hands to the mask. Logits and gradients are those of the padded batch; dropout draws
-another stream.
+another stream (`dropout.py`).
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from jiant_sparse.host import dropout
 from jiant_sparse.methods.base import Method
 from jiant_sparse.schema.record import Padding
 
@@ -48,7 +49,7 @@ class Group:
             mask, taken, kept = self.padded
             parts = [part.index_select(0, taken) for part in parts]
         q, k, v = (p.unflatten(0, (self.rows, self.width)).transpose(1, 2) for p in parts)
-        output = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, **options)
+        output = dropout.attention(q, k, v, attn_mask=mask, **options)
         output = output.transpose(1, 2).flatten(0, 1)
         return output if kept is None else output.index_select(0, kept)
 
@@ -124,7 +125,7 @@ def _attention(
     return torch.cat(parts).transpose(0, 1).unsqueeze(0)
 
 
-def install(encoder: Any) -> list[RemovableHandle]:
+def install(encoder: Any) -> list[RemovableHandle | dropout.Exchange]:
     """Make `encoder`, transformers' BERT or RoBERTa, pack each batch with padding.
 
     Its output has no `hidden_states` then, whatever it is asked for. The handles undo it. Nothing
@@ -157,6 +158,7 @@ def install(encoder: Any) -> list[RemovableHandle]:
     return [
         encoder.encoder.register_forward_pre_hook(pack, with_kwargs=True),
         encoder.encoder.register_forward_hook(unpack),
+        dropout.Exchange(encoder),
     ]
 
 
