@@ -39,10 +39,7 @@ def export(directory: Path, format: str, base: Any, found: Delta, writes: Writes
         raise InputError(f"{directory}: is there already; an export makes a new directory")
     files.check_directory(directory)
     if format == "full" and not hasattr(base, "save_pretrained"):
-        kind = type(base).__name__
-        raise InputError(
-            f"format is 'full', but {kind} has no save_pretrained; use merge_and_unload"
-        )
+        raise InputError(f"format is 'full', but {type(base).__name__} has no save_pretrained")
     save = {"peft": _adapter, "patch": _patch, "full": _full}[format](base, found, writes)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(".partial", f".{directory.name}.", directory.parent) as outer:
@@ -80,13 +77,11 @@ def _adapter(base: Any, found: Delta, writes: Writes) -> Callable[[Path], Any]:
     layers = {name.rpartition(".")[0]: name for name in found.entries}
     heads = {name.rpartition(".")[0] for name in found.new}
     heads = {path for path in heads if not any(path.startswith(f"{top}.") for top in heads)}
-    counts = {
-        n: (index.numel(), stored(base, n).numel()) for n, (index, _) in found.entries.items()
-    }
-    sparsity = _sparsity([*counts.values()]) if counts else 0.0
+    counts = [(i.numel(), stored(base, name).numel()) for name, (i, _) in found.entries.items()]
+    sparsity = _sparsity(counts) if counts else 0.0
     problems = [*_misfits(base, found), *_ambiguous(base, layers, heads)]
-    if any(int(size * (1 - sparsity)) != count for count, size in counts.values()):
-        parts = [count / size for count, size in counts.values()]
+    if any(int(size * (1 - sparsity)) != count for count, size in counts):
+        parts = [count / size for count, size in counts]
         problems.append(
             f"from {min(parts):.3g} to {max(parts):.3g} of a layer's weights have been chosen, and "
             "PEFT has one density for all layers, as methods with scope='per_tensor' have"
@@ -122,10 +117,8 @@ def _adapter(base: Any, found: Delta, writes: Writes) -> Callable[[Path], Any]:
 
 def _misfits(base: nn.Module, found: Delta) -> Iterator[str]:
     """What is no chosen entries of a linear layer's own weight, and no module saved whole."""
-    holders, modules = (
-        tree.holders(base),
-        [m for _, m in base.named_modules(remove_duplicate=False)],
-    )
+    holders, saved = tree.holders(base), {*found.new}
+    modules = [module for _, module in base.named_modules(remove_duplicate=False)]
     for name, (_, values) in found.entries.items():
         path, _, leaf = name.rpartition(".")
         module, tensor = base.get_submodule(path), stored(base, name)
@@ -141,9 +134,7 @@ def _misfits(base: nn.Module, found: Delta) -> Iterator[str]:
             yield f"{name} is a low-rank update"
         elif not path or len(holders.get(stored(base, name), ())) > 1:
             yield f"{name} trained whole, but is tied, or in no module that PEFT could save"
-        elif rest := {join(path, key) for key in base.get_submodule(path).state_dict()} - {
-            *found.new
-        }:
+        elif rest := {join(path, n) for n in base.get_submodule(path).state_dict()} - saved:
             yield f"{path} is saved whole by PEFT, but {min(rest)} has not trained"
 
 

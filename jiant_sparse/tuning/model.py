@@ -139,7 +139,6 @@ class SparseModel(nn.Module):
 
         directory: or the name of a repository on the Hub, "user/name", and its revision. It may
         hold a Super-Tuning or SHiRA adapter of PEFT instead.
-
         is_trainable: attach the method again, to train on with a new optimizer; else the delta is
         loaded under this name, nothing trains, and the model is put into evaluation mode.
         Raises InputError, naming the first tensor that differs, for another base model.
@@ -168,7 +167,6 @@ class SparseModel(nn.Module):
         """Read a saved delta and freeze the model; `set_delta` switches the delta on.
 
         directory, revision: as for `from_pretrained`.
-
         Raises InputError for another base model, a name that is taken, and a model that trains.
         """
         self._check_free(name)
