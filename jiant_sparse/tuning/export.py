@@ -19,6 +19,7 @@ from jiant_sparse.sparse.bits import flat, form
 from jiant_sparse.sparse.delta import Delta
 from jiant_sparse.tuning.origin import Writes, read, stored, write
 from jiant_sparse.tuning.peft_files import CONFIG, KINDS, PREFIX, WEIGHTS
+from jiant_sparse.tuning.saving import revision
 from jiant_sparse.tuning.scope import join
 
 Format = Literal["peft", "patch", "full"]
@@ -101,7 +102,7 @@ def _adapter(base: Any, found: Delta, writes: Writes) -> Callable[[Path], Any]:
         "peft_type": "SUPERTUNING",
         "auto_mapping": {"base_model_class": kind.__name__, "parent_library": kind.__module__},
         "base_model_name_or_path": getattr(known, "name_or_path", None) or None,
-        "revision": getattr(known, "_commit_hash", None),
+        "revision": revision(base),
         "inference_mode": True,
         "target_modules": sorted(layers),
         "modules_to_save": sorted(heads) or None,

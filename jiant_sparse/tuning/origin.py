@@ -11,7 +11,7 @@ from jiant_sparse.sparse import delta, tree
 from jiant_sparse.sparse.bits import bits, differing, flat, form
 from jiant_sparse.sparse.gates import Gated
 from jiant_sparse.sparse.parametrizations import Parametrization, SparseWeight, first_of, stack_of
-from jiant_sparse.tuning.scope import View, join
+from jiant_sparse.tuning.scope import View
 
 Writes = Mapping[str, tuple[Tensor | None, Tensor]]
 """Tensor name -> flat positions, (k,) int64, and the values there; or None, and all values."""
@@ -19,18 +19,15 @@ Writes = Mapping[str, tuple[Tensor | None, Tensor]]
 
 def tensors(model: nn.Module) -> dict[str, Tensor]:
     """Every parameter, once, and every buffer that is saved, by name, of an unedited model."""
-    found: dict[str, Tensor] = dict(model.named_parameters())
-    for path, module in model.named_modules():
-        for leaf, buffer in module.named_buffers(recurse=False):
-            if leaf not in module._non_persistent_buffers_set:
-                found[join(path, leaf)] = buffer
-    return found
+    saved = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    return dict(model.named_parameters()) | buffers
 
 
 def stored(model: nn.Module, name: str) -> Tensor:
     """The tensor that is stored under a name that it had before any edit."""
     path, _, leaf = name.rpartition(".")
-    buffer = model.get_submodule(path)._buffers.get(leaf)
+    buffer = dict(model.get_submodule(path).named_buffers(recurse=False)).get(leaf)
     return tree.find(model, name, allow=Parametrization)[2] if buffer is None else buffer
 
 

@@ -47,7 +47,7 @@ def save(
     files.check_directory(directory)
     known = getattr(model, "config", None)
     name, kind = getattr(known, "name_or_path", None) or None, type(model).__name__
-    base = {"name": name, "revision": getattr(known, "_commit_hash", None), "class": kind}
+    base = {"name": name, "revision": revision(model), "class": kind}
     document = {
         "sparse": config.to_dict(),
         "base": base,
@@ -61,6 +61,11 @@ def save(
     files.write_text(directory / CARD, _CARD.format(**card, new=new))
     document["sha256"] = files.sha256(directory / DELTA)
     files.write_text(directory / FILE, json.dumps(document, indent=2) + "\n")
+
+
+def revision(model: nn.Module) -> str | None:
+    """The commit that a transformers model was loaded from; None if it is not known."""
+    return getattr(getattr(model, "config", None), "__dict__", {}).get("_commit_hash")
 
 
 class Loaded(NamedTuple):

@@ -66,7 +66,7 @@ class View(nn.Module):
         for path in self.paths:
             module = self.get_submodule(path)  # a method may have put another in its place
             yield path, module
-            stacks = module._modules.get("parametrizations")
+            stacks = dict(module.named_children()).get("parametrizations")
             if stacks is not None:
                 yield from stacks.named_modules(prefix=join(path, "parametrizations"))
 
