@@ -16,7 +16,7 @@ ROOMS = {
     "ground": (400, set()),  # 250
     "sparse": (3650, set()),  # 2,700
     "methods": (2300, {"sparse"}),
-    "tuning": (1330, {"sparse", "methods"}),  # 900
+    "tuning": (1720, {"sparse", "methods"}),  # 900
     "data": (1900, set()),
     "schema": (800, {"methods", "data"}),  # 550
     "config": (1300, {"schema", "methods", "data"}),  # 900

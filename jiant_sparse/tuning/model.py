@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError, shown, suggest
-from jiant_sparse.methods.base import Method, Rng
+from jiant_sparse.methods.base import Method, Rng, taken
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.claims import claimed
 from jiant_sparse.tuning import saving
@@ -261,6 +261,24 @@ class SparseModel(nn.Module):
     def push_to_hub(self, *_: Any, **__: Any) -> None:
         """Refuse: the base model's own would upload the whole model."""
         raise InputError("push_to_hub is not there yet; upload the folder of save_pretrained")
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Give a model that trains its base's values back, and its method a former state.
+
+        state: what the method's `state_dict` gave. Weights are loaded afterwards.
+        """
+        assert self.sparse_config is not None
+        detach(self.view, self.origin)
+        train_only(self.base_model, self._trained)
+
+        def again(method: Method, view: View, rng: Rng) -> None:
+            method.chosen = taken(state, "chosen") or None
+            method.attach(view, None, rng)
+
+        self._attach(self.sparse_config, again)
+        assert self.method is not None
+        # After `_attach`, which notes the base's values: it may freeze weights that have moved.
+        self.method.load_state_dict(state)
 
     def _attach(self, config: SparseConfig, call: Callable[[Method, View, Rng], None]) -> None:
         self.method, view, origin = attach(self.base_model, config, call)
