@@ -22,6 +22,11 @@ refused = partial(pytest.raises, InputError)
 MATRICES = {"bert": ["query", "value"], "llama": ["q_proj", "v_proj"]}
 
 
+@pytest.fixture(autouse=True)
+def _no_precision_from_another_test(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # TrainingArguments(bf16=True) sets it
+
+
 class SparseTrainer(SparseTrainerMixin, Trainer):
     """Keeps what every micro-batch was computed from, and its exact loss."""
 
@@ -134,9 +139,7 @@ def test_saving_changes_nothing_and_saves_no_model(tmp_path):
         assert sum(tensor.numel() for tensor in state["weights"].values()) == k
     loaded = SparseModel.from_pretrained(make(), folder)
     with torch.no_grad():
-        assert torch.equal(
-            loaded(**batch_of()).logits, other.model.eval()(**batch_of()).logits
-        )
+        assert torch.equal(loaded(**batch_of()).logits, other.model.eval()(**batch_of()).logits)
     other.save_model(str(tmp_path / "c"))
     assert delta.load(tmp_path / "c" / "delta.safetensors").entries
 
@@ -185,3 +188,109 @@ def test_a_step_is_that_of_a_plain_loop(family, more, tmp_path):
                 optimizer_step(model, model.method, optimizer, step, max_grad_norm=bound)
         assert losses == trained.losses and len(losses) == 3 * parts
         assert same(weights(model), weights(trained.model))
+
+
+def test_labels_columns_and_the_kind_of_loss_are_the_base_models(tmp_path):
+    bert, llama = (trainer(tmp_path, sparse(family=f), f) for f in ("bert", "llama"))
+    assert bert.label_names == llama.label_names == ["labels"]
+    assert not bert.can_return_loss and not bert.model_accepts_loss_kwargs
+    assert llama.model_accepts_loss_kwargs
+    bert.train()
+    assert {*bert.seen[0][0]} == {"input_ids", "labels"}
+    assert {*bert._signature_columns} > {"token_type_ids", "labels"}
+    assert bert.state.log_history[0]["grad_norm"] > 0.01  # before clipping
+    assert bert.predict(rows()).label_ids.shape == (12,)
+
+
+def test_an_evaluation_has_no_penalty(tmp_path):
+    made = trainer(tmp_path, sparse("diff_pruning"), eval_dataset=rows(times=2))
+    batch = batch_of()
+    loss = made.evaluate()["eval_loss"]
+    with torch.no_grad():
+        assert loss == pytest.approx(made.model.eval()(**batch).loss.item(), abs=1e-6)
+
+
+def test_smoothed_labels_of_a_decoder_are_those_of_the_next_token(tmp_path):
+    losses = []
+    for model in (sparse(family="llama"), make("llama")):
+        made = (
+            trainer(tmp_path, model, "llama", label_smoothing_factor=0.1)
+            if (isinstance(model, SparseModel))
+            else Trainer(model, TrainingArguments(str(tmp_path), label_smoothing_factor=0.1))
+        )
+        losses.append(made.compute_loss(made.model.eval(), dict(batch_of("llama"))).item())
+    assert losses[0] == losses[1]
+
+
+def test_the_best_model_is_loaded_at_the_end(tmp_path):
+    """The best after the method's choice, of scores that only get worse."""
+    model = sparse("child_pruning", method_kwargs={"burn_in": 2})
+    wrong = [row | {"labels": (row["labels"] + 1) % 3} for row in rows(times=2)]
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps"}
+    options |= {"load_best_model_at_end": True, "eval_dataset": wrong, "save_steps": 1}
+    made = trainer(tmp_path, model, **options)
+    made.train()
+    scores = [e["eval_loss"] for e in made.state.log_history if "eval_loss" in e]
+    assert len(scores) == 6 and scores == sorted(scores) and scores[0] < scores[1] < scores[2]
+    assert made.state.best_model_checkpoint.endswith("checkpoint-2")
+    assert made.evaluate()["eval_loss"] == scores[1]
+    with refused(match="load_best_model_at_end is True; save_only_model must be False"):
+        trainer(tmp_path, sparse(), save_only_model=True, **options)
+
+
+def test_an_optimizer_of_the_user(tmp_path):
+    def made(path, **more: Any) -> SparseTrainer:
+        model = sparse("random")
+        own = torch.optim.SGD(model.optimizer_groups(0.0), lr=0.1, momentum=0.9)
+        return trainer(path, model, optimizers=(own, None), **more)
+
+    whole = made(tmp_path / "a", save_strategy="steps", save_steps=3)
+    whole.train()
+    assert type(whole._optimizer) is torch.optim.SGD
+    resumed = made(tmp_path / "b")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-3"))
+    assert resumed.losses == whole.losses[3:]
+    assert same(weights(resumed.model), weights(whole.model))
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    trainer(tmp_path, sparse(), save_strategy="steps", save_steps=3, max_steps=3).train()
+    folder = tmp_path / "checkpoint-3"
+
+    def resume(model: SparseModel) -> None:
+        before = weights(model)
+        try:
+            trainer(tmp_path, model).train(resume_from_checkpoint=str(folder))
+        finally:
+            assert same(weights(model), before)
+
+    with refused(match="trained with density=0.1, the model has 0.2; make the model with"):
+        resume(sparse(density=0.2))
+    other = get_sparse_model(make(seed=1), sparse().sparse_config)
+    with refused(match="another base model: bert.embeddings.word_embeddings.weight is the first"):
+        resume(other)
+    state = folder / training_state.FILE
+    state.write_bytes(state.read_bytes()[:100])
+    with refused(match="training_state.safetensors: is damaged, or no training state: "):
+        resume(sparse())
+    state.unlink()
+    with refused(match="there is no such file; resume from a checkpoint of a SparseTrainer that"):
+        resume(sparse())
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    for model in (make(), SparseModel(make())):
+        with refused(match="the model is a .*Model|Classification without a method; use get_sp"):
+            trainer(tmp_path, model)
+    with refused(match="optim is 'sgd'; it must be adamw_torch or adamw_torch_fused, or give an"):
+        trainer(tmp_path, sparse(), optim="sgd")
+    with refused(match="use_reentrant is True; it must be False"):
+        trainer(tmp_path, sparse(), gradient_checkpointing_kwargs={"use_reentrant": True})
+    with refused(match="diff_pruning needs a schedule of learning rates that is a LambdaLR, not"):
+        trainer(
+            tmp_path,
+            sparse("diff_pruning"),
+            lr_scheduler_type="reduce_lr_on_plateau",
+            eval_strategy="steps",
+            eval_dataset=rows(),
+        ).train()

@@ -1,4 +1,4 @@
-"""SparseTrainerMixin: a `Trainer` of transformers that trains a `SparseModel` as `sparse.step` does.
+"""A mix-in with which transformers' `Trainer` trains a `SparseModel` as `sparse.step` does.
 
     class SparseTrainer(SparseTrainerMixin, Trainer): pass
 
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -43,6 +42,11 @@ class SparseTrainerMixin(_Trainer):
     """
 
     model: SparseModel
+    args: Any
+    state: Any
+    optimizer: Any
+    label_smoother: Any
+    processing_class: Any
     _state: training_state.State | None = None  # to resume from
     _hooked: Optimizer | None = None
 
@@ -191,13 +195,13 @@ class SparseTrainerMixin(_Trainer):
         return competes and super()._determine_best_metric(metrics, trial)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        directory = output_dir or self.args.output_dir
+        directory: str = output_dir or self.args.output_dir
         self.model.save_pretrained(directory)
         tokenizer = self.processing_class or getattr(self.data_collator, "tokenizer", None)
         if tokenizer is not None:
             tokenizer.save_pretrained(directory)
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+    def _save_optimizer_and_scheduler(self, output_dir: Any) -> None:
         if self.args.should_save:
             path = Path(output_dir) / training_state.FILE
             training_state.save(path, self.model, self._optimizer, self.lr_scheduler)

@@ -31,7 +31,7 @@ def save(path: Path, model: SparseModel, optimizer: Optimizer, schedule: Any) ->
     schedule: a scheduler of learning rates; its state has to be JSON.
     """
     assert model.method is not None and model.sparse_config is not None
-    names = {parameter: name for name, parameter in model.base_model.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in model.base_model.named_parameters()}
     tensors: dict[str, Tensor] = {}
     state = {
         "version": VERSION,
@@ -65,9 +65,7 @@ def read(path: Path) -> State:
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path}: is damaged, or no training state: {error}") from error
     if state.get("version") != VERSION:
-        raise InputError(
-            f"{path}: has version {shown(state.get('version'))}; it must be {VERSION}"
-        )
+        raise InputError(f"{path}: has version {shown(state.get('version'))}; it must be {VERSION}")
     state["groups"] = [
         {key: tuple(v) if isinstance(v, list) else v for key, v in group.items()}  # as betas are
         for group in state["groups"]
@@ -134,9 +132,7 @@ def _weights(model: SparseModel) -> dict[str, Tensor]:
     base = model.base_model
     trained = {name: p for name, p in base.named_parameters() if p.requires_grad}
     buffers = {
-        name: tensor
-        for name in first
-        if not isinstance(tensor := stored(base, name), nn.Parameter)
+        name: tensor for name in first if not isinstance(tensor := stored(base, name), nn.Parameter)
     }
     return trained | buffers | drifted(model.view, first)
 
