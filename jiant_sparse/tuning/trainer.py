@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import distributed
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from jiant_sparse.errors import InputError, shown
 from jiant_sparse.methods.base import Method
 from jiant_sparse.methods.choices import LateChoice
+from jiant_sparse.sparse import delta
 from jiant_sparse.sparse.optimizer import AdamW, clip_grad_norm_
 from jiant_sparse.sparse.parametrizations import Schedule
 from jiant_sparse.tuning import training_state
@@ -157,6 +159,8 @@ class SparseTrainerMixin(_Trainer):
             )
         else:
             super().create_optimizer()
+        if args.world_size > 1:
+            self._agree()
         if self._state is not None:
             training_state.regroup(self._optimizer, self.model, self._state)
         if self._hooked is not self._optimizer:
@@ -164,6 +168,19 @@ class SparseTrainerMixin(_Trainer):
             self._hooked.register_step_pre_hook(self._before)
             self._hooked.register_step_post_hook(self._after)
         return self.optimizer
+
+    def _agree(self) -> None:
+        """Raise InputError if another process trains other entries; DDP need not send positions."""
+        positions = {n: b for n, b in self.model.named_buffers() if ".parametrizations." in n}
+        self.model._ddp_params_and_buffers_to_ignore = [*positions]
+        own = delta.fingerprint(positions)
+        found: list[Any] = [None] * self.args.world_size
+        distributed.all_gather_object(found, own)
+        if any(other != own for other in found):
+            raise InputError(
+                f"{self._method.name}: the processes have chosen other entries; give each process "
+                "the same SparseConfig and the same calibration batches"
+            )
 
     def _before(self, *_: Any) -> None:
         self._method.before_step(self.state.global_step + 1)
