@@ -11,11 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from jiant_sparse.errors import InputError, shown, suggest
-from jiant_sparse.methods.base import Method, Rng, taken
+from jiant_sparse.methods.base import Method, Rng
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.claims import claimed
 from jiant_sparse.tuning import saving
-from jiant_sparse.tuning.attach import attach, detach, resume_state, train_only, trainable
+from jiant_sparse.tuning.attach import (
+    attach,
+    choosing,
+    detach,
+    resume_state,
+    train_only,
+    trainable,
+)
 from jiant_sparse.tuning.calibration import Calibration, LossFn
 from jiant_sparse.tuning.config import SparseConfig
 from jiant_sparse.tuning.origin import Origin, Patch, Writes, stored, tensors
@@ -270,12 +277,7 @@ class SparseModel(nn.Module):
         assert self.sparse_config is not None
         detach(self.view, self.origin)
         train_only(self.base_model, self._trained)
-
-        def again(method: Method, view: View, rng: Rng) -> None:
-            method.chosen = taken(state, "chosen") or None
-            method.attach(view, None, rng)
-
-        self._attach(self.sparse_config, again)
+        self._attach(self.sparse_config, choosing(state))
         assert self.method is not None
         # After `_attach`, which notes the base's values: it may freeze weights that have moved.
         self.method.load_state_dict(state)
