@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.models import quick_fields
 from support.tuning import batch_of, make, same
+from support.tuning import state as weights
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
@@ -89,15 +90,8 @@ def moments(made: SparseTrainer) -> dict[str, Tensor]:
     return dict(sorted(found.items()))
 
 
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
 def groups(made: SparseTrainer) -> list[dict]:
-    return [
-        {key: value for key, value in group.items() if key != "params"}
-        for group in made._optimizer.param_groups
-    ]
+    return [{**group, "params": len(group["params"])} for group in made._optimizer.param_groups]
 
 
 METHODS = [name for name in base.names() if name != "adapter"]
@@ -211,14 +205,9 @@ def test_an_evaluation_has_no_penalty(tmp_path):
 
 
 def test_smoothed_labels_of_a_decoder_are_those_of_the_next_token(tmp_path):
-    losses = []
-    for model in (sparse(family="llama"), make("llama")):
-        made = (
-            trainer(tmp_path, model, "llama", label_smoothing_factor=0.1)
-            if (isinstance(model, SparseModel))
-            else Trainer(model, TrainingArguments(str(tmp_path), label_smoothing_factor=0.1))
-        )
-        losses.append(made.compute_loss(made.model.eval(), dict(batch_of("llama"))).item())
+    ours = trainer(tmp_path, sparse(family="llama"), "llama", label_smoothing_factor=0.1)
+    plain = Trainer(make("llama"), ours.args)
+    losses = [t.compute_loss(t.model.eval(), {**batch_of("llama")}) for t in (ours, plain)]
     assert losses[0] == losses[1]
 
 
@@ -280,17 +269,28 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     for model in (make(), SparseModel(make())):
-        with refused(match="the model is a .*Model|Classification without a method; use get_sp"):
+        with refused(match="the model is a (Bert|Sparse).* without a method; use get_sparse_model"):
             trainer(tmp_path, model)
     with refused(match="optim is 'sgd'; it must be adamw_torch or adamw_torch_fused, or give an"):
         trainer(tmp_path, sparse(), optim="sgd")
     with refused(match="use_reentrant is True; it must be False"):
         trainer(tmp_path, sparse(), gradient_checkpointing_kwargs={"use_reentrant": True})
+    options = {"eval_strategy": "steps", "eval_dataset": rows()}
+    options["lr_scheduler_type"] = "reduce_lr_on_plateau"
     with refused(match="diff_pruning needs a schedule of learning rates that is a LambdaLR, not"):
-        trainer(
-            tmp_path,
-            sparse("diff_pruning"),
-            lr_scheduler_type="reduce_lr_on_plateau",
-            eval_strategy="steps",
-            eval_dataset=rows(),
-        ).train()
+        trainer(tmp_path, sparse("diff_pruning"), **options).train()
+
+
+def test_ways_to_spread_a_training_are_refused(tmp_path, monkeypatch):
+    made = trainer(tmp_path, sparse("child_pruning"), optim="adamw_torch_fused")
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    with refused(match="child_pruning changes what trains during training, which Distr"):
+        made._check()
+    made.is_fsdp_enabled = True
+    with refused(match="FSDP, DeepSpeed and DataParallel split or copy the tensors"):
+        made._check()
+    monkeypatch.undo()
+    made.create_optimizer()
+    made.args.fp16 = True
+    with refused(match="fp16 is True and the optimizer fused; it would see scaled gradients"):
+        made.create_optimizer()

@@ -159,6 +159,8 @@ class SparseTrainerMixin(_Trainer):
             )
         else:
             super().create_optimizer()
+        if args.fp16 and getattr(self._optimizer, "_step_supports_amp_scaling", False):
+            raise InputError("fp16 is True and the optimizer fused; it would see scaled gradients")
         if args.world_size > 1:
             self._agree()
         if self._state is not None:
@@ -172,7 +174,7 @@ class SparseTrainerMixin(_Trainer):
     def _agree(self) -> None:
         """Raise InputError if another process trains other entries; DDP need not send positions."""
         positions = {n: b for n, b in self.model.named_buffers() if ".parametrizations." in n}
-        self.model._ddp_params_and_buffers_to_ignore = [*positions]
+        vars(self.model)["_ddp_params_and_buffers_to_ignore"] = [*positions]
         own = delta.fingerprint(positions)
         found: list[Any] = [None] * self.args.world_size
         distributed.all_gather_object(found, own)
