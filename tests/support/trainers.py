@@ -75,24 +75,19 @@ def train(folder: Path, name: str, world: int, seed: int = 0) -> dict:
     }
 
 
-def run(folder: Path, rank: int, world: int, port: int) -> None:
-    """One of the processes."""
+def run(folder: Path, rank: int, port: int) -> None:
+    """One of two processes."""
     torch.set_num_threads(1)
     faulthandler.dump_traceback_later(120, exit=True)  # a hang fails
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if world > 1:
-        os.environ |= place | {"WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    found = {}
-    for name in METHODS:
-        found[name] = train(folder, name, world)
-    if world > 1:
-        try:
-            train(folder, "random", world, seed=rank)
-        except InputError as error:
-            found["error"] = str(error)
-    (folder / f"{world}-{rank}.json").write_text(json.dumps(found))
-    if world > 1:
-        torch.distributed.destroy_process_group()
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    found = {name: train(folder, name, world=2) for name in METHODS}
+    try:
+        train(folder, "random", world=2, seed=rank)
+    except InputError as error:
+        found["error"] = str(error)
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
@@ -101,8 +96,7 @@ if __name__ == "__main__":
         free = one.getsockname()[1]
     # Forked, so that torch is imported once.
     fork = multiprocessing.get_context("fork")
-    places = [(0, 1), (0, 2), (1, 2)]
-    ends = [fork.Process(target=run, args=(Path(sys.argv[1]), *p, free)) for p in places]
+    ends = [fork.Process(target=run, args=(Path(sys.argv[1]), rank, free)) for rank in range(2)]
     for end in ends:
         end.start()
     for end in ends:
