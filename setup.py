@@ -48,6 +48,8 @@ setup(
             "Levenshtein",
             "seqeval",
         ],
+        # For SparseTrainerMixin: transformers' Trainer needs it.
+        "hf": ["accelerate>=1.1", "psutil"],
         "ray": ["ray>=2.40"],
         "tensorboard": ["tensorboardX>=2.6"],
         "dev": [
@@ -60,6 +62,8 @@ setup(
             "types-PyYAML",
             "types-tabulate",
             "playwright",
+            "accelerate",
+            "psutil",
         ],
     },
     entry_points={"console_scripts": ["jiant-sparse=jiant_sparse.cli:main"]},

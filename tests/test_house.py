@@ -16,7 +16,7 @@ ROOMS = {
     "ground": (400, set()),  # 250
     "sparse": (3650, set()),  # 2,700
     "methods": (2300, {"sparse"}),
-    "tuning": (1695, {"sparse", "methods"}),  # 900
+    "tuning": (2125, {"sparse", "methods"}),  # 900
     "data": (1900, set()),
     "schema": (800, {"methods", "data"}),  # 550
     "config": (1300, {"schema", "methods", "data"}),  # 900
@@ -29,7 +29,7 @@ ROOMS = {
         {"grid", "config", "report", "bench", "host", "schema", "methods", "sparse", "data"},
     ),
 }
-TESTS = 27_290  # 15,000
+TESTS = 27_800  # 15,000
 # Lines of README and the files that it lists for a newcomer's hour.
 HOUR = 2450
 GROUND = ("__init__", "errors", "files", "layout", "seeds", "units", "__version__")

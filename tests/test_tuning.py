@@ -239,7 +239,10 @@ def test_what_is_saved_tells_a_colleague_everything(tmp_path):
 
 
 def test_the_public_names_are_lazy():
-    assert {*jiant_sparse.__all__} == {"SparseConfig", "SparseModel", "get_sparse_model"}
+    assert {*jiant_sparse.__all__} == {
+        *("SparseConfig", "SparseModel", "SparseTrainerMixin", "get_sparse_model")
+    }
+    assert all(getattr(jiant_sparse, name).__name__ == name for name in jiant_sparse.__all__)
     with pytest.raises(AttributeError, match="module 'jiant_sparse' has no attribute 'nothing'"):
         jiant_sparse.nothing  # noqa: B018
 

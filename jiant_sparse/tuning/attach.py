@@ -1,13 +1,13 @@
 """Attach a method to a part of a model, and let it train on from a delta."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.methods.base import Method, Rng
+from jiant_sparse.methods.base import Method, Rng, taken
 from jiant_sparse.seeds import derive
 from jiant_sparse.sparse import surgery
 from jiant_sparse.sparse.gates import Gated
@@ -50,6 +50,16 @@ def attach(
             train_only(model, trained)
             raise InputError(f"{config.method}: {error}") from None
     return method, view, origin
+
+
+def choosing(state: Mapping[str, Any]) -> Callable[[Method, View, Rng], None]:
+    """A call for `attach`: without a probe, with the choice, if any, in a state of the method."""
+
+    def call(method: Method, view: View, rng: Rng) -> None:
+        method.chosen = taken(state, "chosen") or None
+        method.attach(view, None, rng)
+
+    return call
 
 
 def detach(view: View, origin: Origin) -> None:

@@ -16,7 +16,14 @@ from jiant_sparse.methods.base import Method, Rng
 from jiant_sparse.sparse import delta, surgery
 from jiant_sparse.sparse.claims import claimed
 from jiant_sparse.tuning import export, hub, peft_files, saving
-from jiant_sparse.tuning.attach import attach, detach, resume_state, train_only, trainable
+from jiant_sparse.tuning.attach import (
+    attach,
+    choosing,
+    detach,
+    resume_state,
+    train_only,
+    trainable,
+)
 from jiant_sparse.tuning.calibration import Calibration, LossFn
 from jiant_sparse.tuning.config import FILE, SparseConfig
 from jiant_sparse.tuning.origin import Origin, Patch, Writes, stored, tensors
@@ -291,6 +298,19 @@ class SparseModel(nn.Module):
         with TemporaryDirectory() as directory:
             self.save_pretrained(directory, name, about)
             return hub.push(repo, Path(directory), **options)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Give a model that trains its base's values back, and its method a former state.
+
+        state: what the method's `state_dict` gave. Weights are loaded afterwards.
+        """
+        assert self.sparse_config is not None
+        detach(self.view, self.origin)
+        train_only(self.base_model, self._trained)
+        self._attach(self.sparse_config, choosing(state))
+        assert self.method is not None
+        # After `_attach`, which notes the base's values: it may freeze weights that have moved.
+        self.method.load_state_dict(state)
 
     def _attach(self, config: SparseConfig, call: Callable[[Method, View, Rng], None]) -> None:
         self.method, view, origin = attach(self.base_model, config, call)
