@@ -159,7 +159,7 @@ class SparseTrainerMixin(_Trainer):
             )
         else:
             super().create_optimizer()
-        if args.fp16 and getattr(self._optimizer, "_step_supports_amp_scaling", False):
+        if args.fp16 and any(g.get("fused") for g in self._optimizer.param_groups):
             raise InputError("fp16 is True and the optimizer fused; it would see scaled gradients")
         if args.world_size > 1:
             self._agree()
