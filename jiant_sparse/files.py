@@ -70,6 +70,26 @@ def replacing(path: Path) -> Iterator[Path]:
         settle(temporary, path)
 
 
+@contextmanager
+def making(directory: Path) -> Iterator[Path]:
+    """A temporary directory that becomes the new `directory` at the end of the block, synced.
+
+    If the block raises, nothing stays.
+    """
+    parent = directory.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(_PARTIAL, f".{directory.name}.", parent) as outer:
+        made = Path(outer) / directory.name
+        made.mkdir()
+        yield made
+        for path in made.iterdir():
+            make_readable(path)
+            with open(path, "rb") as written:
+                os.fsync(written.fileno())
+        made.rename(directory)
+    sync_directory(parent)
+
+
 def make_readable(path: Path) -> None:
     """Give `path` the mode of any new file; mkstemp and safetensors leave 0600."""
     path.chmod(0o666 & ~_UMASK)

@@ -4,7 +4,6 @@ import json
 import os
 import reprlib
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jiant_sparse.errors import InputError
-from jiant_sparse.files import make_readable, system_errors
+from jiant_sparse.files import making, system_errors
 from jiant_sparse.host.model import ModelSource, resolve, seen
 from jiant_sparse.host.model_files import TOKENIZER, VOCABULARY, number, whole, wrong
 from jiant_sparse.host.weights import is_finite
@@ -110,9 +109,7 @@ def _write(
     beside: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
     """Write the directory, atomically."""
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output_dir.parent) as temporary:
-        made = Path(temporary) / "model"
+    with making(output_dir) as made:
         encoder.save_pretrained(made)
         for stem, tensors in beside.items():
             if tensors:
@@ -120,6 +117,3 @@ def _write(
         for file in (*VOCABULARY[encoder.config.model_type], *TOKENIZER):
             if (source.path / file).exists():
                 shutil.copyfile(source.path / file, made / file)
-        for path in made.iterdir():
-            make_readable(path)
-        made.rename(output_dir)

@@ -133,7 +133,7 @@ def narrow(
     Raises InputError, and edits nothing, for an empty choice, a tensor or an index as `select`.
     """
     check_choice(encoder, chosen)
-    _check_entries(encoder, chosen, allow=Gated)
+    _checked(encoder, chosen, allow=Gated)
     holders = tree.holders(encoder)
     places, old, values = {}, {}, {}
     for name, index in chosen.items():
@@ -273,24 +273,24 @@ def _trainable(model: nn.Module) -> Iterator[tuple[bool, Schedule | None, nn.Par
                     yield parameter.dim() >= 2, None, parameter
 
 
-def _check_entries(
+def _checked(
     encoder: nn.Module, chosen: Mapping[str, Tensor], allow: type[Parametrization] | None = None
-) -> None:
-    """Raise InputError unless these entries can train. allow: as `tree.find`."""
+) -> dict[str, Tensor]:
+    """The stored tensors. Raises InputError unless these entries can train. allow: of `find`."""
     holders = tree.holders(encoder)
-    for name, index in chosen.items():
-        dense = tree.find(encoder, name, allow)[2]
-        tree.check_entries([module for module, _ in holders[dense]], name, dense, index)
+    found: dict[str, Tensor] = {name: tree.find(encoder, name, allow)[2] for name in chosen}
+    for name, dense in found.items():
+        tree.check_entries([m for m, _ in holders[dense]], name, dense, chosen[name])
+    return found
 
 
 def _train_entries(encoder: nn.Module, chosen: Mapping[str, Tensor]) -> None:
     """Train the chosen entries of each tensor, and freeze its rest."""
-    _check_entries(encoder, chosen)
-    for name, index in chosen.items():
-        if not index.numel():
-            tree.find(encoder, name)[2].requires_grad_(False)
-    filled = {name: index for name, index in chosen.items() if index.numel()}
-    edit(encoder, {n: SparseWeight(tree.find(encoder, n)[2], i) for n, i in filled.items()})
+    dense = _checked(encoder, chosen)
+    forms = {n: SparseWeight(dense[n], index) for n, index in chosen.items() if index.numel()}
+    for name in chosen.keys() - forms.keys():
+        dense[name].requires_grad_(False)
+    edit(encoder, forms)
 
 
 def _remove(holders: Iterable[tuple[nn.Module, str]]) -> None:

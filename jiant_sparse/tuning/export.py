@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import torch
@@ -42,17 +41,8 @@ def export(directory: Path, format: str, base: Any, found: Delta, writes: Writes
     if format == "full" and not hasattr(base, "save_pretrained"):
         raise InputError(f"format is 'full', but {type(base).__name__} has no save_pretrained")
     save = {"peft": _adapter, "patch": _patch, "full": _full}[format](base, found, writes)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(".partial", f".{directory.name}.", directory.parent) as outer:
-        made = Path(outer) / directory.name
-        made.mkdir()
+    with files.making(directory) as made:
         save(made)
-        for path in made.iterdir():
-            files.make_readable(path)
-            with open(path, "rb") as written:
-                os.fsync(written.fileno())
-        os.rename(made, directory)
-    files.sync_directory(directory.parent)
 
 
 def _full(base: Any, found: Delta, writes: Writes) -> Callable[[Path], Any]:

@@ -113,7 +113,7 @@ class Origin:
 
     @property
     def whole(self) -> list[str]:
-        """The parameters, but the head's, of which more than chosen entries can move."""
+        """The parameters that can move as a whole, but for the head's."""
         return self.added + [
             name
             for name, (index, _) in self.values.items()

@@ -72,7 +72,7 @@ class View(nn.Module):
 
 
 def join(path: str, name: str) -> str:
-    """A dotted name below a path, either of which may be empty."""
+    """A dotted name below a path. The name or the path may be empty."""
     return ".".join(filter(None, (path, name)))
 
 
